@@ -1,0 +1,1 @@
+"""Inference engines, one small file for each, behind one interface."""

@@ -1,0 +1,1 @@
+"""The ensemble: the bundle (the model's contract), the stack, the heatmaps, the Predictor."""

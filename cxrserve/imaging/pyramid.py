@@ -1,0 +1,117 @@
+"""The pyramid: one 8-bit radiograph, seen at every size the members want.
+
+One resize brings the radiograph to the largest size; each size that is half of another is its exact 2×2
+mean. Training and serving both come through here.
+
+Legend: H, W rows and columns of the radiograph; S the side of a level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from cxrserve.imaging.profiles import ProfileName
+
+Fit = Literal["squash", "letterbox"]
+Filter = Literal["area", "bilinear", "lanczos"]
+Grey = NDArray[np.uint8]
+
+_SHRINK: Final[dict[Filter, int]] = {
+    "area": cv2.INTER_AREA,
+    "bilinear": cv2.INTER_LINEAR,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+_ENLARGE: Final[dict[Filter, int]] = {
+    "area": cv2.INTER_LINEAR,
+    "bilinear": cv2.INTER_LINEAR,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+
+
+class Preprocessing(BaseModel):
+    """What is done to every radiograph before a network sees it. Part of the bundle's contract."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: ProfileName = Field(description="How stored values become 8-bit grey.")
+    fit: Fit = Field("squash", description="squash fills the square; letterbox keeps the aspect, black around.")
+    filter: Filter = Field("area", description="Filter of the one resize; levels below are 2×2 means.")
+    sizes: tuple[int, ...] = Field(min_length=1, description="Sides of the levels, ascending.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placement:
+    """Where the radiograph lies in the square, as fractions of its side: what leads a map back home."""
+
+    top: float
+    left: float
+    height: float
+    width: float
+
+
+def placement(rows: int, columns: int, fit: Fit) -> Placement:
+    """Where a radiograph of `rows` × `columns` lies in a square level under `fit`."""
+    if fit == "squash":
+        return Placement(top=0.0, left=0.0, height=1.0, width=1.0)
+    longest = max(rows, columns)
+    height, width = rows / longest, columns / longest
+    return Placement(top=(1 - height) / 2, left=(1 - width) / 2, height=height, width=width)
+
+
+def resize(grey_HW: Grey, rows: int, columns: int, filter_: Filter) -> Grey:
+    """`grey_HW` at `rows` × `columns`; an axis that shrinks is filtered, one that grows is interpolated.
+
+    The two axes are done apart where one shrinks and the other grows: OpenCV's area filter would quietly
+    turn into bilinear for both.
+    """
+    fewer_rows, fewer_columns = min(rows, grey_HW.shape[0]), min(columns, grey_HW.shape[1])
+    if (fewer_rows, fewer_columns) != grey_HW.shape:
+        grey_HW = _resized(grey_HW, fewer_rows, fewer_columns, _SHRINK[filter_])
+    if (rows, columns) != grey_HW.shape:
+        grey_HW = _resized(grey_HW, rows, columns, _ENLARGE[filter_])
+    return grey_HW
+
+
+def _resized(grey_HW: Grey, rows: int, columns: int, interpolation: int) -> Grey:
+    return cv2.resize(grey_HW, (columns, rows), interpolation=interpolation).astype(np.uint8, copy=False)
+
+
+def halve(level_SS: Grey) -> Grey:
+    """The exact 2×2 mean, halves rounded up."""
+    side = level_SS.shape[0] // 2
+    return _resized(level_SS, side, side, cv2.INTER_AREA)
+
+
+def build_pyramid(grey_HW: Grey, preprocessing: Preprocessing) -> dict[int, Grey]:
+    """Every level of `preprocessing.sizes`, each uint8 [S, S], C-contiguous, ascending by size."""
+    levels: dict[int, Grey] = {}
+    for size in sorted(set(preprocessing.sizes), reverse=True):
+        double = levels.get(2 * size)
+        levels[size] = halve(double) if double is not None else _fitted(grey_HW, size, preprocessing)
+    return {size: np.ascontiguousarray(levels[size]) for size in sorted(levels)}
+
+
+def _fitted(grey_HW: Grey, size: int, preprocessing: Preprocessing) -> Grey:
+    rows, columns = grey_HW.shape
+    if preprocessing.fit == "squash":
+        return resize(grey_HW, size, size, preprocessing.filter)
+    place = placement(rows, columns, preprocessing.fit)
+    inner_rows, inner_columns = max(1, round(place.height * size)), max(1, round(place.width * size))
+    top, left = (size - inner_rows) // 2, (size - inner_columns) // 2
+    level_SS = np.zeros((size, size), np.uint8)
+    level_SS[top : top + inner_rows, left : left + inner_columns] = resize(
+        grey_HW, inner_rows, inner_columns, preprocessing.filter
+    )
+    return level_SS
+
+
+def enlarged_sizes(rows: int, columns: int, sizes: Iterable[int]) -> tuple[int, ...]:
+    """The sizes for which a radiograph of `rows` × `columns` had to be enlarged along its longer side."""
+    return tuple(size for size in sorted(sizes) if size > max(rows, columns))

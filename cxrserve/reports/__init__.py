@@ -1,0 +1,1 @@
+"""A Prediction as other programs and people read it: JSON, overlays."""
