@@ -24,31 +24,50 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CXRSERVE_", frozen=True, extra="forbid")
 
     bundle: Path = Field(Path("models/demo"), description="Folder of the model bundle to serve.")
-    host: str = Field("127.0.0.1", description="Address to listen on. Anything else than loopback is reachable by others.")
+    host: str = Field(
+        "127.0.0.1", description="Address to listen on. Anything else than loopback is reachable by others."
+    )
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
 
-    engine: EngineName = Field("auto", description="Inference engine; auto takes OpenVINO, else ONNX Runtime.")
+    engine: EngineName = Field(
+        "auto", description="Inference engine; auto takes OpenVINO, else ONNX Runtime."
+    )
     precision: Precision = Field(
-        "auto", description="Arithmetic of the engine; auto takes bf16 where the CPU computes in it, else f32."
+        "auto",
+        description="Arithmetic of the engine; auto takes bf16 where the CPU computes in it, else f32.",
     )
     threads: int = Field(
-        default_factory=_usable_cores, ge=1, description="Threads of the engine; by default the cores this process may use."
+        default_factory=_usable_cores,
+        ge=1,
+        description="Threads of the engine; by default the cores this process may use.",
     )
 
-    max_upload_bytes: int = Field(128 * 2**20, ge=1, description="Largest file taken; more is answered with 413.")
+    max_upload_bytes: int = Field(
+        128 * 2**20, ge=1, description="Largest file taken; more is answered with 413."
+    )
     max_study_files: int = Field(16, ge=1, description="Most files in one POST /predict/study.")
-    max_pixels: int = Field(100_000_000, ge=1, description="Most pixels (rows × columns) an image may declare.")
+    max_pixels: int = Field(
+        100_000_000, ge=1, description="Most pixels (rows × columns) an image may declare."
+    )
     min_side_pixels: int = Field(64, ge=1, description="Fewest rows or columns of an image that is judged.")
 
     decode_workers: int = Field(2, ge=1, description="Processes that decode images.")
-    decode_timeout_s: float = Field(20.0, gt=0, description="Time a worker has for one image before it is ended.")
+    decode_timeout_s: float = Field(
+        20.0, gt=0, description="Time a worker has for one image before it is ended."
+    )
     decode_memory_bytes: int = Field(
         2 * 2**30, ge=2**28, description="Memory a decode worker may take beyond what it holds when idle."
     )
 
     upload_timeout_s: float = Field(60.0, gt=0, description="Time the body of a request may take to arrive.")
-    request_timeout_s: float = Field(60.0, gt=0, description="Time from a whole upload to its answer; then 504.")
-    max_waiting: int = Field(16, ge=0, description="Requests that may wait for the engines; more get 503 at once.")
-    shutdown_timeout_s: int = Field(30, ge=1, description="Time that accepted requests have to finish at shutdown.")
+    request_timeout_s: float = Field(
+        60.0, gt=0, description="Time from a whole upload to its answer; then 504."
+    )
+    max_waiting: int = Field(
+        16, ge=0, description="Requests that may wait for the engines; more get 503 at once."
+    )
+    shutdown_timeout_s: int = Field(
+        30, ge=1, description="Time that accepted requests have to finish at shutdown."
+    )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")

@@ -1,0 +1,71 @@
+"""What an engine is: one member, ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.ensemble.bundle import STRIDE
+from cxrserve.errors import BundleError
+from cxrserve.findings import NAMES
+
+ActualPrecision = Literal["f32", "bf16"]
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """What a member says: `logits_NF` float32 [N, 14], `maps_NFhw` float32 [N, 14, S/32, S/32]."""
+
+    logits_NF: NDArray[np.float32]
+    maps_NFhw: NDArray[np.float32]
+
+
+class Engine(Protocol):
+    """One member, compiled for this machine. Not thread-safe: one owner calls it."""
+
+    name: str
+    precision: ActualPrecision
+
+    def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
+        """Run on uint8 [N, 1, S, S]."""
+        ...
+
+
+def check_signature(
+    size: int, inputs: dict[str, tuple[str, Shape]], outputs: dict[str, tuple[str, Shape]]
+) -> None:
+    """Compare a graph's inputs and outputs, by name (type, shape), with the contract of a member of `size`.
+
+    A None in a shape is a free axis.
+
+    Raises:
+        BundleError: on any difference; shows both sides.
+    """
+    cells = size // STRIDE
+    expected_in: dict[str, tuple[str, Shape]] = {"image": ("uint8", (None, 1, size, size))}
+    expected_out: dict[str, tuple[str, Shape]] = {
+        "logits": ("float32", (None, len(NAMES))),
+        "maps": ("float32", (None, len(NAMES), cells, cells)),
+    }
+    for side, found, expected in (("inputs", inputs, expected_in), ("outputs", outputs, expected_out)):
+        if set(found) != set(expected) or not all(_agree(found[name], expected[name]) for name in expected):
+            raise BundleError(
+                f"the member of size {size} has the {side} {found}, the contract needs {expected} "
+                "(None: any number of images)"
+            )
+
+
+def _agree(found: tuple[str, Shape], expected: tuple[str, Shape]) -> bool:
+    (found_type, found_shape), (expected_type, expected_shape) = found, expected
+    return (
+        found_type == expected_type
+        and len(found_shape) == len(expected_shape)
+        and all(
+            want is None or have is None or have == want
+            for have, want in zip(found_shape, expected_shape, strict=True)
+        )
+    )

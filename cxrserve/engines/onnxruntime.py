@@ -1,0 +1,69 @@
+"""ONNX Runtime on the CPU: the portable engine, in fp32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from cxrserve.engines.base import ActualPrecision, Output, check_signature
+from cxrserve.errors import BundleError, EngineError
+from cxrserve.settings import Precision
+
+VERSION: str = ort.__version__
+
+
+def choose_precision(asked: Precision) -> ActualPrecision:
+    """The precision that will be used for the one `asked`: always f32.
+
+    Raises:
+        EngineError: bf16 was asked for by name.
+    """
+    if asked == "bf16":
+        raise EngineError(
+            "ONNX Runtime computes in f32 on a CPU: use engine openvino for bf16, or precision auto"
+        )
+    return "f32"
+
+
+class OnnxRuntimeEngine:
+    """One member in an ONNX Runtime session."""
+
+    name = "onnxruntime"
+
+    def __init__(self, model: bytes, *, size: int, precision: ActualPrecision, threads: int) -> None:
+        self.precision: ActualPrecision = precision
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Idle threads that spin would take the cores from the decoders and from the next member.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise BundleError(
+                f"the member of size {size} is not an ONNX graph that ONNX Runtime reads: {error}"
+            ) from error
+        check_signature(size, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
+
+    def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
+        """Run on uint8 [N, 1, S, S], one image after the other: the graph may have a fixed batch of one."""
+        answers = [self._session.run(["logits", "maps"], {"image": image[None]}) for image in image_N1SS]
+        return Output(
+            logits_NF=np.concatenate([logits for logits, _ in answers]),
+            maps_NFhw=np.concatenate([maps for _, maps in answers]),
+        )
+
+
+def _ports(ports: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    types = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
+    return {
+        port.name: (
+            types.get(port.type, port.type),
+            tuple(axis if isinstance(axis, int) else None for axis in port.shape),
+        )
+        for port in ports
+    }

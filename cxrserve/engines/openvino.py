@@ -1,0 +1,77 @@
+"""OpenVINO on the CPU: the engine of choice where there is no GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import openvino as ov
+from numpy.typing import NDArray
+
+from cxrserve.engines.base import ActualPrecision, Output, check_signature
+from cxrserve.errors import BundleError, EngineError
+from cxrserve.settings import Precision
+
+VERSION: str = ov.__version__
+
+
+def computes_bf16() -> bool:
+    """True where the CPU multiplies in bfloat16 (AMX, or AVX-512 with its BF16 extension)."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def choose_precision(asked: Precision) -> ActualPrecision:
+    """The precision that will be used for the one `asked`.
+
+    Raises:
+        EngineError: bf16 was asked for by name, and this CPU does not compute in it.
+    """
+    able = computes_bf16()
+    if asked == "bf16" and not able:
+        raise EngineError(
+            "precision bf16 was asked for, but this CPU does not compute in bfloat16; use auto or f32"
+        )
+    return "bf16" if able and asked != "f32" else "f32"
+
+
+class OpenVinoEngine:
+    """One member, compiled with a static shape: dynamic shapes make OpenVINO's memory grow."""
+
+    name = "openvino"
+
+    def __init__(self, model: bytes, *, size: int, precision: ActualPrecision, threads: int) -> None:
+        self.precision: ActualPrecision = precision
+        core = ov.Core()
+        try:
+            graph = core.read_model(model=model)
+        except RuntimeError as error:
+            raise BundleError(
+                f"the member of size {size} is not an ONNX graph that OpenVINO reads: {error}"
+            ) from error
+        check_signature(size, _ports(graph.inputs), _ports(graph.outputs))
+        graph.reshape({"image": [1, 1, size, size]})
+        options: dict[str, Any] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        self._request = core.compile_model(graph, "CPU", options).create_infer_request()
+
+    def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
+        """Run on uint8 [N, 1, S, S], one image after the other."""
+        answers = [self._request.infer({"image": image[None]}) for image in image_N1SS]
+        return Output(
+            logits_NF=np.concatenate([np.asarray(answer["logits"]) for answer in answers]),
+            maps_NFhw=np.concatenate([np.asarray(answer["maps"]) for answer in answers]),
+        )
+
+
+def _ports(ports: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+    types = {"f32": "float32", "u8": "uint8"}
+    return {
+        port.get_any_name(): (
+            types.get(port.get_element_type().get_type_name(), port.get_element_type().get_type_name()),
+            tuple(axis.get_length() if axis.is_static else None for axis in port.get_partial_shape()),
+        )
+        for port in ports
+    }

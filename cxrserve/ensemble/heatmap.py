@@ -1,0 +1,70 @@
+"""Heatmaps: the ensemble's Grad-CAM, from the maps that come out of the graph; no backward pass.
+
+A member's map holds w_fk A_k summed over channels, and its mean plus a constant is the logit; so the
+gradient of the logit with respect to A is w_fk, up to 1/(h·w), and Grad-CAM is ReLU of the map (Selvaraju
+et al. 2017). The ensemble's is the ReLU of the members' maps, weighted by `stack.evidence_weights`.
+
+The raw scale is kept: nats of −log(1 − p), if the whole picture looked as this place does.
+
+Legend: F findings, S scales, G side of the finest grid, h and w of the picture made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.imaging.pyramid import Placement
+
+Map = NDArray[np.float32]
+
+LONGEST_SIDE: Final = 512  # of a heatmap's picture; the finest grid has 64 cells
+
+
+def ensemble_map(maps: Mapping[int, Map], weights: Mapping[int, float]) -> Map:
+    """One finding's map over all scales, float32 [G, G], ≥ 0.
+
+    Args:
+        maps: by size, the finding's raw map, float32 [S/32, S/32].
+        weights: by size, from `stack.evidence_weights`.
+    """
+    side = max(grid.shape[-1] for grid in maps.values())
+    total_GG = np.zeros((side, side), np.float32)
+    for size, grid in maps.items():
+        # Bilinear on cell centres: every grid covers the same square, whatever its number of cells.
+        total_GG += np.float32(weights[size]) * cv2.resize(grid, (side, side), interpolation=cv2.INTER_LINEAR)
+    return np.maximum(total_GG, 0)
+
+
+def picture_shape(rows: int, columns: int, longest_side: int = LONGEST_SIDE) -> tuple[int, int]:
+    """(h, w) of a heatmap's picture: the radiograph's aspect, never larger than the radiograph."""
+    shrink = min(1.0, longest_side / max(rows, columns))
+    return max(1, round(rows * shrink)), max(1, round(columns * shrink))
+
+
+def lay_over(grid_GG: Map, place: Placement, height: int, width: int) -> Map:
+    """`grid_GG` of the square level, laid over the radiograph: float32 [height, width], pixel to pixel.
+
+    Undoes the fit: the part of the square where the radiograph lies fills the picture.
+    """
+    side = grid_GG.shape[0]
+    step_x, step_y = place.width * side / width, place.height * side / height
+    to_grid = np.array(
+        [
+            [step_x, 0.0, place.left * side + step_x / 2 - 0.5],
+            [0.0, step_y, place.top * side + step_y / 2 - 0.5],
+        ]
+    )
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    picture = cv2.warpAffine(grid_GG, to_grid, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return picture.astype(np.float32, copy=False)
+
+
+def to_grey(picture_hw: Map, full_strength: float) -> NDArray[np.uint8]:
+    """The picture as uint8 on one raw scale: 255 is `full_strength` and above, 0 is nothing."""
+    grey_hw: NDArray[np.uint8] = np.rint(picture_hw * (255 / full_strength)).clip(0, 255).astype(np.uint8)
+    return grey_hw

@@ -1,0 +1,137 @@
+"""The Predictor: the whole story on one screen. Set up, look at each scale, stack, explain.
+
+Legend: N images, F findings, S scales (ascending by size), h and w of a heatmap's picture.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.engines.base import Engine, Output
+from cxrserve.engines.select import Choice
+from cxrserve.ensemble import heatmap, stack
+from cxrserve.ensemble.bundle import Bundle
+from cxrserve.errors import BundleError
+from cxrserve.findings import FINDINGS, NAMES
+
+Levels = Mapping[int, NDArray[np.uint8]]
+Explain = Literal["none", "positive", "all"] | Collection[int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """What the ensemble says of one radiograph.
+
+    Attributes:
+        logits_FS: float64 [14, S], what each scale says.
+        weights_FS: float64 [14, S], how much each scale counts; rows sum to 1.
+        probabilities_F: float64 [14].
+        thresholds_F: float64 [14].
+        maps: by finding index, float32 [G, G] on the finest grid, raw scale, for those asked for.
+        timing_ms: "engine_<size>", "stack", "heatmaps".
+    """
+
+    sizes: tuple[int, ...]
+    logits_FS: NDArray[np.float64]
+    weights_FS: NDArray[np.float64]
+    probabilities_F: NDArray[np.float64]
+    thresholds_F: NDArray[np.float64]
+    maps: dict[int, heatmap.Map]
+    timing_ms: dict[str, float]
+
+    @property
+    def positive_F(self) -> NDArray[np.bool_]:
+        """True where the probability is at or above the finding's operating point."""
+        return self.probabilities_F >= self.thresholds_F
+
+
+class Predictor:
+    """A bundle on engines. Not thread-safe: one owner calls it, and gives it all its cores."""
+
+    def __init__(self, bundle: Bundle, choice: Choice, *, threads: int) -> None:
+        contract = bundle.contract
+        self.bundle: Final = bundle
+        self.choice: Final = choice
+        self.sizes: Final = contract.preprocessing.sizes
+        self._weights_FS: Final = np.array(contract.stack, np.float64)
+        self._thresholds_F: Final = np.array(
+            [contract.operating_points[name].threshold for name in NAMES], np.float64
+        )
+        self._engines: Final[dict[int, Engine]] = {
+            size: choice.build(model, size=size, threads=threads) for size, model in bundle.models.items()
+        }
+
+    def warm_up(self) -> None:
+        """Run every engine once, so that the first request pays for nothing but itself."""
+        self.predict({size: np.zeros((size, size), np.uint8) for size in self.sizes}, explain="all")
+
+    def predict(self, levels: Levels, *, explain: Explain = "positive") -> Prediction:
+        """Look at one radiograph at every scale, stack the opinions, explain those asked for.
+
+        Args:
+            levels: by size, uint8 [S, S], from `imaging.pyramid.build_pyramid`.
+            explain: the findings to make maps of.
+
+        Raises:
+            BundleError: a member answered NaN or infinity.
+        """
+        timing_ms: dict[str, float] = {}
+        outputs: dict[int, Output] = {}
+        for size in self.sizes:
+            with timed(timing_ms, f"engine_{size}"):
+                outputs[size] = self._engines[size].run(levels[size][None, None])
+        with timed(timing_ms, "stack"):
+            logits_FS = np.stack([outputs[size].logits_NF[0] for size in self.sizes], axis=-1).astype(
+                np.float64
+            )
+            if not np.isfinite(logits_FS).all():
+                raise BundleError("a member answered with a score that is not a number: nothing can be said")
+            probabilities_F = stack.stacked(logits_FS[None], self._weights_FS)[0]
+        with timed(timing_ms, "heatmaps"):
+            maps_Fhw = {size: outputs[size].maps_NFhw[0] for size in self.sizes}
+            maps = self._maps(maps_Fhw, logits_FS, self._wanted(explain, probabilities_F))
+        return Prediction(
+            sizes=self.sizes,
+            logits_FS=logits_FS,
+            weights_FS=self._weights_FS,
+            probabilities_F=probabilities_F,
+            thresholds_F=self._thresholds_F,
+            maps=maps,
+            timing_ms=timing_ms,
+        )
+
+    def _wanted(self, explain: Explain, probabilities_F: NDArray[np.float64]) -> Collection[int]:
+        if explain == "none":
+            return ()
+        if explain == "all":
+            return range(len(FINDINGS))
+        if explain == "positive":
+            return [int(finding) for finding in np.flatnonzero(probabilities_F >= self._thresholds_F)]
+        return explain
+
+    def _maps(
+        self, maps_Fhw: Mapping[int, heatmap.Map], logits_FS: NDArray[np.float64], wanted: Collection[int]
+    ) -> dict[int, heatmap.Map]:
+        evidence_FS = stack.evidence_weights(logits_FS, self._weights_FS)
+        return {
+            finding: heatmap.ensemble_map(
+                {size: maps_Fhw[size][finding] for size in self.sizes},
+                dict(zip(self.sizes, evidence_FS[finding].tolist(), strict=True)),
+            )
+            for finding in wanted
+        }
+
+
+@contextmanager
+def timed(timing_ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Write the wall time of the block into `timing_ms[stage]`, in milliseconds."""
+    started = time.perf_counter()
+    yield
+    timing_ms[stage] = (time.perf_counter() - started) * 1000

@@ -1,0 +1,217 @@
+"""The answer as JSON: the pydantic models of the HTTP interface and of `cxrserve predict --format json`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from cxrserve.ensemble import heatmap
+from cxrserve.ensemble.bundle import Bundle, Contract
+from cxrserve.ensemble.pipeline import Reading
+from cxrserve.ensemble.stack import sigmoid
+from cxrserve.errors import RequestError
+from cxrserve.findings import NAMES
+from cxrserve.imaging.pyramid import placement
+
+DISCLAIMER = (
+    "Research use only. Not a medical device: not for diagnosis, not for any decision about a patient."
+)
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelAbout(_Part):
+    """Which model answered."""
+
+    name: str
+    version: str
+    sha256: str = Field(description="SHA-256 of bundle.json, which names every file of the bundle.")
+
+
+class ImageReport(_Part):
+    """What the image is and what was done to it. No patient data."""
+
+    rows: int
+    columns: int
+    format: str = Field(description="dicom, jpeg or png; found in the content.")
+    photometric_interpretation: str
+    transfer_syntax: str | None = Field(description="DICOM transfer syntax UID.")
+    profile: str = Field(description="How stored values became 8-bit grey: the dataset whose way it is.")
+    applied: list[str] = Field(description="The steps done to this image, in order.")
+    study_instance_uid: str | None
+    series_instance_uid: str | None
+    sop_instance_uid: str | None
+
+
+class ScaleReport(_Part):
+    """What the network of one size says."""
+
+    size: int
+    logit: float
+    probability: float = Field(description="σ(logit)")
+    weight: float = Field(description="Share of this scale in the finding; a finding's weights sum to 1.")
+
+
+class HeatmapReport(_Part):
+    """Grad-CAM of the ensemble, laid over the whole radiograph."""
+
+    png: str = Field(description="8-bit grey PNG in base64, width × height, aligned with rows × columns.")
+    width: int
+    height: int
+    max: float = Field(description="Largest raw value in the picture, before it was cut off at `scale`.")
+    scale: float = Field(description="Raw value of grey 255: the same for all findings and all images.")
+
+
+class FindingReport(_Part):
+    """One finding."""
+
+    finding: str
+    probability: float
+    positive: bool = Field(description="probability ≥ threshold")
+    threshold: float = Field(description="The finding's operating point.")
+    scales: list[ScaleReport]
+    heatmap: HeatmapReport | None
+
+
+class Answer(_Part):
+    """What the service says of one radiograph."""
+
+    model: ModelAbout
+    disclaimer: str = DISCLAIMER
+    image: ImageReport
+    findings: list[FindingReport] = Field(min_length=len(NAMES), max_length=len(NAMES))
+    warnings: list[str]
+    timing_ms: dict[str, float]
+
+
+class StudyFinding(_Part):
+    """One finding over all images of a study."""
+
+    finding: str
+    probability: float
+    positive: bool
+    threshold: float
+    decided_by: int | None = Field(
+        description="Position of the image with the largest probability; null where the rule is the mean."
+    )
+
+
+class StudyAnswer(_Part):
+    """What the service says of one study: each image's answer, and the bundle's rule over them."""
+
+    model: ModelAbout
+    disclaimer: str = DISCLAIMER
+    rule: str = Field(description="maximum or mean over the images.")
+    findings: list[StudyFinding]
+    images: list[Answer]
+    warnings: list[str]
+    timing_ms: dict[str, float]
+
+
+def model_about(bundle: Bundle) -> ModelAbout:
+    """Which model this is."""
+    return ModelAbout(name=bundle.contract.name, version=bundle.contract.version, sha256=bundle.sha256)
+
+
+def answer(reading: Reading, bundle: Bundle) -> Answer:
+    """`reading` as the service answers it."""
+    about, preprocessing = reading.image.about, bundle.contract.preprocessing
+    return Answer(
+        model=model_about(bundle),
+        image=ImageReport(
+            rows=about.rows,
+            columns=about.columns,
+            format=about.format,
+            photometric_interpretation=about.photometric_interpretation,
+            transfer_syntax=about.transfer_syntax,
+            profile=preprocessing.profile,
+            applied=list(reading.image.applied),
+            study_instance_uid=about.study_instance_uid,
+            series_instance_uid=about.series_instance_uid,
+            sop_instance_uid=about.sop_instance_uid,
+        ),
+        findings=[_finding(index, reading, bundle.contract) for index in range(len(NAMES))],
+        warnings=list(reading.image.warnings),
+        timing_ms={stage: round(ms, 2) for stage, ms in reading.timing_ms.items()},
+    )
+
+
+def _finding(index: int, reading: Reading, contract: Contract) -> FindingReport:
+    prediction = reading.prediction
+    return FindingReport(
+        finding=NAMES[index],
+        probability=float(prediction.probabilities_F[index]),
+        positive=bool(prediction.positive_F[index]),
+        threshold=float(prediction.thresholds_F[index]),
+        scales=[
+            ScaleReport(
+                size=size, logit=float(logit), probability=float(sigmoid(logit)), weight=float(weight)
+            )
+            for size, logit, weight in zip(
+                prediction.sizes, prediction.logits_FS[index], prediction.weights_FS[index], strict=True
+            )
+        ],
+        heatmap=_heatmap(index, reading, contract),
+    )
+
+
+def _heatmap(index: int, reading: Reading, contract: Contract) -> HeatmapReport | None:
+    grid_GG = reading.prediction.maps.get(index)
+    if grid_GG is None:
+        return None
+    about = reading.image.about
+    height, width = heatmap.picture_shape(about.rows, about.columns)
+    place = placement(about.rows, about.columns, contract.preprocessing.fit)
+    picture_hw = heatmap.lay_over(grid_GG, place, height, width)
+    return HeatmapReport(
+        png=base64.b64encode(png(heatmap.to_grey(picture_hw, contract.heatmap_scale))).decode("ascii"),
+        width=width,
+        height=height,
+        max=float(picture_hw.max()),
+        scale=contract.heatmap_scale,
+    )
+
+
+def png(picture: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> bytes:
+    """`picture`, uint8 [h, w] or BGR [h, w, 3], as PNG; quick compression, for pictures sent once."""
+    encoded, buffer = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    assert encoded  # memory is all it needs
+    return buffer.tobytes()
+
+
+def study_answer(answers: Sequence[Answer], bundle: Bundle) -> StudyAnswer:
+    """The answers of one study's images under the bundle's rule.
+
+    Raises:
+        RequestError: the images belong to different studies, so far as they say.
+    """
+    studies = {one.image.study_instance_uid for one in answers} - {None}
+    if len(studies) > 1:
+        raise RequestError(f"the images belong to {len(studies)} different studies; send one study at a time")
+    probabilities_NF = np.array([[finding.probability for finding in one.findings] for one in answers])
+    by_maximum = bundle.contract.study_rule == "maximum"
+    whole_F = probabilities_NF.max(axis=0) if by_maximum else probabilities_NF.mean(axis=0)
+    thresholds_F = [finding.threshold for finding in answers[0].findings]
+    return StudyAnswer(
+        model=model_about(bundle),
+        rule=bundle.contract.study_rule,
+        findings=[
+            StudyFinding(
+                finding=name,
+                probability=float(whole_F[index]),
+                positive=bool(whole_F[index] >= thresholds_F[index]),
+                threshold=thresholds_F[index],
+                decided_by=int(probabilities_NF[:, index].argmax()) if by_maximum else None,
+            )
+            for index, name in enumerate(NAMES)
+        ],
+        images=list(answers),
+        warnings=[],
+        timing_ms={"total": round(sum(one.timing_ms["total"] for one in answers), 2)},
+    )
