@@ -1,4 +1,4 @@
-"""Bytes in, a reading out: the decode pool and the predictor, as the service and the command line use them."""
+"""Bytes in, a reading out: decode pool and predictor, as the service and the command line use them."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Pipeline:
         with self._entry:
             if self._inside >= most:
                 raise Overloaded(
-                    f"{self._inside} requests are being worked on, the most this service takes. Try again later.",
+                    f"{self._inside} requests are in work, the most this service takes. Try again later.",
                     retry_after_s=2,
                 )
             self._inside += 1

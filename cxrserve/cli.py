@@ -1,0 +1,226 @@
+"""The command line: serve, predict, models, train, settings, doctor.
+
+Nothing heavy is imported before a command needs it, so that `--help` answers at once. Training is found
+through an entry point and loaded only when one of its commands is called.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from cxrserve import __version__
+from cxrserve.errors import CxrserveError
+from cxrserve.settings import EngineName, Settings
+
+_OK, _SOME_FAILED, _USAGE = 0, 1, 2
+
+app = typer.Typer(
+    name="cxrserve",
+    help="One chest X-ray in, 14 probabilities and the pictures that explain them out. "
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+models = typer.Typer(help="Look at model bundles, check them, make them.", no_args_is_help=True)
+app.add_typer(models, name="models")
+
+BundleOption = Annotated[
+    Path | None, typer.Option("--bundle", help="Folder of the model bundle.", envvar="CXRSERVE_BUNDLE")
+]
+EngineOption = Annotated[
+    EngineName | None, typer.Option(help="Inference engine; auto takes the fastest that is installed.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; `cxrserve settings` lists them."),
+]
+
+
+def _settings(assignments: list[str] | None, **flags: object) -> Settings:
+    """Settings from the environment, then --set, then flags.
+
+    Raises:
+        typer.BadParameter: a setting that does not exist, or a value it cannot take.
+    """
+    values: dict[str, object] = {}
+    for assignment in assignments or []:
+        name, equals, value = assignment.partition("=")
+        name = name.strip().lower().removeprefix("cxrserve_")
+        if not equals or name not in Settings.model_fields:
+            raise typer.BadParameter(f"--set {assignment!r}: NAME=VALUE with a NAME of `cxrserve settings`")
+        values[name] = value
+    values.update({name: value for name, value in flags.items() if value is not None})
+    try:
+        return Settings(**values)  # type: ignore[arg-type]
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {str(fault['input'])[:60]!r}"
+            for fault in error.errors()
+        )
+        raise typer.BadParameter(f"settings (CXRSERVE_* or flags): {faults}") from None
+
+
+@app.command()
+def serve(
+    bundle: BundleOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes a free one.")] = None,
+    engine: EngineOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Start the HTTP service: POST /predict, /predict/study, /model, /docs."""
+    from cxrserve.api.server import serve as run_server
+
+    settings = _settings(assignments, bundle=bundle, host=host, port=port, engine=engine)
+    raise typer.Exit(run_server(settings))
+
+
+@app.command()
+def predict(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders; DICOM, JPEG or PNG.", exists=True)],
+    heatmaps: Annotated[
+        Path | None, typer.Option(help="Folder for overlays: the heatmap over the radiograph, as PNG.")
+    ] = None,
+    findings: Annotated[
+        str, typer.Option(help="Overlays of which findings: positive, all, or names parted by commas.")
+    ] = "positive",
+    format: Annotated[
+        Literal["table", "json", "csv"], typer.Option(help="How the answers are written.")
+    ] = "table",
+    output: Annotated[Path | None, typer.Option(help="File for the answers; standard output else.")] = None,
+    bundle: BundleOption = None,
+    engine: EngineOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Read radiographs from files and folders. A bad file never stops the rest.
+
+    Exit code 0 where all files were answered, 1 where some were refused, 2 where nothing could start.
+    """
+    from cxrserve.file_reader import read_files
+
+    settings = _settings(assignments, bundle=bundle, engine=engine)
+    all_well = read_files(paths, settings, overlays=heatmaps, explain=findings, format_=format, output=output)
+    raise typer.Exit(_OK if all_well else _SOME_FAILED)
+
+
+@app.command()
+def settings() -> None:
+    """List every setting with its value here; each can be set as CXRSERVE_<NAME>, --set or a flag."""
+    current = _settings(None)
+    table = Table(header_style="dim")
+    for heading in ("setting", "value", "what it does"):
+        table.add_column(heading)
+    for name, field in Settings.model_fields.items():
+        table.add_row(f"CXRSERVE_{name.upper()}", str(getattr(current, name)), field.description or "")
+    Console().print(table)
+
+
+@app.command()
+def doctor(bundle: BundleOption = None, engine: EngineOption = None) -> None:
+    """Say what this machine has, which engine will be used and why, and what is missing."""
+    from cxrserve.doctor import examine
+
+    raise typer.Exit(_OK if examine(_settings(None, bundle=bundle, engine=engine)) else _SOME_FAILED)
+
+
+@models.command("list")
+def models_list(
+    folder: Annotated[Path, typer.Argument(help="Folder that holds bundles.")] = Path("models"),
+) -> None:
+    """List the bundles in a folder."""
+    from cxrserve.ensemble.bundle import CONTRACT_FILE, read_contract
+
+    table = Table(header_style="dim")
+    for heading in ("folder", "name", "version", "sizes", "recipe", "trained on"):
+        table.add_column(heading)
+    for path in sorted(folder.glob(f"*/{CONTRACT_FILE}")):
+        contract, _ = read_contract(path.parent)
+        sizes = ", ".join(str(member.size) for member in contract.members)
+        lineage = contract.lineage
+        table.add_row(str(path.parent), contract.name, contract.version, sizes, lineage.recipe, lineage.data)
+    Console().print(table if table.row_count else f"no bundle in {folder}")
+
+
+@models.command("show")
+def models_show(
+    folder: Annotated[Path, typer.Argument(help="The bundle's folder.")] = Path("models/demo"),
+) -> None:
+    """Print a bundle's contract as JSON."""
+    from cxrserve.ensemble.bundle import read_contract
+
+    contract, sha256 = read_contract(folder)
+    Console().print_json(contract.model_dump_json())
+    Console(stderr=True).print(f"SHA-256 of bundle.json: {sha256}")
+
+
+@models.command("verify")
+def models_verify(
+    folder: Annotated[Path, typer.Argument(help="The bundle's folder.")] = Path("models/demo"),
+    engine: EngineOption = None,
+) -> None:
+    """Check a bundle as serving does: contract, hashes, graphs, and one run of every member."""
+    from cxrserve.engines.select import choose
+    from cxrserve.ensemble.bundle import load_bundle
+    from cxrserve.ensemble.predictor import Predictor
+
+    settings = _settings(None, bundle=folder, engine=engine)
+    bundle = load_bundle(folder)
+    choice = choose(settings.engine, settings.precision)
+    Predictor(bundle, choice, threads=settings.threads).warm_up()
+    contract = bundle.contract
+    Console().print(
+        f"[green]sound[/]: {contract.name} {contract.version}, {len(contract.members)} members, "
+        f"on {choice.name} {choice.version} in {choice.precision}; SHA-256 {bundle.sha256}"
+    )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        Console().print(f"cxrserve {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of cxrserve itself."""
+
+
+def _add_training(target: typer.Typer, name: str) -> None:
+    """Register the command `name` of [train]; where torch is not installed it says what to install."""
+    found = list(entry_points(group="cxrserve.training", name=name))
+    command: Callable[..., Any] = found[0].load() if found else _not_installed
+    target.command(name)(command)
+
+
+def _not_installed() -> None:
+    """Needs the [train] extra: pip install "cxrserve[train]"."""
+    Console(stderr=True).print('training is not installed here: pip install "cxrserve\\[train]"')
+    raise typer.Exit(_USAGE)
+
+
+_add_training(app, "train")
+_add_training(models, "init")
+
+
+def main() -> None:
+    """The console script. Our own errors are one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except CxrserveError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]{error.title}[/]: ", end="", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(error.detail, markup=False, highlight=False)
+        sys.exit(_USAGE)

@@ -1,0 +1,84 @@
+"""`cxrserve doctor`: what this machine has, which engine will serve and why, what is missing."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+from re import match
+
+from rich.console import Console
+from rich.table import Table
+
+from cxrserve import __version__
+from cxrserve.engines.select import ENGINES, choose
+from cxrserve.ensemble.bundle import load_bundle
+from cxrserve.errors import CxrserveError
+from cxrserve.settings import Settings
+
+
+def examine(settings: Settings) -> bool:
+    """Print what there is; True where the service could start with `settings`."""
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for what, found in (("cxrserve", __version__), *_machine(), *_packages()):
+        table.add_row(what, found)
+    checks = [_engine(settings), _bundle(settings)]
+    for what, found, fine in checks:
+        table.add_row(what, f"[{'green' if fine else 'red'}]{'ok' if fine else 'no'}[/]  {found}")
+    console = Console()
+    console.print(table)
+    able = all(fine for _, _, fine in checks)
+    console.print("ready to serve: cxrserve serve" if able else "[red]cannot serve yet[/]: see above")
+    return able
+
+
+def _machine() -> list[tuple[str, str]]:
+    return [
+        ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
+        ("processor", f"{_cpu_name()}, {Settings().threads} of {os.cpu_count()} cores usable"),
+        ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
+        ("training", "installed" if find_spec("torch") else 'not installed: pip install "cxrserve\\[train]"'),
+    ]
+
+
+def _cpu_name() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def _packages() -> list[tuple[str, str]]:
+    """Every dependency of the base install, with its version."""
+    found = []
+    for requirement in requires("cxrserve") or []:
+        name = match(r"[A-Za-z0-9._-]+", requirement)
+        if name is None or "extra ==" in requirement:
+            continue
+        try:
+            found.append((name.group(), version(name.group())))
+        except PackageNotFoundError:
+            found.append((name.group(), "[red]missing[/]: pip install cxrserve"))
+    return found
+
+
+def _engine(settings: Settings) -> tuple[str, str, bool]:
+    try:
+        choice = choose(settings.engine, settings.precision)
+    except CxrserveError as error:
+        return "engine", error.detail, False
+    others = ", ".join(name for name in ENGINES if name != choice.name)
+    detail = f"{choice.name} {choice.version} in {choice.precision}: {choice.reason} (others: {others})"
+    return "engine", detail, True
+
+
+def _bundle(settings: Settings) -> tuple[str, str, bool]:
+    try:
+        bundle = load_bundle(settings.bundle)
+    except CxrserveError as error:
+        return "bundle", error.detail, False
+    contract = bundle.contract
+    sizes = "/".join(str(member.size) for member in contract.members)
+    return "bundle", f"{settings.bundle}: {contract.name} {contract.version}, {sizes} px", True

@@ -1,0 +1,207 @@
+"""`cxrserve predict`: many files, one answer each; a bad one never stops the rest."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cxrserve.ensemble.pipeline import Pipeline, Reading
+from cxrserve.ensemble.predictor import Explain
+from cxrserve.errors import CxrserveError, RequestError, TooLarge, UnsupportedFormat
+from cxrserve.findings import NAMES, indices
+from cxrserve.reports.answer import Answer, answer
+from cxrserve.reports.pictures import OVERLAY_SIDE, overlay, png
+from cxrserve.reports.table import CsvWriter, answer_table
+from cxrserve.settings import Settings
+
+Format = Literal["table", "json", "csv"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _File:
+    """A file to read. `named` is False for one that was found in a folder and may be anything."""
+
+    path: Path
+    label: str
+    named: bool
+
+
+class _Writer(Protocol):
+    def answered(self, path: str, answer: Answer) -> None: ...
+    def refused(self, path: str, reason: str) -> None: ...
+
+
+def read_files(
+    paths: Sequence[Path],
+    settings: Settings,
+    *,
+    overlays: Path | None,
+    explain: str,
+    format_: Format,
+    output: Path | None,
+) -> bool:
+    """Read every file of `paths`, folders with all that is in them, and write the answers.
+
+    Returns:
+        True where every file was answered. A file found in a folder that is no image at all is
+        passed over with a note; one that was named is a failure.
+
+    Raises:
+        RequestError: `explain` names a finding that does not exist.
+        ConfigurationError: the bundle or the engine cannot be used.
+    """
+    wanted: Explain = _explain(explain) if overlays else "none"
+    files = list(_files(paths))
+    console = Console(stderr=True)
+    tally = {"answered": 0, "refused": 0, "passed over": 0}
+    with _opened(output) as stream, Pipeline(settings) as pipeline, _progress(console) as progress:
+        writer = _writer(format_, stream)
+        bar = progress.add_task("reading", total=len(files))
+        for file, outcome in _outcomes(pipeline, files, wanted, OVERLAY_SIDE if overlays else 0):
+            if isinstance(outcome, Reading):
+                tally["answered"] += 1
+                writer.answered(file.label, answer(outcome, pipeline.predictor.bundle))
+                if overlays:
+                    _save_overlays(overlays, file, outcome, pipeline)
+            elif isinstance(outcome, UnsupportedFormat) and not file.named:
+                tally["passed over"] += 1
+                console.print(f"passed over {file.label}: {outcome}", style="dim", markup=False)
+            else:
+                tally["refused"] += 1
+                writer.refused(file.label, f"{outcome.title}: {outcome.detail}")
+                console.print(f"refused {file.label}: {outcome.title}: {outcome}", style="red", markup=False)
+            progress.advance(bar)
+        if isinstance(writer, _JsonWriter):
+            writer.close()
+    console.print(", ".join(f"{count} {what}" for what, count in tally.items() if count) or "no files")
+    return tally["refused"] == 0 and tally["answered"] > 0
+
+
+def _explain(text: str) -> Explain:
+    if text in ("positive", "all"):
+        return text  # type: ignore[return-value]
+    try:
+        return indices(text.split(","))
+    except ValueError as error:
+        raise RequestError(f"--findings: {error}") from None
+
+
+def _files(paths: Sequence[Path]) -> Iterator[_File]:
+    for path in paths:
+        if not path.is_dir():
+            yield _File(path=path, label=str(path), named=True)
+            continue
+        for inside in sorted(path.rglob("*")):
+            if inside.is_file() and not any(part.startswith(".") for part in inside.relative_to(path).parts):
+                yield _File(path=inside, label=str(inside), named=False)
+
+
+def _outcomes(
+    pipeline: Pipeline, files: Sequence[_File], explain: Explain, preview_side: int
+) -> Iterator[tuple[_File, Reading | CxrserveError]]:
+    """Each file's reading or error, in the files' order; the next ones decode while the engines work."""
+    ahead = pipeline.settings.decode_workers + 1
+    waiting: deque[tuple[_File, Future[Reading | CxrserveError]]] = deque()
+    with ThreadPoolExecutor(ahead) as threads:
+        for file in files:
+            waiting.append((file, threads.submit(_read, pipeline, file.path, explain, preview_side)))
+            if len(waiting) > ahead:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for file, future in waiting:
+            yield file, future.result()
+
+
+def _read(pipeline: Pipeline, path: Path, explain: Explain, preview_side: int) -> Reading | CxrserveError:
+    most = pipeline.settings.max_upload_bytes
+    try:
+        if path.stat().st_size > most:
+            return TooLarge(f"{path.stat().st_size} bytes, more than CXRSERVE_MAX_UPLOAD_BYTES={most}")
+        return pipeline.read(path.read_bytes(), explain=explain, preview_side=preview_side)
+    except OSError as error:
+        return RequestError(f"the file cannot be read: {error.strerror}")
+    except CxrserveError as error:
+        return error
+
+
+def _save_overlays(folder: Path, file: _File, reading: Reading, pipeline: Pipeline) -> None:
+    """`folder`/NAME/finding.png; NAME holds the folders' names too, so that equal names do not collide."""
+    name = "__".join(part for part in file.path.parts if part not in ("/", "..", "."))
+    for index in reading.prediction.maps:
+        picture = overlay(reading, index, pipeline.predictor.bundle.contract)
+        if picture is not None:
+            target = folder / name / f"{NAMES[index].lower().replace(' ', '-')}.png"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(png(picture))
+
+
+def _opened(output: Path | None) -> AbstractContextManager[IO[str]]:
+    return output.open("w", encoding="utf-8", newline="") if output else nullcontext(sys.stdout)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def _writer(format_: Format, stream: IO[str]) -> _Writer:
+    if format_ == "csv":
+        return CsvWriter(stream)
+    return _JsonWriter(stream) if format_ == "json" else _TableWriter(stream)
+
+
+class _TableWriter:
+    def __init__(self, stream: IO[str]) -> None:
+        self._console = Console(file=stream)
+
+    def answered(self, path: str, answer: Answer) -> None:
+        self._console.print(answer_table(path, answer))
+        for warning in answer.warnings:
+            self._console.print(f"  note: {warning}", style="dim", markup=False)
+
+    def refused(self, path: str, reason: str) -> None:
+        """Nothing: the refusal already stands on stderr."""
+
+
+class _JsonWriter:
+    """One JSON array, written as the answers come."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._before = "[\n"
+
+    def answered(self, path: str, answer: Answer) -> None:
+        self._write({"file": path, **answer.model_dump(mode="json")})
+
+    def refused(self, path: str, reason: str) -> None:
+        self._write({"file": path, "error": reason})
+
+    def _write(self, item: dict[str, object]) -> None:
+        self._stream.write(self._before + json.dumps(item, ensure_ascii=False, allow_nan=False))
+        self._before = ",\n"
+
+    def close(self) -> None:
+        self._stream.write("\n]\n" if self._before == ",\n" else "[]\n")
