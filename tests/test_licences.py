@@ -16,12 +16,6 @@ ALLOWED = re.compile(
 )
 FORBIDDEN = re.compile(r"\b[al]?gpl|general public license", re.IGNORECASE)
 
-# Where the metadata does not say, or says it in a text too long to match: read by hand, with its source.
-READ_BY_HAND = {
-    # Its wheel bundles GDCM, CharLS and OpenJPEG, all BSD; the metadata names only GDCM's.
-    "python-gdcm": "BSD",
-}
-
 
 def _name(raw: str) -> str:
     return re.sub(r"[-_.]+", "-", raw).lower()
@@ -69,7 +63,7 @@ def test_serving_is_a_small_set() -> None:
 def test_every_licence_allows_it(extra: str) -> None:
     doubtful = {}
     for name, dist in installed_with(extra).items():
-        said = READ_BY_HAND.get(name) or licence(dist)
+        said = licence(dist)
         ours_alone = name.startswith(("nvidia-", "cuda-"))  # NVIDIA's own runtime, which torch brings
         if not ours_alone and (FORBIDDEN.search(said) or not ALLOWED.search(said)):
             doubtful[name] = said
