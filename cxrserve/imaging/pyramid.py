@@ -41,7 +41,9 @@ class Preprocessing(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     profile: ProfileName = Field(description="How stored values become 8-bit grey.")
-    fit: Fit = Field("squash", description="squash fills the square; letterbox keeps the aspect, black around.")
+    fit: Fit = Field(
+        "squash", description="squash fills the square; letterbox keeps the aspect, black around."
+    )
     filter: Filter = Field("area", description="Filter of the one resize; levels below are 2×2 means.")
     sizes: tuple[int, ...] = Field(min_length=1, description="Sides of the levels, ascending.")
 
@@ -115,3 +117,16 @@ def _fitted(grey_HW: Grey, size: int, preprocessing: Preprocessing) -> Grey:
 def enlarged_sizes(rows: int, columns: int, sizes: Iterable[int]) -> tuple[int, ...]:
     """The sizes for which a radiograph of `rows` × `columns` had to be enlarged along its longer side."""
     return tuple(size for size in sorted(sizes) if size > max(rows, columns))
+
+
+def pyramid_steps(rows: int, columns: int, preprocessing: Preprocessing) -> tuple[str, ...]:
+    """What `build_pyramid` does to a radiograph of `rows` × `columns`, in order, one name for each level."""
+    done: set[int] = set()
+    steps: list[str] = []
+    for size in sorted(set(preprocessing.sizes), reverse=True):
+        if 2 * size in done:
+            steps.append(f"mean-2x2-to-{size}")
+        else:
+            steps.append(f"{preprocessing.fit}-{preprocessing.filter}-{rows}x{columns}-to-{size}x{size}")
+        done.add(size)
+    return tuple(steps)

@@ -1,0 +1,117 @@
+"""What a compressed stream says about itself: size and precision, read without decoding.
+
+JPEG and JPEG-LS: ITU-T T.81 Annex B, T.87 Annex C. JPEG 2000 and HTJ2K: ITU-T T.800 Annex A.5.1.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from cxrserve.errors import UnreadableImage
+
+Process = Literal["baseline", "extended", "progressive", "lossless", "arithmetic", "jpeg-ls", "jpeg-2000"]
+
+_START_OF_IMAGE: Final = b"\xff\xd8"
+_START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"
+_END: Final = b"\xff\xd9"  # EOI of JPEG and EOC of JPEG 2000 alike
+_PROCESSES: Final[dict[int, Process]] = {
+    0xC0: "baseline",
+    0xC1: "extended",
+    0xC2: "progressive",
+    0xC3: "lossless",
+    0xF7: "jpeg-ls",
+    **dict.fromkeys((0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF), "arithmetic"),
+}
+_HIERARCHICAL: Final = frozenset((0xC5, 0xC6, 0xC7))
+_STANDALONE: Final = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
+_START_OF_SCAN: Final = 0xDA
+_ADOBE: Final = 0xEE
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamHeader:
+    """The frame header of a compressed stream. `signed` is None where the format does not say."""
+
+    process: Process
+    rows: int
+    columns: int
+    components: int
+    precision: int
+    signed: bool | None = None
+    adobe: bool = False
+
+
+def read_stream_header(stream: bytes) -> StreamHeader:
+    """The frame header of a JPEG, JPEG-LS or JPEG 2000 stream.
+
+    Raises:
+        UnreadableImage: no such header where one must be.
+    """
+    if stream.startswith(_START_OF_CODESTREAM):
+        return _read_siz(stream)
+    if stream.startswith(_START_OF_IMAGE):
+        return _read_start_of_frame(stream)
+    raise UnreadableImage(
+        "the pixel data begin with no JPEG, JPEG-LS or JPEG 2000 start marker: they are damaged. Send the "
+        "image again from its source."
+    )
+
+
+def is_ended(stream: bytes) -> bool:
+    """True if the stream ends with its end marker; zeros after it are padding (PS3.5 A.4)."""
+    return stream.rstrip(b"\0").endswith(_END)
+
+
+def starts_stream(data: bytes) -> bool:
+    """True if `data` begins a JPEG, JPEG-LS or JPEG 2000 stream."""
+    return data.startswith((_START_OF_CODESTREAM, _START_OF_IMAGE + b"\xff"))
+
+
+def _read_siz(stream: bytes) -> StreamHeader:
+    # T.800 A.5.1: Rsiz, Xsiz, Ysiz, XOsiz, YOsiz, tile sizes and offsets, Csiz, then Ssiz of each component.
+    try:
+        x_end, y_end, x_start, y_start = struct.unpack_from(">4I", stream, 8)
+        components, depth = struct.unpack_from(">HB", stream, 40)
+    except struct.error as exc:
+        raise UnreadableImage("the JPEG 2000 stream ends inside its header: it is truncated.") from exc
+    return StreamHeader(
+        process="jpeg-2000",
+        rows=y_end - y_start,
+        columns=x_end - x_start,
+        components=components,
+        precision=(depth & 0x7F) + 1,
+        signed=bool(depth & 0x80),
+    )
+
+
+def _read_start_of_frame(stream: bytes) -> StreamHeader:
+    position, adobe = 2, False
+    while (marker_at := stream.find(b"\xff", position)) >= 0 and marker_at + 4 <= len(stream):
+        marker = stream[marker_at + 1]
+        if marker in (0x00, 0xFF) or marker in _STANDALONE:  # stuffing, fill bytes
+            position = marker_at + (1 if marker == 0xFF else 2)
+            continue
+        if marker in _HIERARCHICAL or marker == _START_OF_SCAN or marker == 0xD9:
+            break
+        if marker in _PROCESSES:
+            return _frame(stream, marker_at, adobe=adobe)
+        adobe = adobe or (marker == _ADOBE and stream[marker_at + 4 : marker_at + 9] == b"Adobe")
+        position = marker_at + 2 + int.from_bytes(stream[marker_at + 2 : marker_at + 4], "big")
+    raise UnreadableImage("the JPEG stream holds no frame header that can be read: it is damaged or truncated.")
+
+
+def _frame(stream: bytes, marker_at: int, *, adobe: bool) -> StreamHeader:
+    try:
+        precision, rows, columns, components = struct.unpack_from(">BHHB", stream, marker_at + 4)
+    except struct.error as exc:
+        raise UnreadableImage("the JPEG stream ends inside its frame header: it is truncated.") from exc
+    return StreamHeader(
+        process=_PROCESSES[stream[marker_at + 1]],
+        rows=rows,
+        columns=columns,
+        components=components,
+        precision=precision,
+        adobe=adobe,
+    )

@@ -1,0 +1,170 @@
+"""One decoder for each compression of DICOM, chosen by measurement and by licence (none is GPL).
+
+Each takes the stream of one frame and returns its samples, [H, W] or [H, W, 3], unsigned where the format
+knows no sign. All refuse a truncated stream; what they raise is translated at the border.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import gdcm
+import jpeg_ls
+import numpy as np
+import openjpeg
+from numpy.typing import NDArray
+from PIL import Image
+from pydicom.uid import (
+    HTJ2K,
+    UID,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    JPEG2000,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from cxrserve.errors import UnreadableImage, UnsupportedImage
+from cxrserve.imaging.codestream import is_ended, read_stream_header
+from cxrserve.imaging.dicom.header import PixelHeader
+from cxrserve.imaging.jpeg import decode_jpeg_samples
+
+Samples = NDArray[Any]
+_RLE_HEADER_BYTES: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Codec:
+    """`processes` are the kinds of stream the transfer syntax may hold; none for RLE, which has no header."""
+
+    decode: Callable[[bytes, PixelHeader], Samples]
+    has_stream_header: bool = True
+
+
+def check_stream(stream: bytes, header: PixelHeader) -> None:
+    """Compare the stream's own header with the data set's, before a decoder allocates what it asks for.
+
+    Raises:
+        UnreadableImage: they contradict each other, or the stream is cut.
+        UnsupportedImage: a process that no decoder here knows.
+    """
+    stream_header = read_stream_header(stream)
+    if not is_ended(stream):
+        raise UnreadableImage("the compressed stream has no end marker: it is truncated. Send the file again.")
+    declared = (header.rows, header.columns, header.samples)
+    found = (stream_header.rows, stream_header.columns, stream_header.components)
+    if found != declared:
+        raise UnreadableImage(
+            f"the compressed stream holds rows × columns × samples {found}, the header declares {declared}: one of "
+            "them is wrong. Send a sound file."
+        )
+    if stream_header.process == "extended" and stream_header.precision > 8:
+        raise UnsupportedImage(
+            f"JPEG Extended with {stream_header.precision} bits (process 4) is not decoded here. Convert it to JPEG "
+            "Lossless, JPEG 2000 or Explicit VR Little Endian."
+        )
+    if stream_header.precision > header.bits_allocated:
+        raise UnreadableImage(
+            f"the compressed stream has {stream_header.precision} bits, BitsAllocated is {header.bits_allocated}: "
+            "the header is wrong. Send a sound file."
+        )
+    if stream_header.signed is not None and stream_header.signed != header.signed:
+        raise UnreadableImage(
+            f"the JPEG 2000 stream is {'signed' if stream_header.signed else 'unsigned'}, PixelRepresentation is "
+            f"{int(header.signed)}: one of them is wrong. Send a sound file."
+        )
+
+
+def _jpeg(stream: bytes, header: PixelHeader) -> Samples:
+    return decode_jpeg_samples(stream, components_are_rgb=header.photometric_interpretation == "RGB")
+
+
+def _jpeg_lossless(stream: bytes, header: PixelHeader) -> Samples:
+    found = read_stream_header(stream)
+    fragment = gdcm.Fragment()
+    fragment.SetByteStringValue(stream)
+    fragments = gdcm.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((header.columns, header.rows, 1))
+    image.SetDataElement(element)
+    monochrome = header.samples == 1
+    kind = gdcm.PhotometricInterpretation.MONOCHROME2 if monochrome else gdcm.PhotometricInterpretation.RGB
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
+    allocated = 8 if found.precision <= 8 else 16
+    image.SetPixelFormat(gdcm.PixelFormat(header.samples, allocated, found.precision, found.precision - 1, 0))
+    decoded = image.GetBuffer()  # str with the bytes in it, None where the stream is cut
+    if decoded is None:
+        raise UnreadableImage("the JPEG Lossless stream cannot be decoded: it is damaged or truncated.")
+    samples = np.frombuffer(decoded.encode("utf-8", "surrogateescape"), f"<u{allocated // 8}")
+    return samples.reshape((header.rows, header.columns) + (() if monochrome else (header.samples,)))
+
+
+def _jpeg_ls(stream: bytes, header: PixelHeader) -> Samples:
+    samples: Samples = jpeg_ls.decode(np.frombuffer(stream, np.uint8))
+    if samples.ndim == 3 and samples.shape[0] == header.samples:  # interleave mode none: plane by plane
+        samples = np.moveaxis(samples, 0, -1)
+    return samples
+
+
+def _jpeg_2000(stream: bytes, header: PixelHeader) -> Samples:
+    samples: Samples = openjpeg.decode(stream, j2k_format=0)
+    return samples
+
+
+def _rle(stream: bytes, header: PixelHeader) -> Samples:
+    """PS3.5 Annex G: one PackBits segment for each byte of each sample, the high bytes first."""
+    pixels, sample_bytes = header.rows * header.columns, header.bits_allocated // 8
+    expected = header.samples * sample_bytes
+    count, *offsets = struct.unpack_from("<16I", stream)
+    if count != expected:
+        raise UnreadableImage(f"the RLE data have {count} segments; {expected} were expected. The file is damaged.")
+    bounds = [*offsets[:count], len(stream)]
+    if bounds[0] != _RLE_HEADER_BYTES or bounds != sorted(bounds):
+        raise UnreadableImage("the RLE segments' offsets point outside the data: the file is damaged.")
+    planes = np.empty((header.samples, sample_bytes, pixels), np.uint8)
+    for index, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        planes[divmod(index, sample_bytes)] = _unpack_bits(stream[start:end], pixels)
+    if sample_bytes == 2:
+        values = planes[:, 0].astype(np.uint16) << 8 | planes[:, 1]
+    else:
+        values = planes[:, 0]
+    values = np.moveaxis(values.reshape(header.samples, header.rows, header.columns), 0, -1)
+    return values[..., 0] if header.samples == 1 else values
+
+
+def _unpack_bits(segment: bytes, count: int) -> NDArray[np.uint8]:
+    # PackBits expands a pair of bytes to 128 at most: too few bytes are seen before anything is allocated.
+    if len(segment) * 64 < count:
+        raise UnreadableImage(f"an RLE segment of {len(segment)} bytes cannot hold {count} pixels: truncated.")
+    # As one long row, so that Pillow, which ends runs at a row's end, also takes runs over several rows.
+    return np.asarray(Image.frombytes("L", (count, 1), segment, "packbits", "L")).reshape(-1)
+
+
+CODECS: Final[dict[UID, Codec]] = {
+    JPEGBaseline8Bit: Codec(decode=_jpeg),
+    JPEGExtended12Bit: Codec(decode=_jpeg),
+    JPEGLossless: Codec(decode=_jpeg_lossless),
+    JPEGLosslessSV1: Codec(decode=_jpeg_lossless),
+    JPEGLSLossless: Codec(decode=_jpeg_ls),
+    JPEGLSNearLossless: Codec(decode=_jpeg_ls),
+    JPEG2000Lossless: Codec(decode=_jpeg_2000),
+    JPEG2000: Codec(decode=_jpeg_2000),
+    HTJ2KLossless: Codec(decode=_jpeg_2000),
+    HTJ2KLosslessRPCL: Codec(decode=_jpeg_2000),
+    HTJ2K: Codec(decode=_jpeg_2000),
+    RLELossless: Codec(decode=_rle, has_stream_header=False),
+}

@@ -1,0 +1,100 @@
+"""JPEG: a file on its own, and the baseline stream inside DICOM.
+
+Pillow's libjpeg-turbo is as fast here as OpenCV's, and refuses a truncated stream where OpenCV answers half
+a picture.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cxrserve.errors import UnreadableImage, UnsupportedImage
+from cxrserve.imaging.border import reading
+from cxrserve.imaging.codestream import StreamHeader, read_stream_header
+from cxrserve.imaging.grey import to_grey
+from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.radiograph import ImageAbout, Radiograph
+
+_ORIENTATION: Final = 0x0112  # Exif 2.32, 4.6.4
+_DECODED_PROCESSES: Final = ("baseline", "extended", "progressive")
+
+
+def read_jpeg(data: bytes, limits: Limits) -> Radiograph:
+    """The radiograph in a JPEG file, turned upright if Exif says so.
+
+    Raises:
+        UnreadableImage, UnsupportedImage, NotAChestRadiograph, TooLarge: see `errors`.
+    """
+    with reading("the JPEG file"):
+        header = read_stream_header(data)
+        _check_decodable(header)
+        limits.check_size(header.rows, header.columns)
+        samples = decode_jpeg_samples(data)
+        if samples.shape[:2] != (header.rows, header.columns):
+            raise UnreadableImage(
+                f"the JPEG decodes to {samples.shape[:2]} pixels, its header declares {(header.rows, header.columns)}."
+            )
+        orientation = _orientation(data)
+        pixels_HW, grey_steps = to_grey(samples)
+    upright_HW = upright(pixels_HW, orientation)
+    return Radiograph(
+        pixels_HW=upright_HW,
+        about=ImageAbout(
+            format="jpeg",
+            rows=upright_HW.shape[0],
+            columns=upright_HW.shape[1],
+            photometric_interpretation="MONOCHROME2" if header.components == 1 else "RGB",
+            bits_stored=header.precision,
+        ),
+        steps=grey_steps + ((f"exif-orientation-{orientation}",) if orientation != 1 else ()),
+    )
+
+
+def decode_jpeg_samples(stream: bytes, *, components_are_rgb: bool = False) -> NDArray[Any]:
+    """The samples of an 8-bit JPEG, uint8 [H, W] or [H, W, 3] (RGB).
+
+    `components_are_rgb`: DICOM says that the components are RGB themselves; without an Adobe marker the
+    decoder would take them for YCbCr.
+    """
+    header = read_stream_header(stream)
+    _check_decodable(header)
+    with Image.open(BytesIO(stream), formats=("JPEG",)) as image:
+        if components_are_rgb and not header.adobe:
+            image.draft("YCbCr", image.size)  # hands the components out as they are
+        if image.mode not in ("L", "RGB", "YCbCr"):
+            raise UnsupportedImage(f"the JPEG is in {image.mode}. Convert it to grey.")
+        image.load()
+        return np.asarray(image)
+
+
+def upright(pixels_HW: NDArray[np.integer], orientation: int) -> NDArray[np.integer]:
+    """`pixels_HW` as Exif orientation 1 to 8 says that it is to be shown."""
+    if orientation >= 5:
+        pixels_HW = pixels_HW.T
+    if orientation in (3, 4, 7, 8):
+        pixels_HW = pixels_HW[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels_HW = pixels_HW[:, ::-1]
+    return np.ascontiguousarray(pixels_HW)
+
+
+def _orientation(data: bytes) -> int:
+    with Image.open(BytesIO(data), formats=("JPEG",)) as image:
+        value = image.getexif().get(_ORIENTATION, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _check_decodable(header: StreamHeader) -> None:
+    if header.process not in _DECODED_PROCESSES:
+        raise UnsupportedImage(f"the JPEG is coded as {header.process}, which is not decoded here. Save it as baseline.")
+    if header.precision != 8:
+        raise UnsupportedImage(f"the JPEG has {header.precision} bits; 8 are decoded. Send 12 bits as PNG or DICOM.")
+    if header.components == 4:
+        raise UnsupportedImage("the JPEG is in CMYK, made for print; a radiograph is grey. Convert it to grey.")
+    if header.components not in (1, 3):
+        raise UnsupportedImage(f"the JPEG has {header.components} components; 1 or 3 are taken. Convert it to grey.")

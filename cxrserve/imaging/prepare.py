@@ -1,0 +1,104 @@
+"""From bytes to everything that a network and a viewer need: the one way into imaging."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.imaging.dicom import read_dicom
+from cxrserve.imaging.jpeg import read_jpeg
+from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.png import read_png
+from cxrserve.imaging.profiles import apply_profile
+from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, enlarged_sizes, pyramid_steps, resize
+from cxrserve.imaging.radiograph import ImageAbout, ImageFormat, Radiograph
+from cxrserve.imaging.sniff import sniff
+
+_READERS: Final[dict[ImageFormat, Callable[[bytes, Limits], Radiograph]]] = {
+    "dicom": read_dicom,
+    "jpeg": read_jpeg,
+    "png": read_png,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreparedImage:
+    """One radiograph, ready to be judged and to be shown.
+
+    Attributes:
+        about: format, size, identifiers.
+        applied: every step done to this image, in order.
+        warnings: sentences for the user.
+        levels: uint8 [S, S] for each size S of the preprocessing.
+        preview_HW: the same grey image, uint8, longest side at most what was asked for; None if none was.
+        timing_ms: "decode" (bytes to stored values), "pyramid" (profile, levels, preview).
+    """
+
+    about: ImageAbout
+    applied: tuple[str, ...]
+    warnings: tuple[str, ...]
+    levels: dict[int, NDArray[np.uint8]]
+    preview_HW: NDArray[np.uint8] | None
+    timing_ms: dict[str, float]
+
+
+def read_radiograph(data: bytes, limits: Limits) -> Radiograph:
+    """The radiograph in a DICOM, JPEG or PNG file: its stored values.
+
+    Raises:
+        RequestError, UnsupportedFormat, TooLarge, ImageError: see `cxrserve.errors`.
+    """
+    return _READERS[sniff(data)](data, limits)
+
+
+def prepare(
+    data: bytes, preprocessing: Preprocessing, limits: Limits, *, preview_side: int = 0
+) -> PreparedImage:
+    """Decode `data`, apply the profile, build the pyramid, and a preview if `preview_side` is not 0.
+
+    Raises:
+        RequestError, UnsupportedFormat, TooLarge, ImageError: see `cxrserve.errors`.
+    """
+    started = time.perf_counter()
+    radiograph = read_radiograph(data, limits)
+    decoded = time.perf_counter()
+    grey_HW, profile_steps = apply_profile(radiograph, preprocessing.profile)
+    levels = build_pyramid(grey_HW, preprocessing)
+    preview_HW = _preview(grey_HW, preview_side) if preview_side else None
+    finished = time.perf_counter()
+    return PreparedImage(
+        about=radiograph.about,
+        applied=radiograph.steps + profile_steps + pyramid_steps(*grey_HW.shape, preprocessing),
+        warnings=radiograph.warnings + _enlargement_warning(*grey_HW.shape, preprocessing.sizes),
+        levels=levels,
+        preview_HW=preview_HW,
+        timing_ms={"decode": (decoded - started) * 1e3, "pyramid": (finished - decoded) * 1e3},
+    )
+
+
+def preview_shape(rows: int, columns: int, side: int) -> tuple[int, int]:
+    """Rows and columns of a preview: the aspect kept, the longest side at most `side`, never enlarged."""
+    longest = max(rows, columns)
+    if longest <= side:
+        return rows, columns
+    return max(1, round(rows * side / longest)), max(1, round(columns * side / longest))
+
+
+def _preview(grey_HW: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(resize(grey_HW, *preview_shape(*grey_HW.shape, side), "area"))
+
+
+def _enlargement_warning(rows: int, columns: int, sizes: tuple[int, ...]) -> tuple[str, ...]:
+    enlarged = enlarged_sizes(rows, columns, sizes)
+    if not enlarged:
+        return ()
+    scales = ", ".join(map(str, enlarged))
+    return (
+        f"The radiograph has {rows} × {columns} pixels and was enlarged for the scales {scales}: they see no "
+        "more detail than it holds. Send the image at its native size where there is one.",
+    )
