@@ -1,4 +1,4 @@
-"""Every distribution that cxrserve installs has a licence that allows it: permissive or weak copyleft, no GPL."""
+"""Every distribution that cxrserve installs has a licence that allows it: permissive or weak copyleft."""
 
 from __future__ import annotations
 
