@@ -99,7 +99,9 @@ def _read_start_of_frame(stream: bytes) -> StreamHeader:
             return _frame(stream, marker_at, adobe=adobe)
         adobe = adobe or (marker == _ADOBE and stream[marker_at + 4 : marker_at + 9] == b"Adobe")
         position = marker_at + 2 + int.from_bytes(stream[marker_at + 2 : marker_at + 4], "big")
-    raise UnreadableImage("the JPEG stream holds no frame header that can be read: it is damaged or truncated.")
+    raise UnreadableImage(
+        "the JPEG stream holds no frame header that can be read: it is damaged or truncated."
+    )
 
 
 def _frame(stream: bytes, marker_at: int, *, adobe: bool) -> StreamHeader:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from cxrserve.errors import NotAChestRadiograph
 
-# A colour is a spread of the three channels above this share of the brightest value: more than JPEG leaves in
-# grey (below 4 %). A radiograph may carry some: a printed marker, an arrow.
-_COLOURED_SPREAD: Final = 0.1
+# A colour is a spread of the three channels above this share of the brightest value: JPEG leaves 4 % in grey,
+# blue film base photographed for a journal 13 %. A radiograph may carry some more: a coloured marker, an arrow.
+_COLOURED_SPREAD: Final = 0.16
 _MOST_COLOURED: Final = 0.02
 
 

@@ -91,10 +91,18 @@ def _orientation(data: bytes) -> int:
 
 def _check_decodable(header: StreamHeader) -> None:
     if header.process not in _DECODED_PROCESSES:
-        raise UnsupportedImage(f"the JPEG is coded as {header.process}, which is not decoded here. Save it as baseline.")
+        raise UnsupportedImage(
+            f"the JPEG is coded as {header.process}, which is not decoded here. Save it as baseline."
+        )
     if header.precision != 8:
-        raise UnsupportedImage(f"the JPEG has {header.precision} bits; 8 are decoded. Send 12 bits as PNG or DICOM.")
+        raise UnsupportedImage(
+            f"the JPEG has {header.precision} bits; 8 are decoded. Send 12 bits as PNG or DICOM."
+        )
     if header.components == 4:
-        raise UnsupportedImage("the JPEG is in CMYK, made for print; a radiograph is grey. Convert it to grey.")
+        raise UnsupportedImage(
+            "the JPEG is in CMYK, made for print; a radiograph is grey. Convert it to grey."
+        )
     if header.components not in (1, 3):
-        raise UnsupportedImage(f"the JPEG has {header.components} components; 1 or 3 are taken. Convert it to grey.")
+        raise UnsupportedImage(
+            f"the JPEG has {header.components} components; 1 or 3 are taken. Convert it to grey."
+        )

@@ -82,9 +82,13 @@ def _header(chunks: list[tuple[bytes, memoryview]]) -> _Header:
         raise UnreadableImage("the PNG file does not begin with its header: it is damaged.")
     columns, rows, depth, colour_type = struct.unpack_from(">IIBB", chunk, 8)
     if colour_type not in _COLOUR_TYPES:
-        raise UnreadableImage(f"the PNG's colour type is {colour_type}; one of {sorted(_COLOUR_TYPES)} was expected.")
+        raise UnreadableImage(
+            f"the PNG's colour type is {colour_type}; one of {sorted(_COLOUR_TYPES)} was expected."
+        )
     if depth < _FEWEST_BITS and colour_type == 0:
-        raise UnsupportedImage(f"the PNG has {depth} bits a pixel; a radiograph has 8 or 16. Send the grey image.")
+        raise UnsupportedImage(
+            f"the PNG has {depth} bits a pixel; a radiograph has 8 or 16. Send the grey image."
+        )
     return _Header(rows=rows, columns=columns, depth=depth, colour_type=colour_type)
 
 
@@ -116,7 +120,9 @@ def _decode_deep_colour(data: bytes) -> NDArray[Any]:
     """16 bits of several channels, which Pillow would cut to 8. OpenCV hands half pictures out: check first."""
     for kind, chunk in _chunks(data):
         if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-            raise UnreadableImage(f"the checksum of the PNG's {kind.decode('ascii')} chunk is wrong: it is damaged.")
+            raise UnreadableImage(
+                f"the checksum of the PNG's {kind.decode('ascii')} chunk is wrong: it is damaged."
+            )
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if samples is None or samples.dtype != np.uint16:
         raise UnreadableImage("the PNG cannot be decoded: it is damaged.")
@@ -137,6 +143,8 @@ def _without_alpha(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]
         colour = (colour.astype(np.uint32) * alpha // full).astype(samples.dtype)
         steps, warnings = (
             ("composite-alpha-on-black",),
-            ("The PNG has transparent parts; they were judged as black. Send the image without transparency.",),
+            (
+                "The PNG has transparent parts; they were judged as black. Send the image without transparency.",
+            ),
         )
     return (colour[..., 0] if colour.shape[2] == 1 else colour), steps, warnings

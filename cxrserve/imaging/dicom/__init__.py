@@ -75,7 +75,9 @@ def _spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
     """(between rows, between columns) in mm; Pixel Spacing where there is one, PS3.3 10.7.1.3."""
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
         values = [number(dataset, keyword, index) for index in range(2)]
-        rows_mm, columns_mm = (value if value is not None and math.isfinite(value) else 0.0 for value in values)
+        rows_mm, columns_mm = (
+            value if value is not None and math.isfinite(value) else 0.0 for value in values
+        )
         if rows_mm > 0 and columns_mm > 0:
             return rows_mm, columns_mm
     return None

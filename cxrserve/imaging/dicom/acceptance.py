@@ -115,7 +115,9 @@ _OTHER_REGIONS: Final = {  # PS3.16 CID 4031, SNOMED CT and its older SRT codes
     "T-15460": "wrist",
 }
 _CHEST_REGIONS: Final = frozenset(("51185008", "T-D3000", "43799004", "39607008", "T-28000", "816094009"))
-_VIEWS: Final = frozenset(("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAO", "RAO", "LATERAL", "LAT"))
+_VIEWS: Final = frozenset(
+    ("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAO", "RAO", "LATERAL", "LAT")
+)
 
 
 def check_is_chest_radiograph(dataset: Dataset) -> None:
@@ -171,7 +173,9 @@ def _check_body_part(dataset: Dataset) -> None:
     words = _body_part_words(dataset)
     others = words & _OTHER_WORDS
     if others and not words & _CHEST_WORDS:
-        raise NotAChestRadiograph(f"BodyPartExamined is {min(others)}; the chest was expected. Send a chest radiograph.")
+        raise NotAChestRadiograph(
+            f"BodyPartExamined is {min(others)}; the chest was expected. Send a chest radiograph."
+        )
     region = _region_code(dataset)
     if region in _OTHER_REGIONS and not words & _CHEST_WORDS:
         raise NotAChestRadiograph(

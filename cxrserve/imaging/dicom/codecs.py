@@ -59,7 +59,9 @@ def check_stream(stream: bytes, header: PixelHeader) -> None:
     """
     stream_header = read_stream_header(stream)
     if not is_ended(stream):
-        raise UnreadableImage("the compressed stream has no end marker: it is truncated. Send the file again.")
+        raise UnreadableImage(
+            "the compressed stream has no end marker: it is truncated. Send the file again."
+        )
     declared = (header.rows, header.columns, header.samples)
     found = (stream_header.rows, stream_header.columns, stream_header.components)
     if found != declared:
@@ -131,7 +133,9 @@ def _rle(stream: bytes, header: PixelHeader) -> Samples:
     expected = header.samples * sample_bytes
     count, *offsets = struct.unpack_from("<16I", stream)
     if count != expected:
-        raise UnreadableImage(f"the RLE data have {count} segments; {expected} were expected. The file is damaged.")
+        raise UnreadableImage(
+            f"the RLE data have {count} segments; {expected} were expected. The file is damaged."
+        )
     bounds = [*offsets[:count], len(stream)]
     if bounds[0] != _RLE_HEADER_BYTES or bounds != sorted(bounds):
         raise UnreadableImage("the RLE segments' offsets point outside the data: the file is damaged.")
@@ -149,7 +153,9 @@ def _rle(stream: bytes, header: PixelHeader) -> Samples:
 def _unpack_bits(segment: bytes, count: int) -> NDArray[np.uint8]:
     # PackBits expands a pair of bytes to 128 at most: too few bytes are seen before anything is allocated.
     if len(segment) * 64 < count:
-        raise UnreadableImage(f"an RLE segment of {len(segment)} bytes cannot hold {count} pixels: truncated.")
+        raise UnreadableImage(
+            f"an RLE segment of {len(segment)} bytes cannot hold {count} pixels: truncated."
+        )
     # As one long row, so that Pillow, which ends runs at a row's end, also takes runs over several rows.
     return np.asarray(Image.frombytes("L", (count, 1), segment, "packbits", "L")).reshape(-1)
 

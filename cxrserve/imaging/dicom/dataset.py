@@ -75,7 +75,10 @@ def parse(data: bytes, limits: Limits) -> DicomFile:
         data, start = _inflate(data[start:], limits.max_inflated_bytes), 0
     written, warnings = _encoding(data[start : start + 8], declared)
     elements = _read_elements(
-        BytesIO(data), start, implicit=written == ImplicitVRLittleEndian, little=written != ExplicitVRBigEndian
+        BytesIO(data),
+        start,
+        implicit=written == ImplicitVRLittleEndian,
+        little=written != ExplicitVRBigEndian,
     )
     return DicomFile(
         dataset=Dataset(elements),
@@ -112,7 +115,9 @@ def _inflate(deflated: bytes, most: int) -> bytes:
     if len(inflated) > most:
         raise TooLarge(f"the deflated data set unfolds to more than {most} bytes. Send it uncompressed.")
     if not stream.eof:
-        raise UnreadableImage("the deflated data set ends before its end: it is truncated. Send the file again.")
+        raise UnreadableImage(
+            "the deflated data set ends before its end: it is truncated. Send the file again."
+        )
     return inflated
 
 
@@ -137,7 +142,9 @@ def _read_elements(stream: BytesIO, start: int, *, implicit: bool, little: bool)
     for element in data_element_generator(stream, implicit, little, specific_tags=wanted):
         tag = element.tag
         if elements.get(tag, element).value != element.value:  # PS3.5 7.1: at most once
-            raise UnreadableImage(f"the element {tag} stands there twice with different values. Send a sound file.")
+            raise UnreadableImage(
+                f"the element {tag} stands there twice with different values. Send a sound file."
+            )
         elements[tag] = element
         if tag == _PIXEL_DATA:  # what follows is padding, signatures or another file
             break

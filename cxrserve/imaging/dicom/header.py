@@ -50,14 +50,18 @@ def read_pixel_header(dataset: Dataset, limits: Limits) -> PixelHeader:
     _check_has_pixels(dataset)
     frames = integer(dataset, "NumberOfFrames")
     if frames not in (None, 1):
-        raise UnsupportedImage(f"the file holds {frames} frames, and one radiograph has one. Send single images.")
+        raise UnsupportedImage(
+            f"the file holds {frames} frames, and one radiograph has one. Send single images."
+        )
     rows, columns = _required(dataset, "Rows"), _required(dataset, "Columns")
     limits.check_size(rows, columns)
     photometric, samples = _colour(dataset)
     allocated, stored = _bits(dataset)
     representation = integer(dataset, "PixelRepresentation") or 0
     if representation not in (0, 1):
-        raise UnreadableImage(f"PixelRepresentation is {representation}; 0 or 1 was expected. The header is damaged.")
+        raise UnreadableImage(
+            f"PixelRepresentation is {representation}; 0 or 1 was expected. The header is damaged."
+        )
     return PixelHeader(
         rows=rows,
         columns=columns,
@@ -75,8 +79,12 @@ def _check_has_pixels(dataset: Dataset) -> None:
     if "PixelData" in dataset:
         return
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        raise UnsupportedImage("the pixels are floating-point numbers; a radiograph has whole ones (Pixel Data).")
-    raise UnreadableImage("there is no Pixel Data in the file: it holds no image, or it was cut off. Send it whole.")
+        raise UnsupportedImage(
+            "the pixels are floating-point numbers; a radiograph has whole ones (Pixel Data)."
+        )
+    raise UnreadableImage(
+        "there is no Pixel Data in the file: it holds no image, or it was cut off. Send it whole."
+    )
 
 
 def _required(dataset: Dataset, keyword: str) -> int:
@@ -108,12 +116,18 @@ def _colour(dataset: Dataset) -> tuple[str, int]:
 def _bits(dataset: Dataset) -> tuple[int, int]:
     allocated, stored = _required(dataset, "BitsAllocated"), _required(dataset, "BitsStored")
     if allocated not in (8, 16):
-        raise UnsupportedImage(f"BitsAllocated is {allocated}; 8 or 16 are taken. Convert the image to 16 bit.")
+        raise UnsupportedImage(
+            f"BitsAllocated is {allocated}; 8 or 16 are taken. Convert the image to 16 bit."
+        )
     if stored > allocated or stored < 1:
-        raise UnreadableImage(f"BitsStored is {stored}, BitsAllocated {allocated}: the header contradicts itself.")
+        raise UnreadableImage(
+            f"BitsStored is {stored}, BitsAllocated {allocated}: the header contradicts itself."
+        )
     if stored < _FEWEST_BITS:
         raise UnsupportedImage(f"BitsStored is {stored}; a radiograph has {_FEWEST_BITS} to 16.")
     high = integer(dataset, "HighBit")
     if high not in (None, stored - 1):  # PS3.5 8.1.1
-        raise UnreadableImage(f"HighBit is {high}, but BitsStored {stored} asks for {stored - 1}. The header is damaged.")
+        raise UnreadableImage(
+            f"HighBit is {high}, but BitsStored {stored} asks for {stored - 1}. The header is damaged."
+        )
     return allocated, stored

@@ -58,7 +58,9 @@ def _decode_native(file: DicomFile, header: PixelHeader) -> Samples:
     element = file.dataset["PixelData"]
     if element.is_undefined_length:
         raise UnreadableImage("the pixel data are compressed, but no compressed transfer syntax is declared.")
-    halved = header.photometric_interpretation == "YBR_FULL_422"  # two pixels share Cb and Cr: PS3.3 C.7.6.3.1.2
+    halved = (
+        header.photometric_interpretation == "YBR_FULL_422"
+    )  # two pixels share Cb and Cr: PS3.3 C.7.6.3.1.2
     samples = header.rows * header.columns * (2 if halved else header.samples)
     expected, found = samples * header.bits_allocated // 8, len(element.value or b"")
     if found not in (expected, expected + expected % 2):  # one byte of padding at most: PS3.5 8.1.1
@@ -95,7 +97,9 @@ def _decode_compressed(dataset: Dataset, syntax: UID, header: PixelHeader) -> Sa
     samples = codec.decode(stream, header)
     expected = (header.rows, header.columns) + ((header.samples,) if header.samples > 1 else ())
     if samples.shape != expected:
-        raise UnreadableImage(f"the decoder returned {samples.shape}, the header declares {expected}: damaged.")
+        raise UnreadableImage(
+            f"the decoder returned {samples.shape}, the header declares {expected}: damaged."
+        )
     return samples
 
 
@@ -103,13 +107,17 @@ def _single_frame(dataset: Dataset) -> bytes:
     """The fragments of the one frame, joined: whatever the offset table says, there is nothing else. PS3.5 A.4."""
     element = dataset["PixelData"]
     if not element.is_undefined_length:
-        raise UnreadableImage("the transfer syntax is a compressed one, but the pixel data are not encapsulated.")
+        raise UnreadableImage(
+            "the transfer syntax is a compressed one, but the pixel data are not encapsulated."
+        )
     offset_table, *fragments = generate_fragments(element.value or b"")
     if not fragments:
         raise UnreadableImage("the pixel data hold no fragment: there is no image in the file.")
     frames = max(len(offset_table) // 4, 1 + sum(starts_stream(fragment) for fragment in fragments[1:]))
     if frames > 1:
-        raise UnsupportedImage(f"the pixel data hold {frames} frames, and one radiograph has one. Send single images.")
+        raise UnsupportedImage(
+            f"the pixel data hold {frames} frames, and one radiograph has one. Send single images."
+        )
     return b"".join(fragments)
 
 
@@ -147,7 +155,9 @@ def _to_rgb(values: Samples, dataset: Dataset, header: PixelHeader, *, decoded: 
     if not photometric.startswith("YBR") or decoded:
         return values
     if photometric not in ("YBR_FULL", "YBR_FULL_422"):
-        raise UnreadableImage(f"{photometric} is of JPEG 2000 only, but the pixel data are not. The header is wrong.")
+        raise UnreadableImage(
+            f"{photometric} is of JPEG 2000 only, but the pixel data are not. The header is wrong."
+        )
     return _ybr_to_rgb(values)
 
 

@@ -1,0 +1,109 @@
+"""A worker's answer, checked value by value before the service believes it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cxrserve import errors
+from cxrserve.errors import CxrserveError, UnreadableImage
+from cxrserve.imaging.prepare import PreparedImage
+from cxrserve.imaging.pyramid import Preprocessing
+from cxrserve.imaging.radiograph import ImageAbout
+
+_LONGEST_DETAIL: Final = 1000
+_REFUSALS: Final[dict[str, type[CxrserveError]]] = {
+    cls.__name__: cls
+    for cls in (
+        errors.RequestError,
+        errors.TooLarge,
+        errors.UnsupportedFormat,
+        errors.UnreadableImage,
+        errors.UnsupportedImage,
+        errors.NotAChestRadiograph,
+        errors.NotForPresentation,
+    )
+}
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    about: ImageAbout
+    applied: tuple[str, ...]
+    warnings: tuple[str, ...]
+    timing_ms: dict[str, float]
+    preview: tuple[int, int] | None
+    retire: bool
+
+
+class _Refusal(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    error: str
+    detail: str = Field(max_length=_LONGEST_DETAIL)
+    retire: bool
+
+
+def most_answer_bytes(preprocessing: Preprocessing, preview_side: int) -> int:
+    """The longest payload that an honest worker sends."""
+    return _levels_bytes(preprocessing) + preview_side**2
+
+
+def read_answer(
+    header: dict[str, Any], payload: bytearray, preprocessing: Preprocessing, preview_side: int
+) -> PreparedImage:
+    """The image in an answer. The levels are views on `payload`, not copies.
+
+    Raises:
+        RequestError, UnsupportedFormat, TooLarge, ImageError: what the worker refused the file with.
+        UnreadableImage: the answer makes no sense, so the file has broken the worker.
+    """
+    try:
+        if "error" in header:
+            raise _refusal(_Refusal.model_validate(header))
+        return _image(_Answer.model_validate(header), payload, preprocessing, preview_side)
+    except ValidationError as exc:
+        raise _nonsense() from exc
+
+
+def _refusal(refusal: _Refusal) -> CxrserveError:
+    detail = "".join(character if character.isprintable() else " " for character in refusal.detail)
+    return _REFUSALS.get(refusal.error, UnreadableImage)(detail)
+
+
+def _image(
+    answer: _Answer, payload: bytearray, preprocessing: Preprocessing, preview_side: int
+) -> PreparedImage:
+    rows, columns = answer.preview or (0, 0)
+    sound_preview = (answer.preview is None) == (preview_side == 0) and 0 <= min(
+        rows, columns
+    ) <= preview_side
+    if (
+        not sound_preview
+        or max(rows, columns) > preview_side
+        or len(payload) != (_levels_bytes(preprocessing) + rows * columns)
+    ):
+        raise _nonsense()
+    pixels, levels, position = np.frombuffer(payload, np.uint8), {}, 0
+    for size in sorted(set(preprocessing.sizes)):
+        levels[size] = pixels[position : position + size * size].reshape(size, size)
+        position += size * size
+    return PreparedImage(
+        about=answer.about,
+        applied=answer.applied,
+        warnings=answer.warnings,
+        levels=levels,
+        preview_HW=pixels[position:].reshape(rows, columns) if answer.preview else None,
+        timing_ms=answer.timing_ms,
+    )
+
+
+def _levels_bytes(preprocessing: Preprocessing) -> int:
+    return sum(size * size for size in set(preprocessing.sizes))
+
+
+def _nonsense() -> UnreadableImage:
+    return UnreadableImage("the decoder broke down on this file: it is damaged. Send the image uncompressed.")

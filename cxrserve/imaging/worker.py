@@ -1,0 +1,118 @@
+"""A decode worker: `python -m cxrserve.imaging.worker`, started by `workers.DecodePool`.
+
+It prepares one image after another, with a limit on its memory and on its CPU time, and ends when the
+service does. What it may break is itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import resource
+import socket
+import sys
+from typing import Any, Final
+
+import cv2
+from PIL import Image
+
+from cxrserve.errors import CxrserveError, UnreadableImage
+from cxrserve.imaging import wire
+from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.prepare import PreparedImage, prepare
+from cxrserve.imaging.pyramid import Preprocessing
+
+_CPU_GRACE_S: Final = 2  # beyond the deadline: the service's own clock is to strike first
+_MOST_INPUT_BYTES: Final = 2**40  # the service has already counted the upload
+
+
+def main() -> None:
+    """Answer requests on the socket that was inherited, until it is closed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--socket", type=int, required=True)
+    parser.add_argument("--config", type=json.loads, required=True)
+    arguments = parser.parse_args()
+    config = arguments.config
+    preprocessing, limits = Preprocessing(**config["preprocessing"]), Limits(**config["limits"])
+    cv2.setNumThreads(1)
+    # The limits are ours (`limits.py`); Pillow's own warns about radiographs that a detector does make.
+    Image.MAX_IMAGE_PIXELS = None
+    baseline = _limit_memory(config["memory_bytes"])
+    with socket.socket(fileno=arguments.socket) as connection:
+        wire.send(connection, {"ready": True})
+        _serve(connection, preprocessing, limits, config, retire_above=baseline + config["memory_bytes"] // 2)
+
+
+def _serve(
+    connection: socket.socket,
+    preprocessing: Preprocessing,
+    limits: Limits,
+    config: dict[str, Any],
+    *,
+    retire_above: int,
+) -> None:
+    while True:
+        try:
+            request, data = wire.receive(connection, most_payload_bytes=_MOST_INPUT_BYTES)
+        except wire.WireClosedError:
+            return
+        _limit_cpu(request["timeout_s"])
+        try:
+            image = prepare(bytes(data), preprocessing, limits, preview_side=request["preview_side"])
+        except MemoryError:
+            detail = f"decoding needed more memory than {config['memory_bytes']} bytes. Send a smaller image."
+            _refuse(connection, UnreadableImage(detail), retire=True)
+        except CxrserveError as error:
+            _refuse(connection, error, retire=_address_space() > retire_above)
+        else:
+            _answer(connection, image, retire=_address_space() > retire_above)
+            del image
+        del data
+
+
+def _refuse(connection: socket.socket, error: CxrserveError, *, retire: bool) -> None:
+    wire.send(connection, {"error": type(error).__name__, "detail": error.detail, "retire": retire})
+
+
+def _answer(connection: socket.socket, image: PreparedImage, *, retire: bool) -> None:
+    preview = [] if image.preview_HW is None else [image.preview_HW]
+    header = {
+        "about": dataclasses.asdict(image.about),
+        "applied": image.applied,
+        "warnings": image.warnings,
+        "timing_ms": image.timing_ms,
+        "preview": list(image.preview_HW.shape) if image.preview_HW is not None else None,
+        "retire": retire,
+    }
+    wire.send(connection, header, *(image.levels[size] for size in sorted(image.levels)), *preview)
+
+
+def _limit_memory(memory_bytes: int) -> int:
+    """Allow `memory_bytes` beyond what is mapped now, and no core file: it would hold a patient's image."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    baseline = _address_space()
+    if baseline:
+        resource.setrlimit(resource.RLIMIT_AS, (baseline + memory_bytes, baseline + memory_bytes))
+    return baseline
+
+
+def _limit_cpu(timeout_s: float) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = math.ceil(used.ru_utime + used.ru_stime + timeout_s) + _CPU_GRACE_S
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
+
+
+def _address_space() -> int:
+    """Bytes mapped by this process; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

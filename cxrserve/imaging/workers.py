@@ -1,0 +1,201 @@
+"""The pool of decode workers: what a hostile file may break is one process, and one request.
+
+Declared sizes are checked before decoding, but decoders have bugs. So each image is decoded in a process of
+its own with a memory limit and a deadline; a worker that dies is replaced at once.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, Final, Self
+
+from cxrserve.errors import ConfigurationError, DeadlineExceeded, NotReady, UnreadableImage
+from cxrserve.imaging import wire
+from cxrserve.imaging.answer import most_answer_bytes, read_answer
+from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.prepare import PreparedImage
+from cxrserve.imaging.pyramid import Preprocessing
+from cxrserve.imaging.worker_process import WorkerProcess
+
+_START_TIMEOUT_S: Final = 30.0
+
+
+class DecodePool:
+    """Decoding in `workers` processes. Thread-safe, blocking, a context manager.
+
+    Args:
+        preprocessing: the bundle's.
+        limits: on what a file may declare.
+        workers: number of processes, which is the number of images decoded at once.
+        timeout_s: most time a worker has for one image.
+        memory_bytes: most memory a worker may take beyond what it holds when idle.
+    """
+
+    def __init__(
+        self,
+        preprocessing: Preprocessing,
+        limits: Limits,
+        *,
+        workers: int,
+        timeout_s: float,
+        memory_bytes: int,
+    ) -> None:
+        self._preprocessing = preprocessing
+        self._timeout_s = timeout_s
+        self._memory_bytes = memory_bytes
+        self._config = {
+            "preprocessing": preprocessing.model_dump(),
+            "limits": asdict(limits),
+            "memory_bytes": memory_bytes,
+        }
+        self._changed = threading.Condition()
+        self._closed = False
+        self._idle = [WorkerProcess(self._config) for _ in range(workers)]  # they start side by side
+        self._lent: list[WorkerProcess] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def wait_ready(self, timeout_s: float = _START_TIMEOUT_S) -> None:
+        """Wait until every worker has started. Not needed before `prepare`; for readiness and benchmarks.
+
+        Raises:
+            ConfigurationError: one did not.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            for worker in self._idle:
+                try:
+                    worker.wait_ready(deadline)
+                except (TimeoutError, wire.WireError) as exc:
+                    raise ConfigurationError(
+                        f"a decode worker did not start within {timeout_s:g} s (exit code {worker.process.poll()}). "
+                        f"`{sys.executable} -m cxrserve.imaging.worker --help` shows why."
+                    ) from exc
+
+    def prepare(
+        self, data: bytes | bytearray | memoryview, *, preview_side: int = 0, timeout_s: float | None = None
+    ) -> PreparedImage:
+        """As `prepare.prepare`, in a worker.
+
+        `timeout_s` is the caller's own limit, which waiting for a free worker counts against.
+
+        Raises:
+            RequestError, UnsupportedFormat, TooLarge, ImageError: the file is refused.
+            UnreadableImage: also if its worker died, or took longer than the pool allows.
+            DeadlineExceeded: `timeout_s` passed.
+            NotReady: no worker can be started, or the pool is closed.
+        """
+        deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+        with self._borrowed(deadline) as worker:
+            allowed = time.monotonic() + self._timeout_s
+            try:
+                header, payload = worker.ask(
+                    {"preview_side": preview_side, "timeout_s": self._timeout_s},
+                    data,
+                    most_answer_bytes=most_answer_bytes(self._preprocessing, preview_side),
+                    deadline=min(deadline, allowed),
+                )
+            except TimeoutError as exc:
+                raise (_too_late() if deadline < allowed else self._too_slow()) from exc
+            except wire.WireError as exc:
+                raise NotReady("the service is stopping.") if self._closed else self._broke_down() from exc
+            return read_answer(header, payload, self._preprocessing, preview_side)
+
+    def close(self) -> None:
+        """End all workers; requests under way end with NotReady. May be called again."""
+        with self._changed:
+            self._closed = True
+            workers = [*self._idle, *self._lent]
+            self._idle = []
+            self._changed.notify_all()
+            for worker in workers:
+                worker.process.kill()
+        for worker in workers:
+            worker.kill()
+
+    def worker_pids(self) -> tuple[int, ...]:
+        """Process ids of the workers."""
+        with self._changed:
+            return tuple(worker.process.pid for worker in (*self._idle, *self._lent))
+
+    @contextmanager
+    def _borrowed(self, deadline: float) -> Iterator[WorkerProcess]:
+        worker = self._take(deadline)
+        try:
+            if worker.process.poll() is not None:  # died idle, so of nothing in this image: ours to mend
+                worker.sound = False
+                self._give_back(worker)
+                worker = self._take(deadline)
+            self._greet(worker, deadline)
+            yield worker
+        finally:
+            self._give_back(worker)
+
+    def _take(self, deadline: float) -> WorkerProcess:
+        """An idle worker, one that has started where there is one."""
+        with self._changed:
+            while not self._closed:
+                if self._idle:
+                    worker = next((idle for idle in self._idle if idle.is_ready()), self._idle[0])
+                    self._idle.remove(worker)
+                    self._lent.append(worker)
+                    return worker
+                left_s = deadline - time.monotonic()
+                if left_s <= 0:
+                    raise _too_late()
+                self._changed.wait(None if math.isinf(left_s) else left_s)
+        raise NotReady("the service is stopping.")
+
+    def _greet(self, worker: WorkerProcess, deadline: float) -> None:
+        latest = time.monotonic() + _START_TIMEOUT_S
+        try:
+            worker.wait_ready(min(deadline, latest))
+        except TimeoutError as exc:
+            worker.sound = deadline < latest  # it may yet start, for the next request
+            raise (_too_late() if worker.sound else NotReady("a decode worker did not start.")) from exc
+        except wire.WireError as exc:
+            worker.sound = False
+            raise NotReady("a decode worker could not be started.") from exc
+
+    def _give_back(self, worker: WorkerProcess) -> None:
+        """Back among the idle; one that is not sound is ended and replaced."""
+        with self._changed:
+            self._lent.remove(worker)
+            if worker.sound and not self._closed:
+                self._idle.append(worker)
+                self._changed.notify()
+                return
+        worker.kill()
+        with self._changed:
+            if not self._closed:
+                self._idle.append(WorkerProcess(self._config))
+                self._changed.notify()
+
+    def _too_slow(self) -> UnreadableImage:
+        return UnreadableImage(
+            f"decoding took longer than {self._timeout_s:g} s (CXRSERVE_DECODE_TIMEOUT_S) and was ended. "
+            "Send the image uncompressed."
+        )
+
+    def _broke_down(self) -> UnreadableImage:
+        return UnreadableImage(
+            "the decoder broke down: the file is damaged, or it needs more memory than "
+            f"{self._memory_bytes} bytes (CXRSERVE_DECODE_MEMORY_BYTES). Send the image uncompressed."
+        )
+
+
+def _too_late() -> DeadlineExceeded:
+    return DeadlineExceeded("decoding was not finished in time; the image was dropped. Send it again later.")
