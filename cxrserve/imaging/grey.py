@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from cxrserve.errors import NotAChestRadiograph
 
-# A colour is a spread of the three channels above this share of the brightest value: JPEG leaves 4 % in grey,
-# blue film base photographed for a journal 13 %. A radiograph may carry some more: a coloured marker, an arrow.
+# A colour is a spread of the three channels above this share of the brightest value: JPEG leaves 4 % in
+# grey, blue film photographed for a journal 13 %. Some pixels may have more: a coloured marker, an arrow.
 _COLOURED_SPREAD: Final = 0.16
 _MOST_COLOURED: Final = 0.02
 
@@ -30,7 +30,7 @@ def to_grey(samples: NDArray[Any]) -> tuple[NDArray[np.integer], tuple[str, ...]
     coloured = float((spread_HW > _COLOURED_SPREAD * int(samples.max())).mean())
     if coloured > _MOST_COLOURED:
         raise NotAChestRadiograph(
-            f"{coloured:.0%} of the pixels are coloured; a radiograph is grey (at most {_MOST_COLOURED:.0%}). "
+            f"{coloured:.0%} of the pixels are coloured, {_MOST_COLOURED:.0%} may be: a radiograph is grey. "
             "Send the radiograph itself, not a photograph, a screen or a colour map."
         )
     grey_HW = cv2.cvtColor(np.ascontiguousarray(samples), cv2.COLOR_RGB2GRAY)

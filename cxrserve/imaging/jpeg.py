@@ -37,7 +37,8 @@ def read_jpeg(data: bytes, limits: Limits) -> Radiograph:
         samples = decode_jpeg_samples(data)
         if samples.shape[:2] != (header.rows, header.columns):
             raise UnreadableImage(
-                f"the JPEG decodes to {samples.shape[:2]} pixels, its header declares {(header.rows, header.columns)}."
+                f"the JPEG decodes to {samples.shape[:2]} pixels, its header declares "
+                f"{(header.rows, header.columns)}: damaged."
             )
         orientation = _orientation(data)
         pixels_HW, grey_steps = to_grey(samples)

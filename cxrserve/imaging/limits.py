@@ -33,8 +33,8 @@ class Limits:
             raise UnreadableImage(f"the header declares {rows} × {columns} pixels, so there is no image.")
         if rows * columns > self.max_pixels:
             raise TooLarge(
-                f"the header declares {rows} × {columns} = {rows * columns} pixels; at most {self.max_pixels} "
-                "are taken (CXRSERVE_MAX_PIXELS). Send the radiograph at its native size."
+                f"the header declares {rows} × {columns} = {rows * columns} pixels; at most "
+                f"{self.max_pixels} are taken (CXRSERVE_MAX_PIXELS). Send the radiograph at its native size."
             )
         if min(rows, columns) < self.min_side_pixels:
             raise NotAChestRadiograph(

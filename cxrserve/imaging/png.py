@@ -24,6 +24,7 @@ _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _NEEDED: Final = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")  # no profile, no text: they can be bombs
 _COLOUR_TYPES: Final = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
 _FEWEST_BITS: Final = 8
+_NOTHING: Final[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +118,7 @@ def _decode(data: bytes, header: _Header) -> NDArray[Any]:
 
 
 def _decode_deep_colour(data: bytes) -> NDArray[Any]:
-    """16 bits of several channels, which Pillow would cut to 8. OpenCV hands half pictures out: check first."""
+    """16 bits of several channels, which Pillow cuts to 8. OpenCV hands half pictures out: check first."""
     for kind, chunk in _chunks(data):
         if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
             raise UnreadableImage(
@@ -137,14 +138,11 @@ def _without_alpha(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]
         return samples, (), ()
     full = int(np.iinfo(samples.dtype).max)
     colour, alpha = samples[..., :-1], samples[..., -1:]
-    if int(alpha.min()) == full:
-        steps, warnings = ("drop-opaque-alpha",), ()
-    else:
+    steps, warnings = ("drop-opaque-alpha",), _NOTHING
+    if int(alpha.min()) < full:
         colour = (colour.astype(np.uint32) * alpha // full).astype(samples.dtype)
         steps, warnings = (
             ("composite-alpha-on-black",),
-            (
-                "The PNG has transparent parts; they were judged as black. Send the image without transparency.",
-            ),
+            ("The PNG has transparent parts; they were judged as black. Send it without transparency.",),
         )
     return (colour[..., 0] if colour.shape[2] == 1 else colour), steps, warnings

@@ -68,13 +68,14 @@ def prepare(
     radiograph = read_radiograph(data, limits)
     decoded = time.perf_counter()
     grey_HW, profile_steps = apply_profile(radiograph, preprocessing.profile)
+    rows, columns = grey_HW.shape
     levels = build_pyramid(grey_HW, preprocessing)
     preview_HW = _preview(grey_HW, preview_side) if preview_side else None
     finished = time.perf_counter()
     return PreparedImage(
         about=radiograph.about,
-        applied=radiograph.steps + profile_steps + pyramid_steps(*grey_HW.shape, preprocessing),
-        warnings=radiograph.warnings + _enlargement_warning(*grey_HW.shape, preprocessing.sizes),
+        applied=radiograph.steps + profile_steps + pyramid_steps(rows, columns, preprocessing),
+        warnings=radiograph.warnings + _enlargement_warning(rows, columns, preprocessing.sizes),
         levels=levels,
         preview_HW=preview_HW,
         timing_ms={"decode": (decoded - started) * 1e3, "pyramid": (finished - decoded) * 1e3},
@@ -90,7 +91,8 @@ def preview_shape(rows: int, columns: int, side: int) -> tuple[int, int]:
 
 
 def _preview(grey_HW: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(resize(grey_HW, *preview_shape(*grey_HW.shape, side), "area"))
+    rows, columns = preview_shape(grey_HW.shape[0], grey_HW.shape[1], side)
+    return np.ascontiguousarray(resize(grey_HW, rows, columns, "area"))
 
 
 def _enlargement_warning(rows: int, columns: int, sizes: tuple[int, ...]) -> tuple[str, ...]:

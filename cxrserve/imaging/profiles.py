@@ -40,7 +40,8 @@ class _Recipe:
 
 def _truncate_to_255(values: NDArray[np.float64]) -> Grey:
     """(x / max) · 255, truncated. MIT-LCP/mimic-cxr, the function that made MIMIC-CXR-JPG."""
-    return (values / values.max() * 255).astype(np.uint8)
+    grey: Grey = (values / values.max() * 255).astype(np.uint8)
+    return grey
 
 
 def _scale_to_255(values: NDArray[np.float64]) -> Grey:

@@ -37,8 +37,9 @@ def send(
     """
     encoded = json.dumps(header).encode()
     views = [memoryview(buffer).cast("B") for buffer in payload]
+    start = _LENGTHS.pack(len(encoded), sum(map(len, views))) + encoded
     try:
-        for view in (_LENGTHS.pack(len(encoded), sum(map(len, views))) + encoded, *views):
+        for view in (memoryview(start), *views):
             _set_timeout(connection, deadline)
             connection.sendall(view)
     except (BrokenPipeError, ConnectionError) as exc:

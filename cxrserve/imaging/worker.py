@@ -13,7 +13,6 @@ import math
 import os
 import resource
 import socket
-import sys
 from typing import Any, Final
 
 import cv2
@@ -115,4 +114,4 @@ def _address_space() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from cxrserve.errors import ConfigurationError, DeadlineExceeded, NotReady, UnreadableImage
 from cxrserve.imaging import wire
@@ -81,8 +81,9 @@ class DecodePool:
                     worker.wait_ready(deadline)
                 except (TimeoutError, wire.WireError) as exc:
                     raise ConfigurationError(
-                        f"a decode worker did not start within {timeout_s:g} s (exit code {worker.process.poll()}). "
-                        f"`{sys.executable} -m cxrserve.imaging.worker --help` shows why."
+                        f"a decode worker did not start within {timeout_s:g} s "
+                        f"(exit code {worker.process.poll()}). Run `{sys.executable} -m "
+                        "cxrserve.imaging.worker --help` to see why."
                     ) from exc
 
     def prepare(

@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from cxrserve.imaging.border import reading
 from cxrserve.imaging.dicom.acceptance import check_is_chest_radiograph, view_position
 from cxrserve.imaging.dicom.dataset import DicomFile, number, parse, text
-from cxrserve.imaging.dicom.header import PixelHeader, read_pixel_header
+from cxrserve.imaging.dicom.header import PixelHeader, check_has_pixels, read_pixel_header
 from cxrserve.imaging.dicom.pixels import decode_pixels
 from cxrserve.imaging.grey import to_grey
 from cxrserve.imaging.limits import Limits
@@ -35,6 +35,8 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
     """
     with reading("the DICOM file"):
         file = parse(data, limits)
+        if not text(file.dataset, "SOPClassUID"):  # cut off, or never an image: say so first
+            check_has_pixels(file.dataset)
         check_is_chest_radiograph(file.dataset)
         header = read_pixel_header(file.dataset, limits)
     with reading("the pixel data"):

@@ -69,15 +69,24 @@ _OTHER_MODALITIES: Final = {
 
 # PS3.16 Annex L, and what is seen in the field; letters only.
 _CHEST_WORDS: Final = frozenset(
-    "CHEST THORAX TORAX LUNG LUNGS HEART RIB RIBS STERNUM MEDIASTINUM BRONCHUS DIAPHRAGM "
-    "CHESTABDOMEN CHESTABDPELVIS CHESTPORT PORTCHEST THORAXAP THORAXPA CHESTPA CHESTAP CHESTLAT".split()
+    (
+        *("CHEST", "THORAX", "TORAX", "LUNG", "LUNGS", "HEART", "RIB", "RIBS", "STERNUM", "MEDIASTINUM"),
+        *("BRONCHUS", "DIAPHRAGM", "CHESTABDOMEN", "CHESTABDPELVIS", "CHESTPORT", "PORTCHEST"),
+        *("CHESTPA", "CHESTAP", "CHESTLAT", "THORAXPA", "THORAXAP", "THORAXLAT"),
+    )
 )
 _OTHER_WORDS: Final = frozenset(
-    "ABDOMEN ABDOMENPELVIS ACJOINT ANKLE ARM BREAST BUTTOCK CALCANEUS CALF CLAVICLE COCCYX CSPINE CERVICALSPINE "
-    "EAR ELBOW EXTREMITY EYE FEMUR FIBULA FINGER FINGERS FOOT FOREARM HAND HEAD HEEL HIP HIPS HUMERUS JAW JAWBONE "
-    "KNEE KNEES KUB LEG LSPINE LSSPINE LUMBARSPINE MANDIBLE MASTOID MAXILLA NASALBONE NECK ORBIT PATELLA PELVIS "
-    "RADIUS RADIUSULNA SACRUM SCAPULA SHOULDER SIJOINT SINUS SINUSES SKULL SPINE SSPINE TEETH THIGH THUMB TIBIA "
-    "TIBIAFIBULA TIBFIB TMJ TOE TOES TSPINE THORACICSPINE TLSPINE ULNA UPPERARM WRIST ZYGOMA".split()
+    (
+        *("SKULL", "HEAD", "EAR", "EYE", "ORBIT", "SINUS", "SINUSES", "MASTOID", "NASALBONE", "ZYGOMA"),
+        *("JAW", "JAWBONE", "MANDIBLE", "MAXILLA", "TEETH", "TMJ", "NECK", "BREAST"),
+        *("SPINE", "CSPINE", "TSPINE", "LSPINE", "SSPINE", "LSSPINE", "TLSPINE", "SACRUM", "COCCYX"),
+        *("CERVICALSPINE", "THORACICSPINE", "LUMBARSPINE", "SIJOINT"),
+        *("CLAVICLE", "ACJOINT", "SCAPULA", "SHOULDER", "ARM", "UPPERARM", "HUMERUS", "ELBOW", "FOREARM"),
+        *("RADIUS", "ULNA", "RADIUSULNA", "WRIST", "HAND", "FINGER", "FINGERS", "THUMB", "EXTREMITY"),
+        *("ABDOMEN", "ABDOMENPELVIS", "KUB", "PELVIS", "HIP", "HIPS", "BUTTOCK", "THIGH", "FEMUR"),
+        *("KNEE", "KNEES", "PATELLA", "LEG", "CALF", "TIBIA", "FIBULA", "TIBIAFIBULA", "TIBFIB"),
+        *("ANKLE", "FOOT", "HEEL", "CALCANEUS", "TOE", "TOES"),
+    )
 )
 _OTHER_REGIONS: Final = {  # PS3.16 CID 4031, SNOMED CT and its older SRT codes
     "818981001": "abdomen",
@@ -134,14 +143,14 @@ def check_is_chest_radiograph(dataset: Dataset) -> None:
     intent = text(dataset, "PresentationIntentType").upper()
     if sop_class == _FOR_PROCESSING_CLASS or intent == "FOR PROCESSING":
         raise NotForPresentation(
-            "the image is FOR PROCESSING: raw detector data, whose grey levels no network here was trained on. "
-            "Send the image FOR PRESENTATION of the same exposure."
+            "the image is FOR PROCESSING: raw detector data, whose grey levels no network here was trained "
+            "on. Send the image FOR PRESENTATION of the same exposure."
         )
     known = sop_class in _RADIOGRAPHY_CLASSES or modality in _RADIOGRAPHY_MODALITIES
     if not known and not _speaks_for_chest(dataset):
         raise NotAChestRadiograph(
-            "neither SOP class nor Modality say that this is a radiograph, and no body part or view says chest. "
-            "Send the original CR or DX image, or the picture alone as PNG."
+            "neither SOP class nor Modality say that this is a radiograph, and no body part says chest. Send "
+            "the original CR or DX image, or the picture alone as PNG."
         )
 
 
@@ -197,5 +206,5 @@ def _body_part_words(dataset: Dataset) -> frozenset[str]:
 def _region_code(dataset: Dataset) -> str:
     if "AnatomicRegionSequence" not in dataset:
         return ""
-    items = dataset["AnatomicRegionSequence"].value or ()
-    return text(items[0], "CodeValue") if len(items) else ""
+    items = dataset["AnatomicRegionSequence"].value
+    return text(items[0], "CodeValue") if items else ""

@@ -9,20 +9,21 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import gdcm
 import jpeg_ls
 import numpy as np
-import openjpeg
 from numpy.typing import NDArray
+from openjpeg.utils import decode as decode_jpeg_2000
 from PIL import Image
 from pydicom.uid import (
     HTJ2K,
+    JPEG2000,
     UID,
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
-    JPEG2000,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
@@ -66,23 +67,23 @@ def check_stream(stream: bytes, header: PixelHeader) -> None:
     found = (stream_header.rows, stream_header.columns, stream_header.components)
     if found != declared:
         raise UnreadableImage(
-            f"the compressed stream holds rows × columns × samples {found}, the header declares {declared}: one of "
-            "them is wrong. Send a sound file."
+            f"the compressed stream holds rows × columns × samples {found}, the header declares {declared}: "
+            "one of them is wrong. Send a sound file."
         )
     if stream_header.process == "extended" and stream_header.precision > 8:
         raise UnsupportedImage(
-            f"JPEG Extended with {stream_header.precision} bits (process 4) is not decoded here. Convert it to JPEG "
-            "Lossless, JPEG 2000 or Explicit VR Little Endian."
+            f"JPEG Extended with {stream_header.precision} bits (process 4) is not decoded here. Convert it "
+            "to JPEG Lossless, JPEG 2000 or Explicit VR Little Endian."
         )
     if stream_header.precision > header.bits_allocated:
         raise UnreadableImage(
-            f"the compressed stream has {stream_header.precision} bits, BitsAllocated is {header.bits_allocated}: "
-            "the header is wrong. Send a sound file."
+            f"the compressed stream has {stream_header.precision} bits, BitsAllocated is "
+            f"{header.bits_allocated}: the header is wrong. Send a sound file."
         )
     if stream_header.signed is not None and stream_header.signed != header.signed:
         raise UnreadableImage(
-            f"the JPEG 2000 stream is {'signed' if stream_header.signed else 'unsigned'}, PixelRepresentation is "
-            f"{int(header.signed)}: one of them is wrong. Send a sound file."
+            f"the JPEG 2000 stream is {'signed' if stream_header.signed else 'unsigned'}, "
+            f"PixelRepresentation is {int(header.signed)}: one of them is wrong. Send a sound file."
         )
 
 
@@ -123,7 +124,7 @@ def _jpeg_ls(stream: bytes, header: PixelHeader) -> Samples:
 
 
 def _jpeg_2000(stream: bytes, header: PixelHeader) -> Samples:
-    samples: Samples = openjpeg.decode(stream, j2k_format=0)
+    samples: Samples = decode_jpeg_2000(stream, j2k_format=0)
     return samples
 
 
@@ -140,12 +141,11 @@ def _rle(stream: bytes, header: PixelHeader) -> Samples:
     if bounds[0] != _RLE_HEADER_BYTES or bounds != sorted(bounds):
         raise UnreadableImage("the RLE segments' offsets point outside the data: the file is damaged.")
     planes = np.empty((header.samples, sample_bytes, pixels), np.uint8)
-    for index, (start, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+    for index, (start, end) in enumerate(pairwise(bounds)):
         planes[divmod(index, sample_bytes)] = _unpack_bits(stream[start:end], pixels)
+    values: Samples = planes[:, 0]
     if sample_bytes == 2:
-        values = planes[:, 0].astype(np.uint16) << 8 | planes[:, 1]
-    else:
-        values = planes[:, 0]
+        values = values.astype(np.uint16) << 8 | planes[:, 1]
     values = np.moveaxis(values.reshape(header.samples, header.rows, header.columns), 0, -1)
     return values[..., 0] if header.samples == 1 else values
 

@@ -37,9 +37,9 @@ _OVERLAY_GROUPS: Final = range(0x6000, 0x6020, 2)  # PS3.3 C.9.2
 _KEYWORDS: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
     "Modality", "PresentationIntentType", "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition",
-    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration", "PhotometricInterpretation",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue",
-    "PixelSpacing", "ImagerPixelSpacing",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "PixelSpacing", "ImagerPixelSpacing",
     "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
@@ -47,6 +47,7 @@ _KEYWORDS: Final = (
 )  # fmt: skip
 _LONG_VRS: Final = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
 _VRS: Final = frozenset(vr.encode() for vr in STANDARD_VR)
+_MEDIA_STORAGE_SOP_CLASS: Final = 0x0002  # (0002,0002)
 _TRANSFER_SYNTAX: Final = 0x0010  # (0002,0010)
 
 
@@ -70,7 +71,8 @@ def parse(data: bytes, limits: Limits) -> DicomFile:
     start = dicom_start(data)
     if start is None:
         raise UnreadableImage("no DICOM element stands at the beginning. Send a DICOM file.")
-    declared, start = _read_meta(data, start)
+    meta, start = _read_meta(data, start)
+    declared = meta.get(_TRANSFER_SYNTAX)
     if declared == DeflatedExplicitVRLittleEndian:
         data, start = _inflate(data[start:], limits.max_inflated_bytes), 0
     written, warnings = _encoding(data[start : start + 8], declared)
@@ -80,17 +82,20 @@ def parse(data: bytes, limits: Limits) -> DicomFile:
         implicit=written == ImplicitVRLittleEndian,
         little=written != ExplicitVRBigEndian,
     )
+    dataset = Dataset(elements)
+    if "SOPClassUID" not in dataset and _MEDIA_STORAGE_SOP_CLASS in meta:  # a DICOMDIR has it there only
+        dataset.SOPClassUID = meta[_MEDIA_STORAGE_SOP_CLASS]
     return DicomFile(
-        dataset=Dataset(elements),
+        dataset=dataset,
         transfer_syntax=declared or written,
         big_endian=written == ExplicitVRBigEndian,
         warnings=warnings,
     )
 
 
-def _read_meta(data: bytes, position: int) -> tuple[UID | None, int]:
-    """The declared transfer syntax, and where the data set begins. PS3.10 7.1: always explicit little endian."""
-    declared: UID | None = None
+def _read_meta(data: bytes, position: int) -> tuple[dict[int, UID], int]:
+    """The UIDs of the meta information, and where the data set begins. Explicit little endian: PS3.10 7.1."""
+    uids: dict[int, UID] = {}
     while data[position : position + 2] == b"\x02\0":
         try:
             _, element, vr, length = struct.unpack_from("<HH2sH", data, position)
@@ -102,10 +107,11 @@ def _read_meta(data: bytes, position: int) -> tuple[UID | None, int]:
             raise UnreadableImage("the file ends inside its meta information: it is truncated.") from exc
         if vr not in _VRS or position + length > len(data):
             raise UnreadableImage("the file's meta information (group 0002) is damaged. Send the file again.")
-        if element == _TRANSFER_SYNTAX:
-            declared = UID(data[position : position + length].decode("ascii", "replace").strip("\0 "))
+        value = data[position : position + length].strip(b"\0 ")
+        if vr == b"UI" and value:
+            uids[element] = UID(value.decode("ascii", "replace"))
         position += length
-    return declared or None, position
+    return uids, position
 
 
 def _inflate(deflated: bytes, most: int) -> bytes:
@@ -138,7 +144,7 @@ def _encoding(first: bytes, declared: UID | None) -> tuple[UID, tuple[str, ...]]
 def _read_elements(stream: BytesIO, start: int, *, implicit: bool, little: bool) -> dict[BaseTag, Any]:
     stream.seek(start)
     elements: dict[BaseTag, RawDataElement | DataElement] = {}
-    wanted = [BaseTag(tag) for tag in _wanted_tags()]
+    wanted: list[BaseTag | int] = list(_wanted_tags())
     for element in data_element_generator(stream, implicit, little, specific_tags=wanted):
         tag = element.tag
         if elements.get(tag, element).value != element.value:  # PS3.5 7.1: at most once

@@ -1,4 +1,4 @@
-"""The Image Pixel module (PS3.3 C.7.6.3): what the header says of the pixels, checked before they are touched."""
+"""The Image Pixel module (PS3.3 C.7.6.3): what the header says, checked before a pixel is touched."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def read_pixel_header(dataset: Dataset, limits: Limits) -> PixelHeader:
         UnsupportedImage: several frames, or a depth that no radiograph has.
         TooLarge, NotAChestRadiograph: by `limits`.
     """
-    _check_has_pixels(dataset)
+    check_has_pixels(dataset)
     frames = integer(dataset, "NumberOfFrames")
     if frames not in (None, 1):
         raise UnsupportedImage(
@@ -75,7 +75,8 @@ def read_pixel_header(dataset: Dataset, limits: Limits) -> PixelHeader:
     )
 
 
-def _check_has_pixels(dataset: Dataset) -> None:
+def check_has_pixels(dataset: Dataset) -> None:
+    """Pass, or raise what is there instead of Pixel Data."""
     if "PixelData" in dataset:
         return
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
@@ -98,17 +99,18 @@ def _colour(dataset: Dataset) -> tuple[str, int]:
     photometric = text(dataset, "PhotometricInterpretation")
     if not photometric:
         raise UnreadableImage(
-            "PhotometricInterpretation is missing: whether low values are black or white is not known, and the "
-            "inverted image would be judged wrongly. Send a file that says so."
+            "PhotometricInterpretation is missing: whether low values are black or white is not known, and "
+            "the inverted image would be judged wrongly. Send a file that says so."
         )
     if photometric not in _SAMPLES:
         raise UnsupportedImage(
-            f"PhotometricInterpretation is none of those taken: {', '.join(_SAMPLES)}. Convert the image to MONOCHROME2."
+            f"PhotometricInterpretation is none of those taken: {', '.join(_SAMPLES)}. Convert the image to "
+            "MONOCHROME2."
         )
     samples = _required(dataset, "SamplesPerPixel")
     if samples != _SAMPLES[photometric]:
         raise UnreadableImage(
-            f"SamplesPerPixel is {samples}, but {photometric} has {_SAMPLES[photometric]}. The header is damaged."
+            f"SamplesPerPixel is {samples}, but {photometric} has {_SAMPLES[photometric]}: a damaged header."
         )
     return photometric, samples
 

@@ -66,7 +66,7 @@ def _decode_native(file: DicomFile, header: PixelHeader) -> Samples:
     if found not in (expected, expected + expected % 2):  # one byte of padding at most: PS3.5 8.1.1
         raise UnreadableImage(
             f"the pixel data have {found} bytes, and {header.rows} × {header.columns} pixels of "
-            f"{header.bits_allocated} bit need {expected}: truncated, or the header is wrong. Send the file again."
+            f"{header.bits_allocated} bit need {expected}: truncated, or a wrong header. Send it again."
         )
     raw: Samples = np.frombuffer(element.value, f"<u{header.bits_allocated // 8}", samples)
     if file.big_endian and header.bits_allocated == 16:
@@ -104,7 +104,7 @@ def _decode_compressed(dataset: Dataset, syntax: UID, header: PixelHeader) -> Sa
 
 
 def _single_frame(dataset: Dataset) -> bytes:
-    """The fragments of the one frame, joined: whatever the offset table says, there is nothing else. PS3.5 A.4."""
+    """The fragments of the one frame, joined: there is nothing else in the data (PS3.5 A.4)."""
     element = dataset["PixelData"]
     if not element.is_undefined_length:
         raise UnreadableImage(
@@ -133,8 +133,8 @@ def _stored_values(raw: Samples, header: PixelHeader) -> tuple[Samples, tuple[st
     found_lowest, found_highest = int(raw.min()), int(raw.max())
     if found_lowest < lowest or found_highest > highest:
         raise UnreadableImage(
-            f"stored values reach from {found_lowest} to {found_highest}, but BitsStored {bits} allows {lowest} to "
-            f"{highest}: the header is wrong, and so would the image be. Send a file with the right BitsStored."
+            f"stored values reach from {found_lowest} to {found_highest}, but BitsStored {bits} allows "
+            f"{lowest} to {highest}: the header is wrong. Send a file with a sound one."
         )
     return raw, steps
 
@@ -166,4 +166,5 @@ def _ybr_to_rgb(ybr_HWC: Samples) -> Samples:
     y, cb, cr = (ybr_HWC[..., i].astype(np.float32) for i in range(3))
     cb, cr = cb - 128, cr - 128
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    rgb_HWC: Samples = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return rgb_HWC
