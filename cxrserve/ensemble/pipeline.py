@@ -43,7 +43,7 @@ class Pipeline:
         # The workers start while the engines are being built.
         self._decoders: Final = DecodePool(
             bundle.contract.preprocessing,
-            Limits.of(settings),
+            Limits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels),
             workers=settings.decode_workers,
             timeout_s=settings.decode_timeout_s,
             memory_bytes=settings.decode_memory_bytes,

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def sigmoid(logits: NDArray[np.floating]) -> Floats:
-    """σ(l) in double precision: no overflow at either end, and σ(−l) keeps its digits where σ(l) is near 1."""
+    """σ(l) in double precision: no overflow, and σ(−l) keeps its digits where σ(l) is near 1."""
     logits = np.asarray(logits, np.float64)
     small = np.exp(-np.abs(logits))
     probability: Floats = np.where(logits >= 0, 1.0, small) / (1.0 + small)

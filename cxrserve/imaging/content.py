@@ -1,0 +1,59 @@
+"""Is there anything like a radiograph in these pixels? Noise, text and line drawings are not scored.
+
+A film without metadata says nothing of what it shows, so the pixels are asked two questions whose answers
+lie far apart. Neighbouring places of a body resemble each other: the correlation of neighbours at 256
+pixels is 0.94 to 1.00 on the 50 public radiographs at hand, 0.5 on a page of text, 0.0 on noise. And a
+radiograph has many greys: its two most frequent make up 0.02 to 0.5 of it (0.5 with wide empty borders),
+0.9 of a page. Photographs, knees and slices look alike to such questions; they need metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.errors import NotAChestRadiograph
+
+_SIDE: Final = 256
+_LEAST_CORRELATION: Final = 0.75
+_MOST_IN_TWO_GREYS: Final = 0.85
+
+
+def check_content(grey_HW: NDArray[np.uint8]) -> None:
+    """Pass an image that may be a radiograph.
+
+    Raises:
+        NotAChestRadiograph: noise, or a page of text or lines.
+    """
+    correlation = neighbour_correlation(grey_HW)
+    if correlation < _LEAST_CORRELATION:
+        raise NotAChestRadiograph(
+            f"neighbouring places are hardly alike (correlation {correlation:.2f}; radiographs have at least "
+            f"{_LEAST_CORRELATION}): this is noise, text or a pattern. Send the radiograph itself."
+        )
+    share = two_greys_share(grey_HW)
+    if share > _MOST_IN_TWO_GREYS:
+        raise NotAChestRadiograph(
+            f"two grey values make up {share:.0%} of the image (radiographs have at most "
+            f"{_MOST_IN_TWO_GREYS:.0%}): this is a page, a drawing or an empty frame. Send the film."
+        )
+
+
+def neighbour_correlation(grey_HW: NDArray[np.uint8]) -> float:
+    """Correlation of neighbouring pixels at 256 × 256, the lesser of across and down; 0 where undefined."""
+    small_SS = cv2.resize(grey_HW, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    small_SS -= small_SS.mean()
+    power = float((small_SS**2).mean())
+    if power == 0:
+        return 0.0
+    across, down = small_SS[:, 1:] * small_SS[:, :-1], small_SS[1:] * small_SS[:-1]
+    return min(float(across.mean()), float(down.mean())) / power
+
+
+def two_greys_share(grey_HW: NDArray[np.uint8]) -> float:
+    """Share of the pixels that have one of the two most frequent grey values, 0 to 1."""
+    counts = np.sort(cv2.calcHist([grey_HW], [0], None, [256], [0, 256]).ravel())
+    return float(counts[-2:].sum() / grey_HW.size)
