@@ -39,7 +39,7 @@ class MapHead(nn.Module):
     for that. The gain starts at cells / `TYPICAL_CELLS` and is multiplied in when the network is exported.
     """
 
-    TYPICAL_CELLS: Final = 4
+    TYPICAL_CELLS: Final = 16
 
     def __init__(self, channels: int, cells: int, *, gain: bool) -> None:
         super().__init__()
@@ -85,7 +85,15 @@ class MapNetwork(nn.Module):
         raise NotImplementedError
 
     def evidence(self, image_N1SS: Tensor) -> Tensor:
+        """What each cell says by itself, before the head's gain: [N, 14, h, w]."""
         return self.head.evidence(self.features(image_N1SS))
+
+    def start_from(self, coarser: MapNetwork) -> None:
+        """Take over the weights of the network of a coarser size, but for the head's gain."""
+        gain = self.head.log_gain.detach().clone()
+        self.load_state_dict(coarser.state_dict())
+        with torch.no_grad():
+            self.head.log_gain.copy_(gain)
 
     def forward(self, image_N1SS: Tensor) -> Output:
         return self.head.output(self.evidence(image_N1SS))

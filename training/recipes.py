@@ -46,7 +46,7 @@ class FitConfig:
             validation loss, stop after `stop_after`.
         location_weight: weight of the loss on each cell of the maps, for data that knows where findings are.
         from_coarser: start from the weights of the next coarser size.
-        flip, rotation_degrees: augmentation of training images.
+        flip, shift_cells, rotation_degrees: augmentation of training images; a cell is 1/64 of the side.
     """
 
     epochs: int
@@ -60,6 +60,7 @@ class FitConfig:
     location_weight: float = 0.0
     from_coarser: bool = False
     flip: bool = True
+    shift_cells: int = 0
     rotation_degrees: float = 0.0
 
 
@@ -100,6 +101,7 @@ def demo() -> Recipe:
             schedule="one-cycle",
             location_weight=1.0,
             from_coarser=from_coarser,
+            shift_cells=6,
         )
 
     return Recipe(
