@@ -3,7 +3,8 @@
 CxrserveError
 ├── RequestError               400  the request itself is malformed
 │   ├── TooLarge               413  more bytes, parts or pixels than the settings allow
-│   ├── UnsupportedFormat      415  neither DICOM nor JPEG nor PNG, or an encoding that is not taken
+│   ├── UnsupportedFormat      415  neither DICOM nor JPEG nor PNG
+│   ├── UnsupportedMediaType   415  a Content-Type or Content-Encoding that is not taken
 │   └── RequestTimeout         408  the body did not arrive in time
 ├── ImageError                 422  the file was recognised, but holds no radiograph that can be judged
 │   ├── UnreadableImage             damaged, truncated, or its pixels contradict its header
@@ -25,6 +26,7 @@ against a list.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 
@@ -72,6 +74,18 @@ class UnsupportedFormat(RequestError):
     http_status = 415
     slug = "unsupported-format"
     title = "Not a DICOM, JPEG or PNG file"
+
+
+class UnsupportedMediaType(RequestError):
+    """The request's Content-Type or Content-Encoding is not taken; `headers` name what is."""
+
+    http_status = 415
+    slug = "unsupported-media-type"
+    title = "This kind of body is not taken"
+
+    def __init__(self, detail: str, *, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.headers = headers
 
 
 class RequestTimeout(RequestError):

@@ -1,0 +1,44 @@
+"""The application: routes, problems and envelope around one service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from cxrserve import __version__
+from cxrserve.api import about, openapi, predict, problems
+from cxrserve.api.envelope import Envelope
+from cxrserve.api.service import Service
+from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.reports.answer import DISCLAIMER
+from cxrserve.settings import Settings
+
+
+def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
+    """The HTTP service.
+
+    Args:
+        pipeline: one that is already open and stays its giver's to close; by default the application opens
+            its own once it runs, in a thread, and /readyz tells when that is done. Why it could not be
+            opened stands in `app.state.service.failure`.
+    """
+    service = Service(settings, pipeline)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        opening = asyncio.create_task(service.open())
+        yield
+        await opening
+        await service.close()
+
+    app = FastAPI(title="cxrserve", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.service = service
+    app.openapi = openapi.document(app, DISCLAIMER)  # type: ignore[method-assign]
+    app.include_router(predict.router)
+    app.include_router(about.router)
+    app.add_middleware(Envelope)
+    problems.install(app)
+    return app

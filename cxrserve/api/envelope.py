@@ -1,0 +1,60 @@
+"""The envelope around every answer: request id, security headers, the log lines, and the last catch."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from typing import Final
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cxrserve.api import problems, record
+
+_log: Final = logging.getLogger("cxrserve.api")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
+
+_HEADERS: Final = {
+    # Answers speak of a patient's image: no cache keeps them (RFC 9111, 5.2.2.5).
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class Envelope:
+    """ASGI middleware; the outermost that is ours."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app: Final = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        noted = record.begin(scope)
+        status = problems.CLIENT_GONE
+
+        async def sealed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = noted.request_id
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sealed)
+        except Exception as error:
+            # Frames and the kind only: an exception's message may quote the file it choked on.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("request=%s %s\n%s", noted.request_id, type(error).__name__, frames.rstrip())
+            await problems.unexpected(scope)(scope, receive, sealed)
+        finally:
+            method = scope["method"] if scope["method"] in _METHODS else None
+            noted.write(method=method or "-", path=getattr(scope.get("route"), "path", None), status=status)

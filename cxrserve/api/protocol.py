@@ -1,0 +1,117 @@
+"""uvicorn's HTTP/1.1 protocol with patience that ends: no client holds a connection by being slow.
+
+uvicorn limits only the time between two requests. Here the headers have a deadline too, a refused body is
+drained for a while and no longer, an answer that nobody takes is dropped, and what is not HTTP at all is
+refused as a problem like everything else. (The body's own deadline is `upload.receive`'s.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from cxrserve.api.problems import MEDIA_TYPE, Problem
+from cxrserve.errors import CxrserveError, Overloaded, RequestError, RequestTimeout
+
+# After an early answer the rest of the body is read and thrown away for so long, that the client may read
+# the answer before the connection is reset under it (RFC 9112, 9.6).
+_LINGER_S: Final = 5.0
+# Far below the usual limit of 1,024 open files; idle connections are ended in `patience_s`.
+_MOST_CONNECTIONS: Final = 512
+
+
+class PatientProtocol(H11Protocol):
+    """One connection.
+
+    Args:
+        patience_s: time for a request's headers to arrive, and for an answer to be taken.
+    """
+
+    def __init__(self, *args: Any, patience_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._patience_s: Final = patience_s
+        self._headers_due: asyncio.TimerHandle | None = None
+        self._end_due: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Refuse where too many are connected; else the clock for the first headers starts."""
+        super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            self._refuse(Overloaded(f"{_MOST_CONNECTIONS} connections are open. Try again later."))
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is due any more."""
+        super().connection_lost(exc)
+        for due in (self._headers_due, self._end_due):
+            if due is not None:
+                due.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes; see what is due next."""
+        super().data_received(data)
+        self._watch()
+
+    def on_response_complete(self) -> None:
+        """The answer was handed to the kernel, perhaps before the request was whole."""
+        refused_early = self.conn.their_state is h11.SEND_BODY
+        super().on_response_complete()
+        if self._end_due is None:
+            self._end_due = self.loop.call_later(
+                _LINGER_S if refused_early else self._patience_s, self._end, refused_early
+            )
+        self._watch()
+
+    def _watch(self) -> None:
+        """The headers' clock runs while a request is awaited; the end's only until the next one is."""
+        awaiting_headers = self.conn.their_state is h11.IDLE
+        if awaiting_headers and self._headers_due is None:
+            self._headers_due = self.loop.call_later(self._patience_s, self._headers_late)
+        elif not awaiting_headers and self._headers_due is not None:
+            self._headers_due.cancel()
+            self._headers_due = None
+        if self._end_due is not None and awaiting_headers and self.transport.get_write_buffer_size() == 0:
+            self._end_due.cancel()
+            self._end_due = None
+
+    def _headers_late(self) -> None:
+        self._refuse(RequestTimeout(f"the headers were not complete after {self._patience_s:g} s."))
+
+    def _end(self, refused_early: bool) -> None:
+        if refused_early or self.transport.get_write_buffer_size():
+            self.transport.abort()
+        self._end_due = None
+
+    def send_400_response(self, msg: str) -> None:
+        """What h11 could not parse: refused like everything else, without repeating it."""
+        self._refuse(RequestError("this is not an HTTP/1.1 request (RFC 9112), or its headers are too long."))
+
+    def _refuse(self, error: CxrserveError) -> None:
+        if self.transport.is_closing():
+            return
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.write(self._refusal(error))
+        self.transport.close()
+
+    def _refusal(self, error: CxrserveError) -> bytes:
+        problem = Problem(
+            type=f"/problems/{error.slug}",
+            title=error.title,
+            status=error.http_status,
+            detail=error.detail,
+            instance="about:blank",
+        )
+        body = problem.model_dump_json(exclude_none=True).encode()
+        head = h11.Response(
+            status_code=error.http_status,
+            headers=[
+                ("Content-Type", MEDIA_TYPE),
+                ("Content-Length", str(len(body))),
+                ("Connection", "close"),
+            ],
+        )
+        parts = [self.conn.send(event) for event in (head, h11.Data(data=body), h11.EndOfMessage())]
+        return b"".join(part for part in parts if part)

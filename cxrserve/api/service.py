@@ -1,0 +1,101 @@
+"""The service: the pipeline behind the routes, from its opening to its end, and the door in front of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from fastapi import Request
+
+from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.errors import CxrserveError, NotReady, Overloaded
+from cxrserve.settings import Settings
+
+_log: Final = logging.getLogger("cxrserve.api")
+_Result = TypeVar("_Result")
+
+
+class Service:
+    """One bundle being served.
+
+    Attributes:
+        failure: why the pipeline could not be opened; the server stops with it.
+    """
+
+    def __init__(self, settings: Settings, pipeline: Pipeline | None) -> None:
+        self.settings: Final = settings
+        self.failure: Exception | None = None
+        self._pipeline = pipeline
+        self._brought: Final = pipeline is not None
+        self._slots: Final = settings.max_waiting + 1
+        self._taken = 0
+        # One thread a request that may be inside: those that wait for the engines wait here.
+        self._threads: Final = ThreadPoolExecutor(self._slots, thread_name_prefix="predict")
+
+    @property
+    def ready(self) -> bool:
+        """True once the bundle is verified, the engines are built and a warm-up has run."""
+        return self._pipeline is not None
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The pipeline.
+
+        Raises:
+            NotReady: it is still being opened.
+        """
+        if self._pipeline is None:
+            raise NotReady("the model is being loaded; GET /readyz tells when it is done. Try again then.")
+        return self._pipeline
+
+    async def open(self) -> None:
+        """Open the pipeline off the loop, so that /healthz answers meanwhile."""
+        if self._pipeline is not None:
+            return
+        try:
+            self._pipeline = await self.in_thread(lambda: Pipeline(self.settings))
+        except CxrserveError as error:
+            self.failure = error
+        except Exception as error:
+            _log.exception("the pipeline could not be opened")
+            self.failure = error
+
+    async def close(self) -> None:
+        """End the threads, and the pipeline if it was opened here."""
+        await asyncio.to_thread(self._threads.shutdown)
+        if self._pipeline is not None and not self._brought:
+            await asyncio.to_thread(self._pipeline.close)
+
+    @contextmanager
+    def slot(self) -> Iterator[None]:
+        """A place for one request, from its first byte to its answer.
+
+        Uploads lie in memory; this bounds them to `max_waiting + 1` of `max_upload_bytes` each.
+
+        Raises:
+            Overloaded: at once, where all places are taken.
+        """
+        if self._taken >= self._slots:
+            raise Overloaded(
+                f"{self._taken} requests are being worked on, the most this service takes. Try again later.",
+                retry_after_s=2,
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+    async def in_thread(self, work: Callable[[], _Result]) -> _Result:
+        """Run `work` off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+def service_of(request: Request) -> Service:
+    """The service of this request's application."""
+    service: Service = request.app.state.service
+    return service

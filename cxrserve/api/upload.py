@@ -1,0 +1,125 @@
+"""The upload: the files of a request, in memory, within limits of size and time.
+
+Starlette's own form parser is not used: it rolls files over 1 MB to disk on the event loop
+(CVE-2025-54121), and every radiograph is larger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Final, Protocol
+
+from starlette.requests import Request
+
+from cxrserve.api.multipart import FIELD, Form, too_large
+from cxrserve.errors import RequestError, RequestTimeout, UnsupportedMediaType
+from cxrserve.settings import Settings
+
+RAW_TYPES: Final = ("application/dicom", "image/jpeg", "image/png", "application/octet-stream")
+FORM_TYPE: Final = "multipart/form-data"
+# What a form adds to its files: boundaries and headers, each at its limit.
+_FORM_OVERHEAD_BYTES: Final = 64 * 1024
+
+
+class _Body(Protocol):
+    def write(self, chunk: bytes) -> None: ...
+
+    def close(self) -> list[bytearray]: ...
+
+
+class _Raw:
+    """A body that is one file."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self._data: Final = bytearray()
+        self._most_bytes: Final = most_bytes
+
+    def write(self, chunk: bytes) -> None:
+        if len(self._data) + len(chunk) > self._most_bytes:
+            raise too_large(self._most_bytes)
+        self._data.extend(chunk)
+
+    def close(self) -> list[bytearray]:
+        return [self._data]
+
+
+async def receive(request: Request, settings: Settings, *, most_files: int) -> list[bytearray]:
+    """The files that `request` carries, none of them empty.
+
+    Args:
+        most_files: 1 also takes the bare bytes of a file as the body.
+
+    Raises:
+        UnsupportedMediaType: a Content-Type or Content-Encoding that is not taken.
+        TooLarge: from Content-Length before the first byte, else as soon as the stream passes the limit.
+        RequestTimeout: the body was not there in time, however steadily it trickles.
+        RequestError: no file, an empty one, or a broken form.
+        ClientDisconnect: nobody is there any more.
+    """
+    body = _opened(request, settings, most_files)
+    try:
+        async with asyncio.timeout(settings.upload_timeout_s), aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body.write(chunk)
+    except TimeoutError:
+        raise RequestTimeout(
+            f"the body was not complete after {settings.upload_timeout_s:g} s. "
+            "Send it over a faster line, or have upload_timeout_s raised."
+        ) from None
+    files = body.close()
+    if not all(files):
+        raise RequestError(f"an upload of 0 bytes holds no image. Send the file: curl -F {FIELD}=@chest.jpg")
+    return files
+
+
+def _opened(request: Request, settings: Settings, most_files: int) -> _Body:
+    """What is known from the headers alone is refused before a byte of the body is read."""
+    _check_encoding(request)
+    content_type = request.headers.get("content-type", "")
+    is_form = _bare(content_type) == FORM_TYPE
+    if not is_form and (most_files > 1 or _bare(content_type) not in ("", *RAW_TYPES)):
+        raise _unsupported(_bare(content_type), most_files)
+    most_bytes = settings.max_upload_bytes
+    # h11 has checked that this is a number (RFC 9112, 6.3).
+    if int(request.headers.get("content-length", "0")) > most_bytes + is_form * _FORM_OVERHEAD_BYTES:
+        raise too_large(most_bytes)
+    return Form(content_type, most_files=most_files, most_bytes=most_bytes) if is_form else _Raw(most_bytes)
+
+
+def _bare(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _check_encoding(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedMediaType(
+            "the body has a Content-Encoding; only identity is taken. Send the file uncompressed: "
+            "its pixels are compressed already.",
+            headers={"Accept-Encoding": "identity"},  # RFC 9110, 15.5.16
+        )
+
+
+def _unsupported(found: str, most_files: int) -> UnsupportedMediaType:
+    taken = (FORM_TYPE,) if most_files > 1 else (FORM_TYPE, *RAW_TYPES)
+    hint = ""
+    if found == "application/x-www-form-urlencoded":
+        hint = " (curl --data-binary sends this by default: use -F file=@chest.jpg)"
+    return UnsupportedMediaType(
+        f"the Content-Type is {_shown(found)}{hint}; taken are: {', '.join(taken)}"
+        + ("." if most_files > 1 else ", or none. The content then decides what the file is."),
+        headers={"Accept": ", ".join(taken)},  # RFC 9110, 15.5.16
+    )
+
+
+def _shown(content_type: str) -> str:
+    """A media type is repeated only where it is one (RFC 9110, 8.3.1), and short."""
+    kind, _, subtype = content_type.partition("/")
+    plain = all(
+        part and part.replace("-", "").replace(".", "").replace("+", "").isalnum() for part in (kind, subtype)
+    )
+    return (
+        content_type
+        if plain and content_type.isascii() and len(content_type) <= 60
+        else "not one of those taken"
+    )
