@@ -2,9 +2,9 @@
 
 A film without metadata says nothing of what it shows, so the pixels are asked two questions whose answers
 lie far apart. Neighbouring places of a body resemble each other: the correlation of neighbours at 256
-pixels is 0.94 to 1.00 on the 50 public radiographs at hand, 0.5 on a page of text, 0.0 on noise. And a
-radiograph has many greys: its two most frequent make up 0.02 to 0.5 of it (0.5 with wide empty borders),
-0.9 of a page. Photographs, knees and slices look alike to such questions; they need metadata.
+pixels is 0.89 to 1.00 on 50 public radiographs under every profile, 0.5 on a page of text, 0.0 on noise.
+And a radiograph has many greys: its two most frequent make up 0.02 to 0.5 of it (0.5 with wide empty
+borders), 0.9 of a page. Photographs, knees and slices look alike to such questions; they need metadata.
 """
 
 from __future__ import annotations

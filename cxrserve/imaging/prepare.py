@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrserve.imaging.content import check_content
 from cxrserve.imaging.dicom import read_dicom
 from cxrserve.imaging.jpeg import read_jpeg
 from cxrserve.imaging.limits import Limits
@@ -68,6 +69,7 @@ def prepare(
     radiograph = read_radiograph(data, limits)
     decoded = time.perf_counter()
     grey_HW, profile_steps = apply_profile(radiograph, preprocessing.profile)
+    check_content(grey_HW)
     rows, columns = grey_HW.shape
     levels = build_pyramid(grey_HW, preprocessing)
     preview_HW = _preview(grey_HW, preview_side) if preview_side else None

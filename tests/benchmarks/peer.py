@@ -1,5 +1,6 @@
-"""What a user would otherwise write: torch eager, four DenseNet121, the grad-cam package. Prints one JSON line.
+"""What a user would otherwise write: torch eager, four DenseNet121, the grad-cam package.
 
+Prints one JSON line.
 Run as a process of its own (`python -m tests.benchmarks.peer JPEG`), so that its memory is its own.
 """
 
