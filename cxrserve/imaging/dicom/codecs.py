@@ -35,6 +35,7 @@ from pydicom.uid import (
 )
 
 from cxrserve.errors import UnreadableImage, UnsupportedImage
+from cxrserve.imaging.c_messages import with_c_messages
 from cxrserve.imaging.codestream import is_ended, read_stream_header
 from cxrserve.imaging.dicom.header import PixelHeader
 from cxrserve.imaging.jpeg import decode_jpeg_samples
@@ -109,8 +110,10 @@ def _jpeg_lossless(stream: bytes, header: PixelHeader) -> Samples:
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
     allocated = 8 if found.precision <= 8 else 16
     image.SetPixelFormat(gdcm.PixelFormat(header.samples, allocated, found.precision, found.precision - 1, 0))
-    decoded = image.GetBuffer()  # str with the bytes in it, None where the stream is cut
-    if decoded is None:
+    # A str with the bytes in it; None where the stream is cut. Where an end marker follows the cut, gdcm
+    # answers half a picture, and only its libjpeg knows: "Corrupt JPEG data: premature end of data segment".
+    decoded, messages = with_c_messages(image.GetBuffer)
+    if decoded is None or b"Corrupt" in messages:
         raise UnreadableImage("the JPEG Lossless stream cannot be decoded: it is damaged or truncated.")
     samples = np.frombuffer(decoded.encode("utf-8", "surrogateescape"), f"<u{allocated // 8}")
     return samples.reshape((header.rows, header.columns) + (() if monochrome else (header.samples,)))
