@@ -114,7 +114,9 @@ def _draw_scale(
     sheet.paste(Image.fromarray(bar), (left, top + 20))
     draw = ImageDraw.Draw(sheet)
     draw.text((left, top + 40), "0", fill=_FAINT, font=font)
-    draw.text((left + width, top + 40), f"≥ {full_strength:.3g} nats", fill=_FAINT, font=font, anchor="ra")
+    draw.text(
+        (left + width, top + 40), f"{full_strength:.3g} nats or more", fill=_FAINT, font=font, anchor="ra"
+    )
     draw.text((left + width, top + 62), "evidence (Grad-CAM)", fill=_FAINT, font=font, anchor="ra")
 
 

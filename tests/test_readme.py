@@ -1,0 +1,51 @@
+"""What the README shows runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.servers import Running
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_python_example_runs(server: Running, tmp_path: Path, chest_dicom: bytes) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "chest.dcm").write_bytes(chest_dicom)
+    here = code.replace("http://127.0.0.1:8000", server.url)
+    done = subprocess.run(
+        [sys.executable, "-c", here], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "Pneumothorax" in done.stdout
+    assert (tmp_path / "pneumothorax.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_curl_lines_run(server: Running, tmp_path: Path, chest_dicom: bytes, chest_jpeg: bytes) -> None:
+    (tmp_path / "chest.dcm").write_bytes(chest_dicom)
+    (tmp_path / "chest.jpg").write_bytes(chest_jpeg)
+    lines = re.findall(r"^curl .*$", README, re.MULTILINE)
+    assert lines
+    for line in lines:
+        here = line.replace("http://127.0.0.1:8000", server.url).replace("curl", "curl -sf")
+        done = subprocess.run(["bash", "-c", here], cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert '"findings"' in done.stdout
+
+
+def test_every_command_exists() -> None:
+    cxrserve = str(Path(sys.executable).with_name("cxrserve"))
+    for line in re.findall(r"^cxrserve (.*)$", README, re.MULTILINE):
+        words = re.match(r"(models )?\w+", line)
+        assert words
+        done = subprocess.run([cxrserve, *words.group().split(), "--help"], capture_output=True, check=False)
+        assert done.returncode == 0, line
+
+
+def test_every_link_and_picture_is_there() -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
+    for folder in re.findall(r"^(\w+)/ ", README, re.MULTILINE):
+        assert (ROOT / folder).is_dir(), folder
