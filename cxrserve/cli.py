@@ -61,7 +61,7 @@ def _settings(assignments: list[str] | None, **flags: object) -> Settings:
         values[name] = value
     values.update({name: value for name, value in flags.items() if value is not None})
     try:
-        return Settings(**values)  # type: ignore[arg-type]
+        return Settings.model_validate(values)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {str(fault['input'])[:60]!r}"

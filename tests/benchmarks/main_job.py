@@ -21,11 +21,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import httpx
 import openvino
 import psutil
 
-from training.phantom import write_phantoms
+from cxrserve.imaging.profiles import apply_profile
+from training.phantom import make_phantom
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "runs" / "benchmark"
@@ -110,10 +112,13 @@ def _full_size_bundle() -> Path:
 
 
 def _phantom_jpeg() -> Path:
-    folder = WORK / "phantom"
-    if not folder.exists():
-        write_phantoms(folder, count=1, seed=7, format="jpeg", rows=3056, columns=2500)
-    return next(folder.rglob("*.jpg"))
+    """A phantom at the size most detectors make: 2500 × 3056, as MIMIC-CXR-JPG would write it."""
+    path = WORK / "phantom-2500x3056.jpg"
+    if not path.exists():
+        grey_HW, _ = apply_profile(make_phantom(7).radiograph, "mimic-cxr-jpg")
+        native_HW = cv2.resize(grey_HW, (2500, 3056), interpolation=cv2.INTER_CUBIC)
+        cv2.imwrite(str(path), native_HW, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    return path
 
 
 def _peer(jpeg: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def main(jpeg: Path) -> None:
     for size in SIZES:
         network, image = networks[size], images[size]
         with torch.inference_mode():
-            probabilities_s[size] = _timed(lambda network=network, image=image: network(image), 3)
+            probabilities_s[size] = _timed(partial(network, image), 3)
         targets = [ClassifierOutputTarget(finding) for finding in range(TIMED_FINDINGS)]
         with GradCAM(model=network, target_layers=[network.features]) as cam:
             started = time.perf_counter()

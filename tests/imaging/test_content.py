@@ -22,7 +22,8 @@ def _body(border: float = 0.0) -> np.ndarray:
     rows, columns = np.indices((600, 500)) / np.array([600, 500])[:, None, None] - 0.5
     grey = 40 + 180 * np.exp(-6 * (rows**2 + columns**2)) + np.random.default_rng(0).normal(0, 6, (600, 500))
     grey[:, : int(border * 500)] = 0
-    return grey.clip(0, 255).astype(np.uint8)
+    body: np.ndarray = grey.clip(0, 255).astype(np.uint8)
+    return body
 
 
 @pytest.mark.parametrize("side", [256, 700, 2048])
