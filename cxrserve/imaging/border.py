@@ -31,7 +31,7 @@ FOREIGN_ERRORS: Final[tuple[type[Exception], ...]] = (
     OSError,  # Pillow: truncated, broken stream
     RecursionError,  # pydicom: sequences nested by the thousand
     RuntimeError,  # openjpeg, jpeg_ls
-    SyntaxError,  # Pillow: broken PNG
+    SyntaxError,  # Pillow: broken Exif and markers
     TypeError,
     ValueError,  # with UnicodeError
     cv2.error,

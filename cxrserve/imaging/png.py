@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Any, Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cxrserve.errors import UnreadableImage, UnsupportedImage
 from cxrserve.imaging.border import reading
@@ -46,7 +43,7 @@ def read_png(data: bytes, limits: Limits) -> Radiograph:
         header = _header(chunks)
         limits.check_size(header.rows, header.columns)
         _check_still(chunks)
-        samples, alpha_steps, warnings = _without_alpha(_decode(_rebuilt(chunks), header))
+        samples, alpha_steps, warnings = _without_alpha(_decode(_rebuilt(chunks)))
         pixels_HW, grey_steps = to_grey(samples)
     return Radiograph(
         pixels_HW=pixels_HW,
@@ -104,32 +101,15 @@ def _rebuilt(chunks: list[tuple[bytes, memoryview]]) -> bytes:
     return b"".join((_SIGNATURE, *(chunk for kind, chunk in chunks if kind in _NEEDED)))
 
 
-def _decode(data: bytes, header: _Header) -> NDArray[Any]:
-    """Samples [H, W] or [H, W, 2 to 4], uint8 or uint16."""
-    if header.depth == 16 and header.colour_type != 0:
-        return _decode_deep_colour(data)
-    with Image.open(BytesIO(data), formats=("PNG",)) as image:
-        image.load()
-        if image.mode == "P":
-            image = image.convert("RGBA" if "transparency" in image.info else "RGB")  # type: ignore[assignment]
-        elif "transparency" in image.info and image.mode == "RGB":
-            image = image.convert("RGBA")  # type: ignore[assignment]
-        return np.asarray(image)
+def _decode(data: bytes) -> NDArray[Any]:
+    """Samples [H, W], [H, W, 3] (RGB) or [H, W, 4] (RGBA), uint8 or uint16.
 
-
-def _decode_deep_colour(data: bytes) -> NDArray[Any]:
-    """16 bits of several channels, which Pillow cuts to 8. OpenCV hands half pictures out: check first."""
-    for kind, chunk in _chunks(data):
-        if zlib.crc32(chunk[4:-4]) != int.from_bytes(chunk[-4:], "big"):
-            raise UnreadableImage(
-                f"the checksum of the PNG's {kind.decode('ascii')} chunk is wrong: it is damaged."
-            )
+    OpenCV's libpng refuses what Pillow answers with a half black picture: compressed data that end early.
+    """
     samples = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if samples is None or samples.dtype != np.uint16:
-        raise UnreadableImage("the PNG cannot be decoded: it is damaged.")
-    if samples.ndim == 3:
-        samples = samples[..., [2, 1, 0, 3][: samples.shape[2]]]
-    return np.asarray(samples)
+    if samples is None:
+        raise UnreadableImage("the PNG cannot be decoded: it is damaged or truncated. Send it again.")
+    return np.asarray(samples if samples.ndim == 2 else samples[..., [2, 1, 0, 3][: samples.shape[2]]])
 
 
 def _without_alpha(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...], tuple[str, ...]]:
@@ -137,7 +117,7 @@ def _without_alpha(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]
     if samples.ndim == 2 or samples.shape[2] == 3:
         return samples, (), ()
     full = int(np.iinfo(samples.dtype).max)
-    colour, alpha = samples[..., :-1], samples[..., -1:]
+    colour, alpha = samples[..., :3], samples[..., 3:]
     steps, warnings = ("drop-opaque-alpha",), _NOTHING
     if int(alpha.min()) < full:
         colour = (colour.astype(np.uint32) * alpha // full).astype(samples.dtype)
@@ -145,4 +125,4 @@ def _without_alpha(samples: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]
             ("composite-alpha-on-black",),
             ("The PNG has transparent parts; they were judged as black. Send it without transparency.",),
         )
-    return (colour[..., 0] if colour.shape[2] == 1 else colour), steps, warnings
+    return colour, steps, warnings

@@ -64,7 +64,8 @@ def radiograph(rows: int = 120, columns: int = 100, *, bits: int = 12, signed: b
     grey = np.clip(0.9 - 0.7 * lungs - 0.2 * y + noise, 0, 1)
     grey = (grey - grey.min()) / np.ptp(grey)
     stored = np.rint(grey * (2**bits - 1)).astype(np.int64) - (2 ** (bits - 1) if signed else 0)
-    return stored.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+    pixels: Pixels = stored.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
+    return pixels
 
 
 def dataset(pixels: Pixels, *, bits: int = 12, photometric: str = "MONOCHROME2", **elements: Any) -> Dataset:
@@ -176,6 +177,16 @@ def element(tag: int, vr: bytes, value: bytes, *, length: int | None = None) -> 
     if vr in (b"OB", b"OW", b"SQ", b"UN", b"UT"):
         return head + b"\0\0" + struct.pack("<I", size) + value
     return head + struct.pack("<H", size) + value
+
+
+def with_raw(ds: Dataset, tag: int, vr: bytes, value: bytes) -> bytes:
+    """A file of `ds` in which the element `tag` is the bytes `value`, padded, whatever the standard says."""
+    before, after = Dataset(), Dataset()
+    for found in ds:
+        if found.tag != tag:
+            (before if found.tag < tag else after).add(found)
+    padded = value + b"\0" * (len(value) % 2)
+    return file_of(bare(before, implicit=False) + element(tag, vr, padded) + bare(after, implicit=False))
 
 
 def file_of(elements: bytes, syntax: str = ExplicitVRLittleEndian) -> bytes:

@@ -1,0 +1,126 @@
+"""Grey underneath, whatever the colours say; real colour is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+
+from cxrserve.errors import NotAChestRadiograph, UnreadableImage
+from cxrserve.imaging.dicom import read_dicom
+from cxrserve.imaging.grey import to_grey
+from cxrserve.imaging.limits import Limits
+from tests.imaging import makers
+
+GREY = makers.radiograph(bits=8)
+RGB = np.repeat(GREY[..., None], 3, axis=2)
+YBR = np.stack([GREY, np.full_like(GREY, 128), np.full_like(GREY, 128)], axis=-1)
+
+
+def photograph() -> makers.Pixels:
+    """A picture with colours all over."""
+    y, x = np.mgrid[0:120, 0:100]
+    return np.stack([x * 2, y * 2, 255 - x - y], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("planar", [0, 1])
+def test_rgb_with_equal_channels(planar: int) -> None:
+    pixels = np.moveaxis(RGB, -1, 0) if planar else RGB
+    elements: dict[str, Any] = {"PlanarConfiguration": planar, "PixelData": pixels.tobytes()}
+    found = read_dicom(makers.dicom(RGB, bits=8, photometric="RGB", **elements), Limits())
+    assert np.array_equal(found.pixels_HW, GREY)
+    assert found.steps == ("equal-channels-to-grey",)
+    assert not found.white_is_low
+
+
+def test_ybr_full_and_422() -> None:
+    full = read_dicom(makers.dicom(YBR, bits=8, photometric="YBR_FULL"), Limits())
+    assert np.array_equal(full.pixels_HW, GREY)
+    pairs = np.empty((120, 50, 4), np.uint8)
+    pairs[..., :2], pairs[..., 2:] = GREY.reshape(120, 50, 2), 128
+    half = read_dicom(
+        makers.dicom(YBR, bits=8, photometric="YBR_FULL_422", PixelData=pairs.tobytes()), Limits()
+    )
+    assert np.array_equal(half.pixels_HW, GREY)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "photometric"),
+    [
+        (JPEG2000Lossless, "RGB"),
+        (JPEG2000Lossless, "YBR_RCT"),
+        (JPEGLSLossless, "RGB"),
+        (RLELossless, "RGB"),
+    ],
+)
+def test_colour_grey_underneath_compressed_without_loss(syntax: str, photometric: str) -> None:
+    found = read_dicom(makers.dicom(RGB, syntax=syntax, bits=8, photometric=photometric), Limits())
+    assert np.array_equal(found.pixels_HW, GREY)
+
+
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422", "YBR_FULL"])
+def test_jpeg_in_colour_grey_underneath(photometric: str) -> None:
+    """With the components stored as RGB, and as YCbCr."""
+    stream = makers.jpeg(RGB, **({"keep_rgb": True} if photometric == "RGB" else {}))
+    data = makers.encapsulated(RGB, [stream], syntax=JPEGBaseline8Bit, bits=8, photometric=photometric)
+    found = read_dicom(data, Limits()).pixels_HW
+    assert np.abs(found.astype(int) - GREY).mean() < 2
+
+
+def test_jpeg_components_that_are_rgb_without_saying_so() -> None:
+    """No Adobe marker: a decoder would take them for YCbCr, but DICOM says RGB."""
+    stream = makers.jpeg(np.asarray(RGB), keep_rgb=True)
+    while (at := stream.find(b"\xff\xee")) >= 0:
+        stream = stream[:at] + stream[at + 2 + int.from_bytes(stream[at + 2 : at + 4], "big") :]
+    stream = stream.replace(b"R\x11\x00G\x11\x00B\x11\x00", b"\x01\x11\x00\x02\x11\x00\x03\x11\x00")
+    stream = stream.replace(b"\x03R\x00G\x00B\x00", b"\x03\x01\x00\x02\x00\x03\x00")
+    data = makers.encapsulated(RGB, [stream], syntax=JPEGBaseline8Bit, bits=8, photometric="RGB")
+    found = read_dicom(data, Limits()).pixels_HW
+    assert np.abs(found.astype(int) - GREY).mean() < 2
+
+
+def palette(first: int = 0, entries: int = 256, *, coloured: bool = False) -> dict[str, Any]:
+    """A ramp of `entries` from index `first`."""
+    ramp = np.linspace(0, 65535, entries).astype("<u2").tobytes()
+    found: dict[str, Any] = {}
+    for colour in ("Red", "Green", "Blue"):
+        found[f"{colour}PaletteColorLookupTableDescriptor"] = [entries, first, 16]
+        flat = coloured and colour != "Red"
+        found[f"{colour}PaletteColorLookupTableData"] = bytes(len(ramp)) if flat else ramp
+    return found
+
+
+def test_palette_grey_underneath() -> None:
+    found = read_dicom(makers.dicom(GREY, bits=8, photometric="PALETTE COLOR", **palette()), Limits())
+    assert np.array_equal(found.pixels_HW, np.linspace(0, 65535, 256).astype(np.uint16)[GREY])
+
+
+def test_palette_index_beyond_the_table_takes_the_last_entry() -> None:
+    found = read_dicom(
+        makers.dicom(GREY, bits=8, photometric="PALETTE COLOR", **palette(entries=100)), Limits()
+    )
+    assert found.pixels_HW[GREY >= 99].min() == 65535
+
+
+def test_palette_without_tables_is_refused() -> None:
+    with pytest.raises(UnreadableImage):
+        read_dicom(makers.dicom(GREY, bits=8, photometric="PALETTE COLOR"), Limits())
+
+
+def test_real_colour_is_refused() -> None:
+    with pytest.raises(NotAChestRadiograph, match="coloured"):
+        read_dicom(makers.dicom(photograph(), bits=8, photometric="RGB"), Limits())
+    with pytest.raises(NotAChestRadiograph, match="coloured"):
+        read_dicom(
+            makers.dicom(GREY, bits=8, photometric="PALETTE COLOR", **palette(coloured=True)), Limits()
+        )
+
+
+def test_a_small_coloured_marker_is_taken() -> None:
+    marked = RGB.copy()
+    marked[5:12, 5:12] = (255, 0, 0)
+    grey, steps = to_grey(marked)
+    assert steps == ("luma-601-to-grey",)
+    assert np.array_equal(grey[20:], GREY[20:])

@@ -1,0 +1,118 @@
+"""JPEG files: what is decoded, exactly, and what is refused."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from cxrserve.errors import NotAChestRadiograph, TooLarge, UnreadableImage, UnsupportedImage
+from cxrserve.imaging.jpeg import read_jpeg, upright
+from cxrserve.imaging.limits import Limits
+from tests.imaging import makers
+
+GREY = makers.radiograph(200, 160, bits=8)
+
+
+def reference(data: bytes) -> makers.Pixels:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"restart_marker_blocks": 2}, {"optimize": True}]
+)
+def test_grey_is_decoded_exactly(options: dict[str, Any]) -> None:
+    data = makers.jpeg(GREY, **options)
+    found = read_jpeg(data, Limits())
+    assert np.array_equal(found.pixels_HW, reference(data))
+    assert found.about.photometric_interpretation == "MONOCHROME2"
+    assert (found.about.rows, found.about.columns, found.about.bits_stored) == (200, 160, 8)
+    assert found.steps == ()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"keep_rgb": True}])
+def test_colour_that_is_grey_underneath(options: dict[str, Any]) -> None:
+    data = makers.jpeg(np.repeat(GREY[..., None], 3, axis=2), **options)
+    found = read_jpeg(data, Limits())
+    assert np.abs(found.pixels_HW.astype(int) - GREY).mean() < 2
+    assert found.about.photometric_interpretation == "RGB"
+
+
+def test_a_photograph_is_refused() -> None:
+    y, x = np.mgrid[0:200, 0:160]
+    photograph = np.stack([x, y, 255 - x // 2 - y // 2], axis=-1).astype(np.uint8)
+    with pytest.raises(NotAChestRadiograph, match="coloured"):
+        read_jpeg(makers.jpeg(photograph), Limits())
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation(orientation: int) -> None:
+    """Against Pillow's own `exif_transpose`."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = makers.jpeg(GREY, exif=exif.tobytes())
+    found = read_jpeg(data, Limits())
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    assert np.array_equal(found.pixels_HW, np.asarray(shown))
+    assert (found.about.rows, found.about.columns) == found.pixels_HW.shape
+    assert found.steps == (() if orientation == 1 else (f"exif-orientation-{orientation}",))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_a_meaningless_orientation_is_ignored(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = makers.jpeg(GREY, exif=exif.tobytes())
+    assert np.array_equal(read_jpeg(data, Limits()).pixels_HW, reference(data))
+
+
+def test_upright_undoes_a_quarter_turn() -> None:
+    assert np.array_equal(upright(np.rot90(GREY, 1), 6), GREY)
+
+
+@pytest.mark.parametrize("cut", [3, 20, 200, 0.3, 0.9, -3])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_truncated_file_is_refused(cut: float, progressive: bool) -> None:
+    data = makers.jpeg(GREY, progressive=progressive)
+    end = int(len(data) * cut) if isinstance(cut, float) else cut
+    with pytest.raises(UnreadableImage):
+        read_jpeg(data[:end], Limits())
+
+
+def test_cmyk_is_refused() -> None:
+    cmyk = Image.new("CMYK", (160, 200))
+    buffer = io.BytesIO()
+    cmyk.save(buffer, "JPEG")
+    with pytest.raises(UnsupportedImage, match="CMYK"):
+        read_jpeg(buffer.getvalue(), Limits())
+
+
+@pytest.mark.parametrize(
+    ("marker", "precision", "reason"),
+    [(0xC9, 8, "arithmetic"), (0xC3, 8, "lossless"), (0xC1, 12, "12 bits"), (0xF7, 8, "jpeg-ls")],
+)
+def test_other_processes_are_refused_by_name(marker: int, precision: int, reason: str) -> None:
+    data = bytearray(makers.jpeg(GREY))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 1], data[frame + 4] = marker, precision
+    with pytest.raises(UnsupportedImage, match=reason):
+        read_jpeg(bytes(data), Limits())
+
+
+def test_sizes_are_checked_before_decoding() -> None:
+    data = bytearray(makers.jpeg(GREY))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 5 : frame + 9] = b"\xff\xff\xff\xff"
+    with pytest.raises(TooLarge, match="65535 × 65535"):
+        read_jpeg(bytes(data), Limits())
+    with pytest.raises(NotAChestRadiograph, match="thumbnail"):
+        read_jpeg(makers.jpeg(GREY[:40]), Limits())
+
+
+def test_large_profiles_and_texts_are_passed_over() -> None:
+    noise = np.random.default_rng(0).bytes(1_000_000)
+    data = makers.jpeg(GREY, icc_profile=noise, comment=noise[:60_000])
+    assert np.array_equal(read_jpeg(data, Limits()).pixels_HW, reference(data))
