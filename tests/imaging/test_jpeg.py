@@ -73,13 +73,14 @@ def test_upright_undoes_a_quarter_turn() -> None:
     assert np.array_equal(upright(np.rot90(GREY, 1), 6), GREY)
 
 
-@pytest.mark.parametrize("cut", [3, 20, 200, 0.3, 0.9, -3])
+@pytest.mark.parametrize("cut", [3, 20, 200, 0.3, 0.9, -10])
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_truncated_file_is_refused(cut: float, progressive: bool) -> None:
     data = makers.jpeg(GREY, progressive=progressive)
     end = int(len(data) * cut) if isinstance(cut, float) else cut
-    with pytest.raises(UnreadableImage):
-        read_jpeg(data[:end], Limits())
+    for tail in (b"", b"\xff\xd9"):  # an end marker put back makes nothing whole
+        with pytest.raises(UnreadableImage):
+            read_jpeg(data[:end] + tail, Limits())
 
 
 def test_cmyk_is_refused() -> None:
