@@ -57,4 +57,4 @@ class Envelope:
             await problems.unexpected(scope)(scope, receive, sealed)
         finally:
             method = scope["method"] if scope["method"] in _METHODS else None
-            noted.write(method=method or "-", path=getattr(scope.get("route"), "path", None), status=status)
+            noted.write(method=method, path=getattr(scope.get("route"), "path", None), status=status)

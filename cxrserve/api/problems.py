@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
@@ -92,15 +92,12 @@ def install(app: FastAPI) -> None:
     app.exception_handler(ClientDisconnect)(_gone)
 
 
-def unexpected(scope: Any) -> Response:
+def unexpected(scope: MutableMapping[str, Any]) -> Response:
     """The answer to an exception nobody foresaw: nothing of its inside."""
-    return _answer(
-        Request(scope),
-        status=500,
-        slug=CxrserveError.slug,
-        title=CxrserveError.title,
-        detail="Something failed that should not. The log of the service holds it under this request's id.",
+    error = CxrserveError(
+        "Something failed that should not. The log of the service holds it under this request's id."
     )
+    return _answer(Request(scope), error.slug, of_error(error, record_of(scope).request_id))
 
 
 async def _known(request: Request, error: CxrserveError) -> Response:
@@ -108,21 +105,14 @@ async def _known(request: Request, error: CxrserveError) -> Response:
 
 
 def _told(request: Request, error: CxrserveError, position: int | None = None) -> Response:
+    request_id = record_of(request.scope).request_id
     if isinstance(error, ConfigurationError):  # its detail names folders and files of the server
-        _log.error("request=%s %s", record_of(request.scope).request_id, error.detail)
+        _log.error("request=%s %s", request_id, error.detail)
         return unexpected(request.scope)
     headers = dict(error.headers) if isinstance(error, UnsupportedMediaType) else {}
     if isinstance(error, Busy):
         headers["Retry-After"] = str(error.retry_after_s)  # RFC 9110, 10.2.3
-    return _answer(
-        request,
-        status=error.http_status,
-        slug=error.slug,
-        title=error.title,
-        detail=error.detail if position is None else f"file {position} (counted from 0): {error.detail}",
-        file=position,
-        headers=headers,
-    )
+    return _answer(request, error.slug, of_error(error, request_id, position), headers)
 
 
 async def _of_file(request: Request, error: FileRefused) -> Response:
@@ -142,14 +132,15 @@ async def _of_routing(request: Request, error: HTTPException) -> Response:
         404: "There is nothing at this path. GET /docs lists what there is.",
         405: f"This path does not take {request.method[:10]}; the Allow header says what it takes.",
     }
-    return _answer(
-        request,
-        status=error.status_code,
-        slug=_slug(error.status_code),
-        title=http.HTTPStatus(error.status_code).phrase,
-        detail=details.get(error.status_code, "GET /docs describes how to ask."),
-        headers=dict(error.headers or {}),
+    slug = _slug(error.status_code)
+    problem = _problem(
+        slug,
+        http.HTTPStatus(error.status_code).phrase,
+        error.status_code,
+        details.get(error.status_code, "GET /docs describes how to ask."),
+        record_of(request.scope).request_id,
     )
+    return _answer(request, slug, problem, dict(error.headers or {}))
 
 
 async def _gone(request: Request, error: ClientDisconnect) -> Response:
@@ -157,26 +148,32 @@ async def _gone(request: Request, error: ClientDisconnect) -> Response:
     return Response(status_code=CLIENT_GONE)
 
 
-def _answer(
-    request: Request,
-    *,
-    status: int,
-    slug: str,
-    title: str,
-    detail: str,
-    file: int | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    record = record_of(request.scope)
-    record.outcome = slug
-    problem = Problem(
+def of_error(error: CxrserveError, request_id: str, position: int | None = None) -> Problem:
+    """`error` as a problem of the request `request_id`; of one file of a study where it has a `position`."""
+    detail = error.detail if position is None else f"file {position} (counted from 0): {error.detail}"
+    return _problem(error.slug, error.title, error.http_status, detail, request_id, position)
+
+
+def _problem(
+    slug: str, title: str, status: int, detail: str, request_id: str, position: int | None = None
+) -> Problem:
+    return Problem(
         type=f"/problems/{slug}",
         title=title,
         status=status,
         detail=detail,
-        instance=f"urn:uuid:{record.request_id}",
-        file=file,
+        instance=f"urn:uuid:{request_id}",
+        file=position,
     )
+
+
+def _answer(
+    request: Request, slug: str, problem: Problem, headers: Mapping[str, str] | None = None
+) -> Response:
+    record_of(request.scope).outcome = slug
     return Response(
-        problem.model_dump_json(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=headers
+        problem.model_dump_json(exclude_none=True),
+        status_code=problem.status,
+        media_type=MEDIA_TYPE,
+        headers=headers,
     )

@@ -11,19 +11,23 @@ import asyncio
 from typing import Any, Final
 
 import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from cxrserve.api.problems import MEDIA_TYPE, Problem
-from cxrserve.errors import CxrserveError, Overloaded, RequestError, RequestTimeout
+from cxrserve.api.problems import MEDIA_TYPE, of_error
+from cxrserve.api.record import Record
+from cxrserve.errors import Busy, CxrserveError, Overloaded, RequestError, RequestTimeout
 
 # After an early answer the rest of the body is read and thrown away for so long, that the client may read
 # the answer before the connection is reset under it (RFC 9112, 9.6).
 _LINGER_S: Final = 5.0
 # Far below the usual limit of 1,024 open files; idle connections are ended in `patience_s`.
 _MOST_CONNECTIONS: Final = 512
+# Taken from a socket at a time. A body in one-byte chunks costs h11 about a microsecond for each byte sent:
+# with asyncio's own 256 kB one such client would hold up all others for a third of a second at a time.
+_READ_BYTES: Final = 32 * 1024
 
 
-class PatientProtocol(H11Protocol):
+class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
     """One connection.
 
     Args:
@@ -33,6 +37,7 @@ class PatientProtocol(H11Protocol):
     def __init__(self, *args: Any, patience_s: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._patience_s: Final = patience_s
+        self._buffer: Final = bytearray(_READ_BYTES)
         self._headers_due: asyncio.TimerHandle | None = None
         self._end_due: asyncio.TimerHandle | None = None
 
@@ -50,6 +55,14 @@ class PatientProtocol(H11Protocol):
             if due is not None:
                 due.cancel()
 
+    def get_buffer(self, sizehint: int) -> bytearray:
+        """Where the next bytes go; asyncio.BufferedProtocol, which lets the size be chosen."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """`nbytes` have come."""
+        self.data_received(bytes(memoryview(self._buffer)[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
         """Take bytes; see what is due next."""
         super().data_received(data)
@@ -57,31 +70,36 @@ class PatientProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         """The answer was handed to the kernel, perhaps before the request was whole."""
-        refused_early = self.conn.their_state is h11.SEND_BODY
+        answered, refused_early = self.cycle, self.conn.their_state is h11.SEND_BODY
         super().on_response_complete()
-        if self._end_due is None:
-            self._end_due = self.loop.call_later(
-                _LINGER_S if refused_early else self._patience_s, self._end, refused_early
-            )
+        if self._end_due is not None:
+            self._end_due.cancel()
+        allowed_s = min(_LINGER_S, self._patience_s) if refused_early else self._patience_s
+        self._end_due = self.loop.call_later(allowed_s, self._end, answered)
         self._watch()
 
     def _watch(self) -> None:
-        """The headers' clock runs while a request is awaited; the end's only until the next one is."""
+        """The headers' clock runs while a request is awaited, the end's until all is sent and received."""
         awaiting_headers = self.conn.their_state is h11.IDLE
         if awaiting_headers and self._headers_due is None:
             self._headers_due = self.loop.call_later(self._patience_s, self._headers_late)
         elif not awaiting_headers and self._headers_due is not None:
             self._headers_due.cancel()
             self._headers_due = None
-        if self._end_due is not None and awaiting_headers and self.transport.get_write_buffer_size() == 0:
+        if self._end_due is not None and awaiting_headers and not self.transport.get_write_buffer_size():
             self._end_due.cancel()
             self._end_due = None
 
     def _headers_late(self) -> None:
-        self._refuse(RequestTimeout(f"the headers were not complete after {self._patience_s:g} s."))
+        begun = bool(self.conn.trailing_data[0])
+        if begun:
+            self._refuse(RequestTimeout(f"the headers were not complete after {self._patience_s:g} s."))
+        else:
+            self.transport.close()  # an idle connection asked for nothing, so it is told nothing
 
-    def _end(self, refused_early: bool) -> None:
-        if refused_early or self.transport.get_write_buffer_size():
+    def _end(self, answered: RequestResponseCycle) -> None:
+        still_sending = self.cycle is answered and self.conn.their_state is h11.SEND_BODY
+        if still_sending or self.transport.get_write_buffer_size():
             self.transport.abort()
         self._end_due = None
 
@@ -97,21 +115,18 @@ class PatientProtocol(H11Protocol):
         self.transport.close()
 
     def _refusal(self, error: CxrserveError) -> bytes:
-        problem = Problem(
-            type=f"/problems/{error.slug}",
-            title=error.title,
-            status=error.http_status,
-            detail=error.detail,
-            instance="about:blank",
-        )
-        body = problem.model_dump_json(exclude_none=True).encode()
+        record = Record(outcome=error.slug)
+        body = of_error(error, record.request_id).model_dump_json(exclude_none=True).encode()
         head = h11.Response(
             status_code=error.http_status,
             headers=[
                 ("Content-Type", MEDIA_TYPE),
                 ("Content-Length", str(len(body))),
                 ("Connection", "close"),
+                ("X-Request-ID", record.request_id),
+                *([("Retry-After", str(error.retry_after_s))] if isinstance(error, Busy) else ()),
             ],
         )
+        record.write(method=None, path=None, status=error.http_status)
         parts = [self.conn.send(event) for event in (head, h11.Data(data=body), h11.EndOfMessage())]
         return b"".join(part for part in parts if part)

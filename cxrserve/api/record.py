@@ -50,7 +50,7 @@ class Record:
         upload.rows, upload.columns = answer.image.rows, answer.image.columns
         upload.format = answer.image.format
 
-    def write(self, *, method: str, path: str | None, status: int) -> None:
+    def write(self, *, method: str | None, path: str | None, status: int) -> None:
         """Write the access line and, for a prediction, one audit line a file.
 
         `path` is the route's own, never the one that was sent: that may hold anything.

@@ -1,0 +1,156 @@
+"""From start to end: alive at once, ready when it is, and gone with a reason where it cannot serve."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cxrserve.api.app import create_app
+from cxrserve.api.server import Server
+from cxrserve.ensemble.bundle import CONTRACT_FILE, read_contract
+from cxrserve.ensemble.pipeline import Pipeline
+from tests.api import raw
+from tests.api.conftest import check_problem
+from tests.conftest import MakeSettings, Serve
+from tests.servers import Running, running
+
+_START = """
+from cxrserve.api.server import serve
+from cxrserve.settings import Settings
+raise SystemExit(serve(Settings()))
+"""
+
+
+def started(bundle: Path) -> subprocess.Popen[str]:
+    """`serve` in a process of its own."""
+    settings = {"BUNDLE": str(bundle), "PORT": "0", "THREADS": "1", "DECODE_WORKERS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", _START],
+        env={**os.environ, **{f"CXRSERVE_{name}": value for name, value in settings.items()}},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_alive_before_it_is_ready(make_settings: MakeSettings, chest_jpeg: bytes) -> None:
+    with running(make_settings(), until_ready=False) as starting:
+        assert httpx.get(f"{starting.url}/healthz").json() == {"status": "alive"}
+        # The engines take longer to build than these requests; where they do not, nothing is left to show.
+        early = [httpx.get(f"{starting.url}/readyz"), httpx.get(f"{starting.url}/model")]
+        early.append(httpx.post(f"{starting.url}/predict", content=chest_jpeg))
+        for response in early:
+            if response.status_code != 200:
+                check_problem(response, 503, "not-ready")
+        assert early[0].status_code == 503
+        until = time.monotonic() + 60
+        while httpx.get(f"{starting.url}/readyz").status_code != 200:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert httpx.get(f"{starting.url}/readyz").json() == {"status": "ready"}
+        assert httpx.post(f"{starting.url}/predict", content=chest_jpeg).status_code == 200
+
+
+def test_the_model_shows_its_contract(client: httpx.Client, tiny_bundle: Path) -> None:
+    model = client.get("/model").json()
+    contract, sha256 = read_contract(tiny_bundle)
+    engine = model.pop("engine")
+    assert model.pop("sha256") == sha256
+    assert model == json.loads(contract.model_dump_json())
+    assert engine["name"] in ("openvino", "onnxruntime")
+    assert engine["precision"] in ("f32", "bf16")
+    assert engine["version"]
+
+
+def test_a_pipeline_that_is_brought_stays_open(make_settings: MakeSettings, chest_jpeg: bytes) -> None:
+    settings = make_settings()
+    with Pipeline(settings) as pipeline:
+        server = Server(create_app(settings, pipeline), settings)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        assert httpx.get(f"{server.address}/readyz").status_code == 200
+        server.should_exit = True
+        thread.join(30)
+        assert pipeline.read(chest_jpeg).prediction.probabilities_F.shape == (14,)
+
+
+def test_it_says_where_it_listens_and_stops_in_order(tiny_bundle: Path, chest_jpeg: bytes) -> None:
+    with started(tiny_bundle) as process:
+        assert process.stdout is not None
+        ready, hint = process.stdout.readline(), process.stdout.readline()
+        found = re.fullmatch(
+            r"cxrserve \S+ is ready on (http://127\.0\.0\.1:\d+) with tiny 1\.0\.0 \(engine \w+ \w+\)\n",
+            ready,
+        )
+        assert found is not None, ready
+        assert hint == f"Try: curl -F file=@chest.jpg {found[1]}/predict\n"
+        assert httpx.post(f"{found[1]}/predict", content=chest_jpeg).status_code == 200
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert out == ""
+    assert "Traceback" not in err
+
+
+def test_sigterm_lets_accepted_requests_finish(tiny_bundle: Path, chest_jpeg: bytes) -> None:
+    with started(tiny_bundle) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline().split("127.0.0.1:")[1].split()[0])
+        with raw.connected(port) as peer:
+            peer.sendall(raw.head(f"Content-Length: {len(chest_jpeg)}") + chest_jpeg[:100])
+            time.sleep(0.3)
+            process.terminate()
+            time.sleep(0.3)
+            peer.sendall(chest_jpeg[100:])
+            assert raw.status(peer) == 200
+        process.communicate(timeout=30)
+    assert process.returncode in (0, -signal.SIGTERM)
+
+
+@pytest.mark.parametrize("damage", ["no folder", "a changed member", "a contract of another order"])
+def test_a_bundle_that_does_not_hold_stops_the_server(tiny_bundle: Path, tmp_path: Path, damage: str) -> None:
+    bundle = tmp_path / "bundle"
+    if damage != "no folder":
+        shutil.copytree(tiny_bundle, bundle)
+    if damage == "a changed member":
+        (bundle / "scale_64.onnx").write_bytes(b"changed")
+    if damage == "a contract of another order":
+        contract = json.loads((bundle / CONTRACT_FILE).read_text())
+        contract["findings"].reverse()
+        (bundle / CONTRACT_FILE).write_text(json.dumps(contract))
+    with started(bundle) as process:
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert out == ""
+    assert "cxrserve cannot serve: " in err
+    assert str(bundle) in err
+    assert "Traceback" not in err
+
+
+def test_a_port_that_is_taken_stops_the_server(server: Running, make_settings: MakeSettings) -> None:
+    with pytest.raises(SystemExit):
+        Server(create_app(make_settings()), make_settings(port=server.port)).run()
+
+
+def test_more_connections_than_there_is_room_for(serve: Serve) -> None:
+    """They are refused; idle ones are ended after their time, so that there is room again."""
+    with serve(upload_timeout_s=2) as crowded, contextlib.ExitStack() as peers:
+        for _ in range(520):
+            peers.enter_context(raw.connected(crowded.port))
+        check_problem(httpx.get(f"{crowded.url}/healthz"), 503, "overloaded")
+        time.sleep(2.5)
+        assert httpx.get(f"{crowded.url}/healthz").status_code == 200
