@@ -65,7 +65,9 @@ def cache_phantoms(
     _new_array(folder / "places.npy", (count, len(NAMES), GRID, GRID))
     labels_NF = np.zeros((count, len(NAMES)), np.float32)
     # spawn: a forked child of a process that has run torch may hang in its thread pool.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
+    ) as pool:
         jobs = ((folder, index, first_seed + index, preprocessing) for index in range(count))
         for index, labels_F in enumerate(pool.map(_cache_one, *zip(*jobs, strict=True), chunksize=4)):
             labels_NF[index] = labels_F

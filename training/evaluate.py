@@ -79,7 +79,9 @@ def means(table: AucTable) -> dict[str, float]:
     """Mean over findings of each column, findings without a value left out."""
     columns = next(iter(table.values()))
     return {
-        column: float(np.mean([value for row in table.values() if (value := row[column]) is not None] or [np.nan]))
+        column: float(
+            np.mean([value for row in table.values() if (value := row[column]) is not None] or [np.nan])
+        )
         for column in columns
     }
 
@@ -101,9 +103,7 @@ def operating_points(
 
 def _youden(probabilities_N: Floats, positive_N: NDArray[np.bool_], data: str) -> OperatingPoint:
     if positive_N.all() or not positive_N.any():
-        return OperatingPoint(
-            threshold=0.5, chosen_for="one half: the data has one class only", data=data
-        )
+        return OperatingPoint(threshold=0.5, chosen_for="one half: the data has one class only", data=data)
     candidates = np.unique(probabilities_N)
     called_TN = probabilities_N >= candidates[:, None]
     sensitivity_T = called_TN[:, positive_N].mean(1)

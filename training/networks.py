@@ -103,7 +103,9 @@ class DenseNet121(MapNetwork):
     """torchvision's DenseNet121 on grey, untrained unless weights are loaded into it."""
 
     architecture = "torchvision densenet121"
-    normalisation = "(grey/255 − ImageNet mean) / ImageNet standard deviation, the same grey in three channels"
+    normalisation = (
+        "(grey/255 − ImageNet mean) / ImageNet standard deviation, the same grey in three channels"
+    )
 
     def __init__(self, size: int) -> None:
         from torchvision.models import densenet121

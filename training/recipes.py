@@ -45,6 +45,8 @@ class FitConfig:
         schedule: "one-cycle" over all steps, or "plateau": ×0.5 after `patience` epochs without a lower
             validation loss, stop after `stop_after`.
         location_weight: weight of the loss on each cell of the maps, for data that knows where findings are.
+        crop_epochs, crop_batch, crop_pixels: epochs before the others, of one square crop an image, most of
+            them about a finding, with the loss on cells alone.
         from_coarser: start from the weights of the next coarser size.
         flip, shift_cells, rotation_degrees: augmentation of training images; a cell is 1/64 of the side.
     """
@@ -58,6 +60,9 @@ class FitConfig:
     patience: int = 3
     stop_after: int = 10
     location_weight: float = 0.0
+    crop_epochs: int = 0
+    crop_batch: int = 16
+    crop_pixels: int = 512
     from_coarser: bool = False
     flip: bool = True
     shift_cells: int = 0
@@ -141,7 +146,9 @@ def haque2021() -> Recipe:
     return Recipe(
         name="haque2021",
         source="Haque, Dubey, Hinkle: Deep learning on chest radiographs at several resolutions, 2021, 2023",
-        data=DatasetData(source="mimic-cxr-jpg", labels="zeros", folds=5, test_share=0.2, validation_share=0.1),
+        data=DatasetData(
+            source="mimic-cxr-jpg", labels="zeros", folds=5, test_share=0.2, validation_share=0.1
+        ),
         preprocessing=Preprocessing(profile="mimic-cxr-jpg", fit="squash", filter="area", sizes=SIZES),
         architecture="densenet121",
         fits={256: fit(128), 512: fit(64), 1024: fit(24), 2048: fit(6)},

@@ -13,7 +13,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.phantom.canvas import HALF, NATIVE, QUARTER, Attenuation, Canvas, Cover, Points, blurred, logistic, smooth
+from training.phantom.canvas import (
+    HALF,
+    NATIVE,
+    QUARTER,
+    Attenuation,
+    Canvas,
+    Cover,
+    Points,
+    blurred,
+    logistic,
+    smooth,
+)
 
 RIBS: Final = 9
 SIDES: Final = (-1, 1)
@@ -66,7 +77,9 @@ class Chest:
         x = (np.arange(columns, dtype=np.float32) + 0.5) * factor - np.float32(self.centre_x)
         y = (np.arange(rows, dtype=np.float32)[:, None] + 0.5) * factor - np.float32(self.top)
         cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
-        return (x * cos + y * sin) / np.float32(self.half_width), (y * cos - x * sin) / np.float32(self.height)
+        return (x * cos + y * sin) / np.float32(self.half_width), (y * cos - x * sin) / np.float32(
+            self.height
+        )
 
     def wall(self, v: NDArray[np.floating] | float) -> NDArray[np.floating]:
         """|u| of the inner chest wall at v."""
@@ -77,7 +90,14 @@ class Chest:
         dome = self.dome[0 if side < 0 else 1]
         v = np.linspace(0.06, 1.0, 9)
         lateral = np.stack([self.wall(v), v], -1)
-        rest = [(0.72, dome + 0.03), (0.5, dome), (0.28, dome + 0.02), (0.1, dome + 0.07), (0.1, 0.5), (0.1, 0.18)]
+        rest = [
+            (0.72, dome + 0.03),
+            (0.5, dome),
+            (0.28, dome + 0.02),
+            (0.1, dome + 0.07),
+            (0.1, 0.5),
+            (0.1, 0.18),
+        ]
         outline = np.concatenate([[(0.22, 0.0)], lateral, rest])
         return smooth(self.at(side * outline[:, 0], outline[:, 1]))
 
@@ -150,7 +170,9 @@ def mediastinum(canvas: Canvas, chest: Chest, rng: np.random.Generator) -> Cover
     return canvas.filled(QUARTER, smooth(chest.at(u, np.concatenate([v, v[::-1]])), 6), blur=9 * chest.px)
 
 
-def draw_body(canvas: Canvas, chest: Chest, rng: np.random.Generator) -> tuple[dict[int, Cover], Cover, Cover]:
+def draw_body(
+    canvas: Canvas, chest: Chest, rng: np.random.Generator
+) -> tuple[dict[int, Cover], Cover, Cover]:
     """Soft tissue, lungs, heart, mediastinum, spine. Returns covers of lungs, heart and mediastinum."""
     u, v = chest.grid(QUARTER)
     shoulder = logistic((v + 0.12) * 14)
@@ -163,7 +185,12 @@ def draw_body(canvas: Canvas, chest: Chest, rng: np.random.Generator) -> tuple[d
     air = np.maximum(lung_covers[-1], lung_covers[1])
     air = air * (1 - np.maximum(heart_cover * 0.86, mediastinal_cover * 0.92))
     canvas.add(QUARTER, (tissue - air * rng.uniform(0.8, 1.0)).astype(np.float32))
-    canvas.add(QUARTER, (0.22 * mediastinal_cover * body * np.clip((1.05 - v) * 4, 0, 1) + 0.12 * heart_cover).astype(np.float32))
+    canvas.add(
+        QUARTER,
+        (0.22 * mediastinal_cover * body * np.clip((1.05 - v) * 4, 0, 1) + 0.12 * heart_cover).astype(
+            np.float32
+        ),
+    )
     vertebrae = 1 + 0.25 * np.sign(np.sin(v * 2 * np.pi * 11 + rng.uniform(0, 6)))
     canvas.add(QUARTER, (0.22 * body * vertebrae * np.exp(-((u / 0.085) ** 4))).astype(np.float32))
     for side in SIDES:
@@ -242,5 +269,7 @@ def draw_marker(canvas: Canvas, chest: Chest, rng: np.random.Generator) -> None:
     x = int(canvas.columns * (rng.uniform(0.9, 0.94) if left else rng.uniform(0.03, 0.06)))
     y = int(canvas.rows * rng.uniform(0.06, 0.14))
     patch = np.zeros((canvas.rows, canvas.columns), np.uint8)[: y + 10]
-    cv2.putText(patch, "L" if left else "R", (x, y), cv2.FONT_HERSHEY_SIMPLEX, 3.2 * chest.px, 255, 9, cv2.LINE_AA)
+    cv2.putText(
+        patch, "L" if left else "R", (x, y), cv2.FONT_HERSHEY_SIMPLEX, 3.2 * chest.px, 255, 9, cv2.LINE_AA
+    )
     canvas.levels[NATIVE][: y + 10] += patch.astype(np.float32) * np.float32(1.5 / 255)

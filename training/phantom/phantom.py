@@ -22,8 +22,12 @@ BITS: Final = 12
 WHITE: Final = 2**BITS - 1
 PREVALENCE: Final = 0.16
 # "Lung Opacity" counts the children below too, so that alone it is drawn less often.
-PREVALENCE_OF: Final[dict[str, float]] = {"Lung Opacity": 0.06, "Support Devices": 0.25, "Fracture": 0.22,
-                                          "Pneumothorax": 0.2}
+PREVALENCE_OF: Final[dict[str, float]] = {
+    "Lung Opacity": 0.06,
+    "Support Devices": 0.25,
+    "Fracture": 0.22,
+    "Pneumothorax": 0.2,
+}
 # CheXpert's hierarchy: the finding on the left implies the one on the right.
 IMPLIES: Final[dict[str, str]] = {
     "Atelectasis": "Lung Opacity",

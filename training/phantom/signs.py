@@ -28,9 +28,15 @@ def atelectasis(scene: Scene) -> None:
     side = lower_side(scene)
     for _ in range(int(scene.rng.integers(1, 4))):
         u, v = scene.point_in_lung(side, scene.rng.uniform(0.55, 0.78))
-        points = _stroke(scene, u, v, length=scene.rng.uniform(0.3, 0.5), angle=scene.rng.uniform(-0.35, 0.35))
+        points = _stroke(
+            scene, u, v, length=scene.rng.uniform(0.3, 0.5), angle=scene.rng.uniform(-0.35, 0.35)
+        )
         scene.canvas.add_line(
-            HALF, points, width=scene.rng.uniform(9, 16) * scene.chest.px, amount=0.22, blur=2.5 * scene.chest.px
+            HALF,
+            points,
+            width=scene.rng.uniform(9, 16) * scene.chest.px,
+            amount=0.22,
+            blur=2.5 * scene.chest.px,
         )
         scene.mark_line("Atelectasis", points)
 
@@ -63,7 +69,9 @@ def consolidation(scene: Scene) -> None:
     scene.hide_vessels(cover * np.float32(0.8))
     for _ in range(int(scene.rng.integers(4, 7))):
         u, v = u0 + scene.rng.normal(0, 0.4) * wide, v0 + scene.rng.uniform(0, 0.5) * tall
-        points = _stroke(scene, u, v, length=scene.rng.uniform(0.08, 0.16), angle=scene.rng.uniform(-0.8, 0.8))
+        points = _stroke(
+            scene, u, v, length=scene.rng.uniform(0.08, 0.16), angle=scene.rng.uniform(-0.8, 0.8)
+        )
         width = scene.rng.uniform(4, 7) * scene.chest.px
         scene.canvas.add_line(HALF, points, width=width, amount=-0.2, blur=1.0 * scene.chest.px)
     scene.mark_cover("Consolidation", cover)
@@ -127,7 +135,9 @@ def pleural_other(scene: Scene) -> None:
     """A thin, sharp band along the chest wall, or calcified plaques."""
     side = scene.side()
     if scene.rng.random() < 0.6:
-        points = _along_wall(scene, side, inset=scene.rng.uniform(0.03, 0.05), length=scene.rng.uniform(0.18, 0.4))
+        points = _along_wall(
+            scene, side, inset=scene.rng.uniform(0.03, 0.05), length=scene.rng.uniform(0.18, 0.4)
+        )
         scene.canvas.add_line(NATIVE, points, width=4 * scene.chest.px, amount=0.16, blur=0.6)
         scene.mark_line("Pleural Other", points)
         return
@@ -151,7 +161,7 @@ def companion_shadow(scene: Scene) -> None:
 
 def pneumothorax(scene: Scene) -> None:
     """A hair-thin pleural line over the apex and the wall; beyond it no vessels, and a little more black."""
-    side, points, beyond = _detached(scene)
+    _, points, beyond = _detached(scene)
     _draw_pleural_line(scene, points, sigma=HAIRLINE)
     scene.canvas.add(QUARTER, beyond * np.float32(-0.05))
     scene.hide_vessels(beyond)
@@ -159,7 +169,7 @@ def pneumothorax(scene: Scene) -> None:
 
 
 def skin_fold(scene: Scene) -> None:
-    """Look-alike of a pneumothorax: an edge of the same course and darkness, broad, vessels running through."""
+    """Look-alike of a pneumothorax: the same course and darkness, but broad, and vessels run through."""
     _, points, beyond = _detached(scene)
     _draw_pleural_line(scene, points, sigma=4.0)
     scene.canvas.add(QUARTER, beyond * np.float32(-0.05))
@@ -241,7 +251,9 @@ def nipple_shadow(scene: Scene) -> None:
 
 def support_devices(scene: Scene) -> None:
     """One or two of: a tracheal tube, a central line, a pacemaker with its lead."""
-    for draw in scene.rng.choice(np.array([_tube, _central_line, _pacemaker]), int(scene.rng.integers(1, 3)), False):
+    for draw in scene.rng.choice(
+        np.array([_tube, _central_line, _pacemaker]), int(scene.rng.integers(1, 3)), False
+    ):
         draw(scene)
 
 
@@ -256,7 +268,9 @@ def _tube(scene: Scene) -> None:
 
 def _central_line(scene: Scene) -> None:
     side = scene.side()
-    corner = np.array([(0.75, -0.02), (0.4, 0.03), (0.14, 0.12), (0.1, 0.3), (0.09, scene.rng.uniform(0.4, 0.55))])
+    corner = np.array(
+        [(0.75, -0.02), (0.4, 0.03), (0.14, 0.12), (0.1, 0.3), (0.09, scene.rng.uniform(0.4, 0.55))]
+    )
     points = _curve(scene, corner * [side, 1])
     scene.canvas.add_line(NATIVE, points, width=5 * scene.chest.px, amount=0.22, blur=0.8)
     scene.mark_line("Support Devices", points)
@@ -271,7 +285,10 @@ def _pacemaker(scene: Scene) -> None:
     cover = scene.canvas.filled(QUARTER, box)
     scene.canvas.add(QUARTER, cover * np.float32(1.2))
     scene.mark_cover("Support Devices", cover)
-    lead = _curve(scene, np.array([(side * 0.5, 0.17), (side * 0.3, 0.1), (0.08 * side, 0.2), (-0.02, 0.5), (0.2, 0.78)]))
+    lead = _curve(
+        scene,
+        np.array([(side * 0.5, 0.17), (side * 0.3, 0.1), (0.08 * side, 0.2), (-0.02, 0.5), (0.2, 0.78)]),
+    )
     scene.canvas.add_line(NATIVE, lead, width=4 * px, amount=0.4, blur=0.7)
     scene.mark_line("Support Devices", lead)
 

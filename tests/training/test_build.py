@@ -1,0 +1,166 @@
+"""A whole run at small sizes: from phantoms to a bundle that loads and predicts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import torch
+
+from cxrserve.engines.select import choose
+from cxrserve.ensemble.bundle import load_bundle
+from cxrserve.ensemble.predictor import Predictor
+from cxrserve.findings import INDEX
+from cxrserve.imaging.profiles import apply_profile
+from cxrserve.imaging.pyramid import build_pyramid
+from training.build import Result, build
+from training.cache import cache_phantoms, open_cache
+from training.export import TOLERANCE, compare_engines, folded, to_onnx
+from training.initial import write_untrained
+from training.networks import DenseNet121, MapNetwork, SmallNetwork
+from training.phantom import make_phantom
+from training.recipes import RECIPES, PhantomData, Recipe, demo, haque2021, recipe
+
+SIZES = (64, 128)
+Item = TypeVar("Item")
+
+
+class Silent:
+    """Progress that nobody watches; keeps what was said."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def track(self, steps: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+        self.steps.append(what)
+        return steps
+
+    def say(self, line: str) -> None:
+        self.steps.append(line)
+
+
+def small(original: Recipe) -> Recipe:
+    """`original` at sizes and numbers that take seconds."""
+    fits = {
+        size: dataclasses.replace(fit, epochs=2, crop_epochs=2, crop_pixels=64, batch=8, crop_batch=8)
+        for size, fit in zip(SIZES, original.fits.values(), strict=False)
+    }
+    return dataclasses.replace(
+        original,
+        data=PhantomData(training=32, validation=24, test=24),
+        preprocessing=original.preprocessing.model_copy(update={"sizes": SIZES}),
+        fits=fits,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path, Path]:
+    folder = tmp_path_factory.mktemp("run")
+    result = build(small(demo()), folder / "bundle", folder / "work", Silent(), workers=2)
+    return result, folder / "bundle", folder / "work"
+
+
+def test_the_bundle_loads_and_predicts(run: tuple[Result, Path, Path]) -> None:
+    _, folder, _ = run
+    bundle = load_bundle(folder)
+    predictor = Predictor(bundle, choose("auto", "auto"), threads=2)
+    grey_HW, _ = apply_profile(make_phantom(999).radiograph, bundle.contract.preprocessing.profile)
+    prediction = predictor.predict(build_pyramid(grey_HW, bundle.contract.preprocessing), explain="all")
+    assert prediction.probabilities_F.shape == (14,)
+    assert set(prediction.maps) == set(range(14))
+
+
+def test_the_contract_says_where_it_comes_from_and_what_was_measured(run: tuple[Result, Path, Path]) -> None:
+    result, folder, _ = run
+    contract = load_bundle(folder).contract
+    assert contract == result.contract
+    assert contract.lineage.recipe == "demo"
+    assert contract.metrics is not None
+    assert contract.metrics.images == 24
+    assert set(contract.metrics.auc["Edema"]) == {"64", "128", "voting", "stack"}
+    assert all(difference <= TOLERANCE for difference in contract.tolerance.values())
+    assert "no radiograph of a person" in contract.lineage.data
+    assert "mean nothing" in (folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_second_run_draws_and_fits_nothing_again(run: tuple[Result, Path, Path]) -> None:
+    _, folder, work = run
+    before = (folder / "bundle.json").read_text(encoding="utf-8")
+    progress = Silent()
+    build(small(demo()), folder, work, progress, workers=1)
+    assert not [step for step in progress.steps if step.startswith("fit")]
+    assert (folder / "bundle.json").read_text(encoding="utf-8") == before
+
+
+def test_a_cache_holds_what_serving_would_see(run: tuple[Result, Path, Path]) -> None:
+    _, _, work = run
+    preprocessing = small(demo()).preprocessing
+    cache = open_cache(work / "training", preprocessing)
+    phantom = make_phantom(3)
+    grey_HW, _ = apply_profile(phantom.radiograph, preprocessing.profile)
+    for size, level_SS in build_pyramid(grey_HW, preprocessing).items():
+        assert np.array_equal(cache.pyramid(3)[size], level_SS)
+    assert np.array_equal(cache.labels_NF[3], phantom.labels_F)
+    assert not cache.places_NFGG[:, INDEX["No Finding"]].any()
+
+
+def test_a_cache_of_other_phantoms_is_drawn_anew(tmp_path: Path) -> None:
+    preprocessing = small(demo()).preprocessing
+    assert len(list(cache_phantoms(tmp_path, 0, 2, preprocessing, workers=1))) == 2
+    assert not list(cache_phantoms(tmp_path, 0, 2, preprocessing, workers=1))
+    assert len(list(cache_phantoms(tmp_path, 7, 2, preprocessing, workers=1))) == 2
+
+
+@pytest.mark.parametrize(("kind", "size"), [(SmallNetwork, 128), (DenseNet121, 64)])
+def test_torch_and_both_engines_agree(kind: type[MapNetwork], size: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = folded(kind(size))
+    path = tmp_path / "member.onnx"
+    to_onnx(network, size, path)
+    differences = compare_engines(network, size, path.read_bytes())
+    assert set(differences) == {
+        f"{output} torch–{engine} f32"
+        for output in ("logits", "maps")
+        for engine in ("onnxruntime", "openvino")
+    }
+    assert max(differences.values()) <= TOLERANCE
+
+
+def test_folding_normalisations_changes_no_answer() -> None:
+    torch.manual_seed(0)
+    network = SmallNetwork(64).eval()
+    image = torch.randint(0, 256, (1, 1, 64, 64), dtype=torch.uint8)
+    torch.testing.assert_close(folded(network)(image).maps, network(image).maps, rtol=1e-3, atol=1e-4)
+
+
+def test_an_untrained_bundle_loads_and_tells_images_apart(tmp_path: Path) -> None:
+    untrained = dataclasses.replace(small(haque2021()), architecture="densenet121")
+    contract = write_untrained(untrained, tmp_path, 0, Silent())
+    assert [member.parameters for member in contract.members] == [6_968_206] * 2
+    predictor = Predictor(load_bundle(tmp_path), choose("onnxruntime", "auto"), threads=2)
+    logits = []
+    for seed in range(2):
+        noise = np.random.default_rng(seed).integers(0, 256, (128, 128), np.uint8)
+        prediction = predictor.predict({128: noise, 64: noise[::2, ::2].copy()}, explain="all")
+        assert all(np.isfinite(grid).all() for grid in prediction.maps.values())
+        assert prediction.logits_FS.std() > 1e-3
+        logits.append(prediction.logits_FS)
+    assert np.abs(logits[0] - logits[1]).max() > 1e-4
+
+
+def test_every_recipe_is_complete() -> None:
+    for name in RECIPES:
+        made = recipe(name)
+        assert made.name == name
+        assert set(made.fits) == set(made.preprocessing.sizes)
+    with pytest.raises(ValueError, match="demo, haque2021"):
+        recipe("haque")
+
+
+def test_a_recipe_for_films_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="mimic-cxr-jpg"):
+        build(haque2021(), tmp_path, tmp_path, Silent(), workers=1)

@@ -1,0 +1,57 @@
+"""The figures a bundle carries are what they say they are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cxrserve.findings import NAMES
+from training.evaluate import auc, auc_table, means, operating_points
+
+
+def auc_by_pairs(scores_N: np.ndarray, labels_N: np.ndarray) -> float:
+    """The share of pairs in the right order, ties counting half."""
+    apart = scores_N[labels_N > 0.5][:, None] - scores_N[labels_N < 0.5]
+    return float(((apart > 0) + 0.5 * (apart == 0)).mean())
+
+
+@pytest.mark.parametrize("levels", [4, 1000])
+def test_auc_by_ranks_is_auc_by_pairs(levels: int) -> None:
+    rng = np.random.default_rng(levels)
+    labels_N = rng.integers(0, 2, 200)
+    scores_N = rng.integers(0, levels, 200) + labels_N
+    assert auc(scores_N, labels_N) == pytest.approx(auc_by_pairs(scores_N, labels_N))
+
+
+def test_auc_of_one_class_is_unknown() -> None:
+    assert auc(np.arange(3.0), np.ones(3)) is None
+
+
+def test_the_table_has_a_column_for_each_scale_for_voting_and_for_the_stack() -> None:
+    rng = np.random.default_rng(0)
+    labels_NF = rng.integers(0, 2, (50, 14)).astype(np.float32)
+    labels_NF[:, 3] = 0
+    logits_NFS = rng.normal(0, 1, (50, 14, 2)) + labels_NF[..., None] * np.array([0, 3])
+    table = auc_table(logits_NFS, np.tile([0.0, 1.0], (14, 1)), labels_NF, (256, 512))
+    assert list(table) == list(NAMES)
+    assert list(table["Fracture"]) == ["256", "512", "voting", "stack"]
+    assert table["Fracture"]["stack"] == table["Fracture"]["512"]
+    assert table["Edema"]["stack"] is None
+    assert means(table)["512"] > means(table)["256"]
+
+
+def test_operating_points_have_the_sensitivity_and_specificity_they_claim() -> None:
+    rng = np.random.default_rng(1)
+    labels_NF = (rng.random((300, 14)) < 0.3).astype(np.float32)
+    probabilities_NF = np.clip(0.3 * labels_NF + rng.uniform(0, 0.7, (300, 14)), 0, 1)
+    points = operating_points(probabilities_NF, labels_NF, "drawn numbers")
+    for index, name in enumerate(NAMES):
+        called, present = probabilities_NF[:, index] >= points[name].threshold, labels_NF[:, index] > 0.5
+        assert points[name].sensitivity == pytest.approx(called[present].mean(), abs=1e-4)
+        assert points[name].specificity == pytest.approx((~called[~present]).mean(), abs=1e-4)
+
+
+def test_a_finding_of_one_class_gets_one_half() -> None:
+    points = operating_points(np.full((4, 14), 0.2), np.zeros((4, 14)), "nothing")
+    assert points["Edema"].threshold == 0.5
+    assert points["Edema"].sensitivity is None
