@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -22,6 +22,7 @@ from cxrserve.errors import CxrserveError
 from cxrserve.settings import EngineName, Settings
 
 _OK, _SOME_FAILED, _USAGE = 0, 1, 2
+_OF_TRAINING = ("torch", "torchvision", "onnx", "onnxscript")  # the [train] extra
 
 app = typer.Typer(
     name="cxrserve",
@@ -200,16 +201,10 @@ def _options(
 
 
 def _add_training(target: typer.Typer, name: str) -> None:
-    """Register the command `name` of [train]; where torch is not installed it says what to install."""
-    found = list(entry_points(group="cxrserve.training", name=name))
-    command: Callable[..., Any] = found[0].load() if found else _not_installed
-    target.command(name)(command)
-
-
-def _not_installed() -> None:
-    """Needs the [train] extra: pip install "cxrserve[train]"."""
-    Console(stderr=True).print('training is not installed here: pip install "cxrserve\\[train]"')
-    raise typer.Exit(_USAGE)
+    """Register a command of `training`, where that package is installed."""
+    for entry in entry_points(group="cxrserve.training", name=name):
+        command: Callable[..., Any] = entry.load()
+        target.command(name)(command)
 
 
 _add_training(app, "train")
@@ -221,6 +216,15 @@ def main() -> None:
     try:
         app()
     except CxrserveError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[red]{error.title}[/]: ", end="", highlight=False)
-        Console(stderr=True, soft_wrap=True).print(error.detail, markup=False, highlight=False)
-        sys.exit(_USAGE)
+        _complain(error.title, error.detail)
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_TRAINING:
+            raise
+        _complain("Training is not installed here", f'{error.name} is missing: pip install "cxrserve[train]"')
+
+
+def _complain(title: str, detail: str) -> NoReturn:
+    console = Console(stderr=True, soft_wrap=True)
+    console.print(f"[red]{title}[/]: ", end="", highlight=False)
+    console.print(detail, markup=False, highlight=False)
+    sys.exit(_USAGE)

@@ -129,6 +129,18 @@ def test_what_cannot_start_says_why(arguments: list[str], said: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_training_without_torch_says_what_to_install(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        f"sys.argv = ['cxrserve', 'train', '--recipe', 'demo', '--out', {str(tmp_path)!r}]\n"
+        "from cxrserve.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert 'torch is missing: pip install "cxrserve[train]"' in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_setting_in_the_environment_that_cannot_be_is_refused() -> None:
     done = run("settings", CXRSERVE_PORT="many")
     assert done.returncode == 2

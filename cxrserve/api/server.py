@@ -17,7 +17,7 @@ from cxrserve.api.service import Service
 from cxrserve.errors import CxrserveError
 from cxrserve.settings import Settings
 
-_FAILED: Final = 1
+_FAILED: Final = 2
 
 
 def serve(settings: Settings) -> int:
