@@ -39,6 +39,8 @@ FOREIGN_ERRORS: Final[tuple[type[Exception], ...]] = (
     zlib.error,
 )
 
+_CV2_NO_MEMORY: Final = -4  # cv::Error::StsNoMem
+
 
 @contextmanager
 def reading(what: str) -> Iterator[None]:
@@ -53,6 +55,8 @@ def reading(what: str) -> Iterator[None]:
         except CxrserveError:
             raise
         except FOREIGN_ERRORS as exc:
+            if isinstance(exc, cv2.error) and exc.code == _CV2_NO_MEMORY:
+                raise MemoryError from exc
             raise UnreadableImage(
                 f"{what} cannot be read ({type(exc).__name__}): the file is damaged or truncated. Send the "
                 "image again from its source."

@@ -51,6 +51,10 @@ class WorkerProcess:
         """True if it has started, without waiting."""
         return self._greeted or bool(select.select((self._connection,), (), (), 0)[0])
 
+    def has_died_idle(self) -> bool:
+        """True if it had started and is gone, with no request to blame."""
+        return self._greeted and self.process.poll() is not None
+
     def wait_ready(self, deadline: float) -> None:
         """Wait until it has started; `deadline` is on the clock of `time.monotonic`.
 

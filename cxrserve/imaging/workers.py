@@ -136,7 +136,7 @@ class DecodePool:
     def _borrowed(self, deadline: float) -> Iterator[WorkerProcess]:
         worker = self._take(deadline)
         try:
-            if worker.process.poll() is not None:  # died idle, so of nothing in this image: ours to mend
+            while worker.has_died_idle():  # so of nothing in this image: ours to mend
                 worker.sound = False
                 self._give_back(worker)
                 worker = self._take(deadline)
