@@ -73,6 +73,8 @@ def _sample_maker(
         relative, patient_id = relative_path(cells[path]), cells[patient].strip()
         if not patient_id:
             raise BadRow("malformed row", "no patient: without one, a split by patient is not possible")
+        if not f"{patient_id}{said.get('study', '')}".isprintable():
+            raise BadRow("malformed row", "patient or study holds a character that cannot be printed")
         return Sample(
             path=folder.image(relative),
             patient_id=patient_id,

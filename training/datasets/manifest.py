@@ -5,7 +5,6 @@ Legend: N images, F findings.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterable
@@ -89,22 +88,16 @@ def _listed_twice(sample: Sample) -> Fault:
     return Fault(where=sample.path, reason="image listed twice", detail=sample.image_id)
 
 
-class _Hasher:
-    """A file for `csv.writer` that keeps only the hash of what is written."""
-
-    def __init__(self) -> None:
-        self.sha256 = hashlib.sha256()
-
-    def write(self, text: str) -> None:
-        self.sha256.update(text.encode())
-
-
 def content_hash(source: str, annotated: tuple[str, ...], samples: Iterable[Sample]) -> str:
-    """SHA-256 of what the manifest's files say, `samples` in their order."""
-    hasher = _Hasher()
-    hasher.write(json.dumps([1, source, annotated, COLUMNS]))
-    csv.writer(hasher, lineterminator="\n").writerows(map(row_of, samples))
-    return hasher.sha256.hexdigest()
+    """SHA-256 of source, annotated and the rows of `samples` in their order.
+
+    Rows are joined by tabs: how `csv` quotes depends on Python's version, and no cell holds a tab or a line's
+    end (`Sample`).
+    """
+    digest = hashlib.sha256(json.dumps([1, source, annotated, COLUMNS]).encode())
+    for sample in samples:
+        digest.update(("\t".join(row_of(sample)) + "\n").encode())
+    return digest.hexdigest()
 
 
 # A look-up, for speed: MIMIC-CXR-JPG has 5.3 million labels.

@@ -25,7 +25,8 @@ class Sample:
 
     Attributes:
         path: relative to the dataset's root, with "/".
-        patient_id, study_id, image_id: unique in the dataset; a study belongs to one patient.
+        patient_id, study_id, image_id: unique in the dataset; a study belongs to one patient. They and the
+            path hold printable characters only.
         labels_F: float32 [14], read-only, as the source has it: 1 positive, 0 negative, -1 uncertain, NaN not
             mentioned. What becomes of -1 and NaN is a policy's affair (`training.labels`).
         view, sex: "unknown" where the tables do not say.
