@@ -119,8 +119,20 @@ def apply_profile(radiograph: Radiograph, profile: ProfileName) -> tuple[Grey, t
     if radiograph.white_is_low:
         table = 255 - table
         steps.append("invert-monochrome1")
-    grey_HW = table[pixels_HW.astype(np.int32) - lowest] if lowest else table[pixels_HW]
+    grey_HW = _look_up(table, pixels_HW, lowest)
     if recipe.finish is not None:
         grey_HW = recipe.finish(grey_HW)
         steps.append(recipe.finish_step)
     return np.ascontiguousarray(grey_HW), tuple(steps)
+
+
+def _look_up(table: Grey, pixels_HW: NDArray[np.integer], lowest: int) -> Grey:
+    """table[pixels − lowest], by the shortest way for each kind of pixel."""
+    if lowest < 0:
+        return table[pixels_HW.astype(np.int32) - lowest]
+    whole = np.zeros(256 if pixels_HW.dtype == np.uint8 else lowest + len(table), np.uint8)
+    whole[lowest : lowest + len(table)] = table
+    if pixels_HW.dtype == np.uint8:
+        return cv2.LUT(pixels_HW, whole).astype(np.uint8, copy=False)
+    grey_HW: Grey = whole[pixels_HW]
+    return grey_HW
