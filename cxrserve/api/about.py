@@ -83,7 +83,7 @@ async def model(service: ServiceOf) -> ModelReport:
     )
 
 
-@router.get("/problems/{slug}", response_class=HTMLResponse, responses=openapi.problems(404, 422))
+@router.get("/problems/{slug}", response_class=HTMLResponse, responses=openapi.problems(404))
 async def problem(slug: str) -> HTMLResponse:
     """What a problem's `type` points at (RFC 9457, 3.1.1)."""
     try:

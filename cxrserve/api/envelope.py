@@ -56,5 +56,7 @@ class Envelope:
             _log.error("request=%s %s\n%s", noted.request_id, type(error).__name__, frames.rstrip())
             await problems.unexpected(scope)(scope, receive, sealed)
         finally:
+            if status == problems.CLIENT_GONE and noted.outcome == "ok":
+                noted.outcome = "cut-off"  # at shutdown, after its time to finish
             method = scope["method"] if scope["method"] in _METHODS else None
             noted.write(method=method, path=getattr(scope.get("route"), "path", None), status=status)

@@ -53,7 +53,18 @@ def document(app: FastAPI, summary: str) -> Callable[[], dict[str, Any]]:
         if app.openapi_schema is None:
             made = get_openapi(title=app.title, version=app.version, summary=summary, routes=app.routes)
             made["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            _forget_validation_errors(made)
             app.openapi_schema = made
         return app.openapi_schema
 
     return openapi
+
+
+def _forget_validation_errors(made: dict[str, Any]) -> None:
+    """Take out FastAPI's own 422, which this service never sends: such a request gets a problem with 400."""
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for schema in ("HTTPValidationError", "ValidationError"):
+        made["components"]["schemas"].pop(schema, None)

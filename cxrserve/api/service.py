@@ -65,10 +65,13 @@ class Service:
             self.failure = error
 
     async def close(self) -> None:
-        """End the threads, and the pipeline if it was opened here."""
-        await asyncio.to_thread(self._threads.shutdown)
+        """End the pipeline, if it was opened here, and the threads.
+
+        Requests had their time to finish; one that is left ends as its decode worker does.
+        """
         if self._pipeline is not None and not self._brought:
             await asyncio.to_thread(self._pipeline.close)
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
     @contextmanager
     def slot(self) -> Iterator[None]:

@@ -7,19 +7,21 @@ Starlette's own form parser is not used: it rolls files over 1 MB to disk on the
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import aclosing
 from typing import Final, Protocol
 
 from starlette.requests import Request
 
-from cxrserve.api.multipart import FIELD, Form, too_large
-from cxrserve.errors import RequestError, RequestTimeout, UnsupportedMediaType
+from cxrserve.api.multipart import Form, too_large
+from cxrserve.errors import RequestTimeout, UnsupportedMediaType
 from cxrserve.settings import Settings
 
 RAW_TYPES: Final = ("application/dicom", "image/jpeg", "image/png", "application/octet-stream")
 FORM_TYPE: Final = "multipart/form-data"
-# What a form adds to its files: boundaries and headers, each at its limit.
-_FORM_OVERHEAD_BYTES: Final = 64 * 1024
+# What a form may add to each file: a boundary, headers, and a file name of 10 kB.
+_FORM_OVERHEAD_BYTES: Final = 32 * 1024
+_MEDIA_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}")
 
 
 class _Body(Protocol):
@@ -31,13 +33,10 @@ class _Body(Protocol):
 class _Raw:
     """A body that is one file."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self) -> None:
         self._data: Final = bytearray()
-        self._most_bytes: Final = most_bytes
 
     def write(self, chunk: bytes) -> None:
-        if len(self._data) + len(chunk) > self._most_bytes:
-            raise too_large(self._most_bytes)
         self._data.extend(chunk)
 
     def close(self) -> list[bytearray]:
@@ -45,7 +44,7 @@ class _Raw:
 
 
 async def receive(request: Request, settings: Settings, *, most_files: int) -> list[bytearray]:
-    """The files that `request` carries, none of them empty.
+    """The files that `request` carries.
 
     Args:
         most_files: 1 also takes the bare bytes of a file as the body.
@@ -54,37 +53,43 @@ async def receive(request: Request, settings: Settings, *, most_files: int) -> l
         UnsupportedMediaType: a Content-Type or Content-Encoding that is not taken.
         TooLarge: from Content-Length before the first byte, else as soon as the stream passes the limit.
         RequestTimeout: the body was not there in time, however steadily it trickles.
-        RequestError: no file, an empty one, or a broken form.
+        RequestError: a broken form, or one without a file.
         ClientDisconnect: nobody is there any more.
     """
-    body = _opened(request, settings, most_files)
+    body, most_bytes = _opened(request, settings, most_files)
+    taken = 0
     try:
         async with asyncio.timeout(settings.upload_timeout_s), aclosing(request.stream()) as chunks:
             async for chunk in chunks:
+                taken += len(chunk)
+                if taken > most_bytes:
+                    raise too_large(settings.max_upload_bytes)
                 body.write(chunk)
     except TimeoutError:
         raise RequestTimeout(
             f"the body was not complete after {settings.upload_timeout_s:g} s. "
             "Send it over a faster line, or have upload_timeout_s raised."
         ) from None
-    files = body.close()
-    if not all(files):
-        raise RequestError(f"an upload of 0 bytes holds no image. Send the file: curl -F {FIELD}=@chest.jpg")
-    return files
+    return body.close()
 
 
-def _opened(request: Request, settings: Settings, most_files: int) -> _Body:
-    """What is known from the headers alone is refused before a byte of the body is read."""
+def _opened(request: Request, settings: Settings, most_files: int) -> tuple[_Body, int]:
+    """Where the body goes, and how long it may be.
+
+    What is known from the headers alone is refused before a byte of the body is read.
+    """
     _check_encoding(request)
     content_type = request.headers.get("content-type", "")
     is_form = _bare(content_type) == FORM_TYPE
     if not is_form and (most_files > 1 or _bare(content_type) not in ("", *RAW_TYPES)):
         raise _unsupported(_bare(content_type), most_files)
-    most_bytes = settings.max_upload_bytes
+    most_bytes = settings.max_upload_bytes + is_form * most_files * _FORM_OVERHEAD_BYTES
     # h11 has checked that this is a number (RFC 9112, 6.3).
-    if int(request.headers.get("content-length", "0")) > most_bytes + is_form * _FORM_OVERHEAD_BYTES:
-        raise too_large(most_bytes)
-    return Form(content_type, most_files=most_files, most_bytes=most_bytes) if is_form else _Raw(most_bytes)
+    if int(request.headers.get("content-length", "0")) > most_bytes:
+        raise too_large(settings.max_upload_bytes)
+    if not is_form:
+        return _Raw(), most_bytes
+    return Form(content_type, most_files=most_files, most_bytes=settings.max_upload_bytes), most_bytes
 
 
 def _bare(content_type: str) -> str:
@@ -113,13 +118,5 @@ def _unsupported(found: str, most_files: int) -> UnsupportedMediaType:
 
 
 def _shown(content_type: str) -> str:
-    """A media type is repeated only where it is one (RFC 9110, 8.3.1), and short."""
-    kind, _, subtype = content_type.partition("/")
-    plain = all(
-        part and part.replace("-", "").replace(".", "").replace("+", "").isalnum() for part in (kind, subtype)
-    )
-    return (
-        content_type
-        if plain and content_type.isascii() and len(content_type) <= 60
-        else "not one of those taken"
-    )
+    """A media type is repeated only where it is one (RFC 6838, 4.2), and short."""
+    return content_type if _MEDIA_TYPE.fullmatch(content_type) else "not one of those taken"

@@ -23,6 +23,7 @@ def test_the_document_is_whole(document: dict[str, Any]) -> None:
     references = re.findall(r"'\$ref': '#/components/schemas/(\w+)'", str(document))
     assert {"Answer", "StudyAnswer", "Problem", "FindingReport"} <= set(references)
     assert set(references) <= set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in str(document)
     assert set(document["paths"]) == {
         "/predict",
         "/predict/study",

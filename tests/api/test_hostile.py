@@ -209,6 +209,14 @@ def test_broken_forms(guarded: Running, body: bytes) -> None:
     assert raw.asked(guarded.port, raw.head(raw.FORM, f"Content-Length: {len(body)}") + body) == 400
 
 
+@pytest.mark.parametrize(
+    "first", [b"", b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n']
+)
+def test_padding_without_end_around_a_form(guarded: Running, first: bytes) -> None:
+    pieces = itertools.chain(chunked(first, 1) if first else (), chunked(b"\r\n" * 32_000, 16_000))
+    assert raw.asked(guarded.port, raw.head(raw.FORM, "Transfer-Encoding: chunked"), pieces) == 413
+
+
 @pytest.mark.parametrize("boundary", ["x" * 10_000, "\x7f\x80", "'\"", "--"])
 def test_odd_boundaries(guarded: Running, boundary: str) -> None:
     head = raw.head(f"Content-Type: multipart/form-data; boundary={boundary}", "Content-Length: 4")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import re
 import shutil
@@ -121,6 +122,18 @@ def test_sigterm_lets_accepted_requests_finish(tiny_bundle: Path, chest_jpeg: by
     assert process.returncode in (0, -signal.SIGTERM)
 
 
+def test_shutdown_does_not_wait_for_ever(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    with contextlib.ExitStack() as peers:
+        with caplog.at_level(logging.INFO), serve(shutdown_timeout_s=1) as running:
+            peer = peers.enter_context(raw.connected(running.port))
+            peer.sendall(raw.head("Content-Length: 1000") + b"only this")
+            time.sleep(0.3)
+            ending = time.monotonic()
+        assert time.monotonic() - ending < 10
+    [line] = [each.getMessage() for each in caplog.records if each.name == "cxrserve.audit"]
+    assert "outcome=cut-off" in line
+
+
 @pytest.mark.parametrize("damage", ["no folder", "a changed member", "a contract of another order"])
 def test_a_bundle_that_does_not_hold_stops_the_server(tiny_bundle: Path, tmp_path: Path, damage: str) -> None:
     bundle = tmp_path / "bundle"
@@ -134,7 +147,7 @@ def test_a_bundle_that_does_not_hold_stops_the_server(tiny_bundle: Path, tmp_pat
         (bundle / CONTRACT_FILE).write_text(json.dumps(contract))
     with started(bundle) as process:
         out, err = process.communicate(timeout=60)
-    assert process.returncode == 1
+    assert process.returncode == 2
     assert out == ""
     assert "cxrserve cannot serve: " in err
     assert str(bundle) in err
