@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrserve.findings import NAMES
 from tests.training.dataset_trees import (
     chexpert_tree,
     labels,
@@ -19,6 +20,7 @@ from tests.training.dataset_trees import (
 )
 from training.datasets import ReadOptions, read_dataset
 from training.datasets.sample import Labels
+from training.phantom import make_phantom, write_phantoms
 
 LENIENT = ReadOptions(max_bad_share=1)
 
@@ -209,6 +211,17 @@ def test_folder(tmp_path: Path, kind: str) -> None:
     )
     np.testing.assert_array_equal(first.labels_F, labels(pleural_effusion=1))
     np.testing.assert_array_equal(second.labels_F, labels(pleural_effusion=-1, edema=0))
+
+
+def test_phantoms(tmp_path: Path) -> None:
+    write_phantoms(tmp_path, 2, seed=5)
+    manifest = read_dataset(f"phantoms:{tmp_path}")
+    drawn = [make_phantom(5), make_phantom(6)]
+    assert not manifest.faults
+    assert manifest.annotated == NAMES
+    assert [sample.view for sample in manifest.samples] == [phantom.view for phantom in drawn]
+    np.testing.assert_array_equal(manifest.labels_NF(), [phantom.labels_F for phantom in drawn])
+    assert len({sample.patient_id for sample in manifest.samples}) == 2
 
 
 def test_folder_read_through_its_csv(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def test_nih_without_pictures(tmp_path: Path) -> None:
         ("path;patient;Edema", "no column for any finding"),
         ("path,Edema", "no column 'patient'"),
         ("path,patient,Edema,Edema", "Edema twice"),
+        ("path,patient,lung_lesion,Lung Lesion", "'lung_lesion' and 'Lung Lesion' are the same"),
+        ("path,patient,Patient_ID,Edema", "'patient' and 'Patient_ID' are the same"),
         ("path,patient", "no column for any finding"),
     ],
 )

@@ -2,7 +2,8 @@
 
 Columns, found by name in any case: `path` (below the CSV's folder) and `patient` are needed; `study`, `view`
 (AP, PA, lateral…), `sex`, `age`, `rows`, `columns`, `split` (train, validate, test) and any of the findings
-may be there. A finding without a column is masked in training.
+may be there; `patient_id`, `study_id` and `view_position` will do as well. A finding without a column is
+masked in training.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from training.datasets.table import Cells, Table
 from training.datasets.views import read_view
 
 OPTIONAL: Final = ("study", "view", "sex", "age", "rows", "columns", "split")
+_ALSO: Final = {"patient_id": "patient", "study_id": "study", "view_position": "view"}
 _PARTS: Final[dict[str, Part | None]] = {
     "": None,
     "train": "train",
@@ -46,7 +48,7 @@ def read_phantoms(path: Path, options: ReadOptions) -> Manifest:
 
 def _read(path: Path, options: ReadOptions, source: str) -> Manifest:
     table = Table(_csv(path))
-    spelling = {_known(name): name for name in table.header}
+    spelling = _spelling(table)
     ignored = sorted(
         name for name in table.header if _known(name) not in (*NAMES, "path", "patient", *OPTIONAL)
     )
@@ -102,12 +104,22 @@ def _part(cell: str) -> Part | None:
         ) from None
 
 
+def _spelling(table: Table) -> dict[str, str]:
+    """The table's own name for each column that it has, by the name that it has here."""
+    spelling: dict[str, str] = {}
+    for name in table.header:
+        other = spelling.setdefault(_known(name), name)
+        if other != name:
+            raise DatasetError(f"{table.path.name}: {other!r} and {name!r} are the same column; remove one")
+    return spelling
+
+
 def _known(column: str) -> str:
     """The name that `column` has here: a finding's one spelling, or lower case."""
     try:
         return canonical(column)
     except ValueError:
-        return column.lower()
+        return _ALSO.get(column.lower(), column.lower())
 
 
 def _csv(path: Path) -> Path:
