@@ -49,10 +49,17 @@ def test_as_many_as_may_wait_are_all_answered(server: Running) -> None:
     assert [response.json()["image"]["rows"] for response in asked] == [300 + n for n in range(most)]
 
 
+@pytest.fixture(scope="module")
+def large_dicom() -> bytes:
+    """60 MB."""
+    return radiographs.dicom(5600, 5600)
+
+
 @pytest.mark.parametrize("form", [False, True])
-def test_the_loop_goes_on_while_a_large_image_is_read(server: Running, form: bool) -> None:
+def test_the_loop_goes_on_while_a_large_image_is_read(
+    server: Running, large_dicom: bytes, form: bool
+) -> None:
     """The longest wait of others is far below the time that one 60 MB image takes."""
-    data = radiographs.dicom(5600, 5600)
     done = threading.Event()
     waits: list[float] = []
 
@@ -67,7 +74,7 @@ def test_the_loop_goes_on_while_a_large_image_is_read(server: Running, form: boo
     prober = threading.Thread(target=probe)
     prober.start()
     try:
-        sent = {"files": {"file": ("x", data)}} if form else {"content": data}
+        sent = {"files": {"file": ("x", large_dicom)}} if form else {"content": large_dicom}
         response = httpx.post(f"{server.url}/predict?heatmaps=all", timeout=60, **sent)
     finally:
         done.set()

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -34,16 +35,21 @@ raise SystemExit(serve(Settings()))
 """
 
 
-def started(bundle: Path) -> subprocess.Popen[str]:
-    """`serve` in a process of its own."""
+@contextlib.contextmanager
+def started(bundle: Path) -> Iterator[subprocess.Popen[str]]:
+    """`serve` in a process of its own, which does not outlive the block."""
     settings = {"BUNDLE": str(bundle), "PORT": "0", "THREADS": "1", "DECODE_WORKERS": "1"}
-    return subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", _START],
         env={**os.environ, **{f"CXRSERVE_{name}": value for name, value in settings.items()}},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_alive_before_it_is_ready(make_settings: MakeSettings, chest_jpeg: bytes) -> None:
