@@ -49,13 +49,9 @@ def read_phantoms(path: Path, options: ReadOptions) -> Manifest:
 def _read(path: Path, options: ReadOptions, source: str) -> Manifest:
     table = Table(_csv(path))
     spelling = _spelling(table)
-    ignored = sorted(
-        name for name in table.header if _known(name) not in (*NAMES, "path", "patient", *OPTIONAL)
-    )
-    if ignored:
-        _logger.warning(
-            "%s: columns that mean nothing here are passed over: %s", table.path.name, ", ".join(ignored)
-        )
+    known = {"", "path", "patient", *OPTIONAL, *NAMES}
+    if ignored := sorted(spelling[name] for name in spelling.keys() - known):
+        _logger.warning("%s: unknown columns are passed over: %s", table.path.name, ", ".join(ignored))
     labels = LabelColumns(table, spelling)
     faults: list[Fault] = []
     root = table.path.parent
