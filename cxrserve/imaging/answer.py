@@ -29,7 +29,7 @@ _REFUSALS: Final[dict[str, type[CxrserveError]]] = {
 
 
 class _Answer(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     about: ImageAbout
     applied: tuple[str, ...]
@@ -78,14 +78,8 @@ def _image(
     answer: _Answer, payload: bytearray, preprocessing: Preprocessing, preview_side: int
 ) -> PreparedImage:
     rows, columns = answer.preview or (0, 0)
-    sound_preview = (answer.preview is None) == (preview_side == 0) and 0 <= min(
-        rows, columns
-    ) <= preview_side
-    if (
-        not sound_preview
-        or max(rows, columns) > preview_side
-        or len(payload) != (_levels_bytes(preprocessing) + rows * columns)
-    ):
+    expected = _levels_bytes(preprocessing) + rows * columns
+    if not _is_preview(answer.preview, preview_side) or len(payload) != expected:
         raise _nonsense()
     pixels, levels, position = np.frombuffer(payload, np.uint8), {}, 0
     for size in sorted(set(preprocessing.sizes)):
@@ -99,6 +93,12 @@ def _image(
         preview_HW=pixels[position:].reshape(rows, columns) if answer.preview else None,
         timing_ms=answer.timing_ms,
     )
+
+
+def _is_preview(shape: tuple[int, int] | None, side: int) -> bool:
+    if shape is None:
+        return side == 0
+    return all(1 <= extent <= side for extent in shape)
 
 
 def _levels_bytes(preprocessing: Preprocessing) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLSLossless, RLELossless
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from cxrserve.errors import NotAChestRadiograph, UnreadableImage
 from cxrserve.imaging.dicom import read_dicom
@@ -53,11 +53,23 @@ def test_ybr_full_and_422() -> None:
         (JPEG2000Lossless, "YBR_RCT"),
         (JPEGLSLossless, "RGB"),
         (RLELossless, "RGB"),
+        (JPEGLosslessSV1, "RGB"),
     ],
 )
 def test_colour_grey_underneath_compressed_without_loss(syntax: str, photometric: str) -> None:
     found = read_dicom(makers.dicom(RGB, syntax=syntax, bits=8, photometric=photometric), Limits())
     assert np.array_equal(found.pixels_HW, GREY)
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEGLosslessSV1])
+def test_ybr_full_compressed_without_loss(syntax: str) -> None:
+    found = read_dicom(makers.dicom(YBR, syntax=syntax, bits=8, photometric="YBR_FULL"), Limits())
+    assert np.array_equal(found.pixels_HW, GREY)
+
+
+def test_ybr_of_jpeg_2000_elsewhere_is_a_wrong_header() -> None:
+    with pytest.raises(UnreadableImage, match="YBR_ICT is of JPEG 2000 only"):
+        read_dicom(makers.dicom(YBR, bits=8, photometric="YBR_ICT"), Limits())
 
 
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL_422", "YBR_FULL"])

@@ -311,3 +311,10 @@ def test_encapsulated_and_native_are_not_mistaken_for_each_other() -> None:
         read_dicom(
             data.replace(JPEGLSLossless.encode(), ExplicitVRLittleEndian.encode().ljust(22, b"\0")), Limits()
         )
+
+
+def test_pixels_that_are_not_square_give_a_warning() -> None:
+    assert "not square (height to width 2)" in read(ImagerPixelSpacing=[0.2, 0.1]).warnings[0]
+    assert "not square" in read(ImagerPixelSpacing=None, PixelAspectRatio=[4, 3]).warnings[0]
+    assert read(ImagerPixelSpacing=None, PixelAspectRatio=[1, 1]).warnings == ()
+    assert read(ImagerPixelSpacing=None, PixelAspectRatio=[1, 0]).warnings == ()

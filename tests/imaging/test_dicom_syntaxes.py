@@ -198,3 +198,11 @@ def test_eight_bit_words_in_big_endian_are_swapped() -> None:
     ds["PixelData"].VR = "OW"
     found = read_dicom(makers.write(ds, ExplicitVRBigEndian), Limits())
     assert np.array_equal(found.pixels_HW, pixels)
+
+
+def test_a_stream_of_another_process_is_refused() -> None:
+    pixels = makers.radiograph(bits=8)
+    with pytest.raises(UnreadableImage, match=r"stream is baseline.*lossless"):
+        read_dicom(
+            makers.encapsulated(pixels, [makers.jpeg(pixels)], syntax=JPEGLosslessSV1, bits=8), Limits()
+        )

@@ -25,6 +25,7 @@ from cxrserve.imaging.radiograph import ImageAbout, Radiograph
 
 _UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)  # PS3.5 9.1
 _LONGEST_UID: Final = 64
+_SQUARE_WITHIN: Final = 0.01
 
 
 def read_dicom(data: bytes, limits: Limits) -> Radiograph:
@@ -47,7 +48,7 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
             pixels_HW=pixels_HW,
             about=_about(file, header),
             steps=decode_steps + grey_steps,
-            warnings=file.warnings + _padding_warning(file.dataset),
+            warnings=file.warnings + _padding_warning(file.dataset) + _aspect_warning(file.dataset),
         )
 
 
@@ -91,4 +92,15 @@ def _padding_warning(dataset: Dataset) -> tuple[str, ...]:
     return (
         "The image declares a Pixel Padding Value. Padding was kept, as in the images the networks were "
         "trained on; a large padded border changes the grey levels of the rest.",
+    )
+
+
+def _aspect_warning(dataset: Dataset) -> tuple[str, ...]:
+    spacing_mm = _spacing_mm(dataset)
+    vertical, horizontal = (number(dataset, "PixelAspectRatio", index) or 1 for index in range(2))
+    ratio = spacing_mm[0] / spacing_mm[1] if spacing_mm else vertical / horizontal
+    if abs(ratio - 1) <= _SQUARE_WITHIN:
+        return ()
+    return (
+        f"The pixels are not square (height to width {ratio:.3g}); the image was judged as it is stored.",
     )

@@ -36,7 +36,7 @@ from pydicom.uid import (
 
 from cxrserve.errors import UnreadableImage, UnsupportedImage
 from cxrserve.imaging.c_messages import with_c_messages
-from cxrserve.imaging.codestream import is_ended, read_stream_header
+from cxrserve.imaging.codestream import Process, is_ended, read_stream_header
 from cxrserve.imaging.dicom.header import PixelHeader
 from cxrserve.imaging.jpeg import decode_jpeg_samples
 
@@ -46,13 +46,19 @@ _RLE_HEADER_BYTES: Final = 64
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Codec:
-    """`processes` are the kinds of stream the transfer syntax may hold; none for RLE, which has no header."""
+    """A decoder and what it is for.
+
+    Attributes:
+        processes: the kinds of stream that the transfer syntax may hold; none for RLE, which has no header.
+        undoes: the photometric interpretations that it turns into RGB itself.
+    """
 
     decode: Callable[[bytes, PixelHeader], Samples]
-    has_stream_header: bool = True
+    processes: tuple[Process, ...] = ()
+    undoes: tuple[str, ...] = ()
 
 
-def check_stream(stream: bytes, header: PixelHeader) -> None:
+def check_stream(stream: bytes, codec: Codec, header: PixelHeader) -> None:
     """Compare the stream's own header with the data set's, before a decoder allocates what it asks for.
 
     Raises:
@@ -63,6 +69,11 @@ def check_stream(stream: bytes, header: PixelHeader) -> None:
     if not is_ended(stream):
         raise UnreadableImage(
             "the compressed stream has no end marker: it is truncated. Send the file again."
+        )
+    if stream_header.process not in codec.processes:
+        raise UnreadableImage(
+            f"the compressed stream is {stream_header.process}, the transfer syntax asks for "
+            f"{' or '.join(codec.processes)}: one of them is wrong. Send a sound file."
         )
     declared = (header.rows, header.columns, header.samples)
     found = (stream_header.rows, stream_header.columns, stream_header.components)
@@ -163,17 +174,24 @@ def _unpack_bits(segment: bytes, count: int) -> NDArray[np.uint8]:
     return np.asarray(Image.frombytes("L", (count, 1), segment, "packbits", "L")).reshape(-1)
 
 
+_DCT: Final = Codec(
+    decode=_jpeg, processes=("baseline", "extended", "progressive"), undoes=("YBR_FULL", "YBR_FULL_422")
+)
+_LOSSLESS: Final = Codec(decode=_jpeg_lossless, processes=("lossless",))
+_LS: Final = Codec(decode=_jpeg_ls, processes=("jpeg-ls",))
+_2000: Final = Codec(decode=_jpeg_2000, processes=("jpeg-2000",), undoes=("YBR_ICT", "YBR_RCT"))
+
 CODECS: Final[dict[UID, Codec]] = {
-    JPEGBaseline8Bit: Codec(decode=_jpeg),
-    JPEGExtended12Bit: Codec(decode=_jpeg),
-    JPEGLossless: Codec(decode=_jpeg_lossless),
-    JPEGLosslessSV1: Codec(decode=_jpeg_lossless),
-    JPEGLSLossless: Codec(decode=_jpeg_ls),
-    JPEGLSNearLossless: Codec(decode=_jpeg_ls),
-    JPEG2000Lossless: Codec(decode=_jpeg_2000),
-    JPEG2000: Codec(decode=_jpeg_2000),
-    HTJ2KLossless: Codec(decode=_jpeg_2000),
-    HTJ2KLosslessRPCL: Codec(decode=_jpeg_2000),
-    HTJ2K: Codec(decode=_jpeg_2000),
-    RLELossless: Codec(decode=_rle, has_stream_header=False),
+    JPEGBaseline8Bit: _DCT,
+    JPEGExtended12Bit: _DCT,
+    JPEGLossless: _LOSSLESS,
+    JPEGLosslessSV1: _LOSSLESS,
+    JPEGLSLossless: _LS,
+    JPEGLSNearLossless: _LS,
+    JPEG2000Lossless: _2000,
+    JPEG2000: _2000,
+    HTJ2KLossless: _2000,
+    HTJ2KLosslessRPCL: _2000,
+    HTJ2K: _2000,
+    RLELossless: Codec(decode=_rle),
 }

@@ -39,7 +39,7 @@ _KEYWORDS: Final = (
     "Modality", "PresentationIntentType", "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition",
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
-    "PixelPaddingValue", "PixelSpacing", "ImagerPixelSpacing",
+    "PixelPaddingValue", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
     "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",

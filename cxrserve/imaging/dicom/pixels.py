@@ -51,7 +51,7 @@ def decode_pixels(file: DicomFile, header: PixelHeader) -> tuple[Samples, tuple[
         name = f"{syntax.name} ({syntax})" if syntax.name != syntax else "a private or unknown one"
         raise UnsupportedImage(f"the transfer syntax is {name}. Send the image in Explicit VR Little Endian.")
     values, steps = _stored_values(raw, header)
-    return _to_rgb(values, file.dataset, header, decoded=syntax not in _NATIVE), steps
+    return _to_rgb(values, file, header), steps
 
 
 def _decode_native(file: DicomFile, header: PixelHeader) -> Samples:
@@ -92,8 +92,8 @@ def _spread_chroma(pairs: Samples) -> Samples:
 def _decode_compressed(dataset: Dataset, syntax: UID, header: PixelHeader) -> Samples:
     codec = CODECS[syntax]
     stream = _single_frame(dataset)
-    if codec.has_stream_header:
-        check_stream(stream, header)
+    if codec.processes:
+        check_stream(stream, codec, header)
     samples = codec.decode(stream, header)
     expected = (header.rows, header.columns) + ((header.samples,) if header.samples > 1 else ())
     if samples.shape != expected:
@@ -147,24 +147,26 @@ def _with_sign(raw: Samples, bits: int) -> Samples:
     return raw.view(f"i{raw.dtype.itemsize}")
 
 
-def _to_rgb(values: Samples, dataset: Dataset, header: PixelHeader, *, decoded: bool) -> Samples:
-    """Grey as it is; colour as RGB. Decoders have turned their YBR into RGB already."""
+def _to_rgb(values: Samples, file: DicomFile, header: PixelHeader) -> Samples:
+    """Grey as it is; colour as RGB."""
     photometric = header.photometric_interpretation
     if photometric == "PALETTE COLOR":
-        return np.asarray(apply_color_lut(values, dataset))
-    if not photometric.startswith("YBR") or decoded:
+        return np.asarray(apply_color_lut(values, file.dataset))
+    codec = CODECS.get(file.transfer_syntax)
+    if not photometric.startswith("YBR") or (codec is not None and photometric in codec.undoes):
         return values
-    if photometric not in ("YBR_FULL", "YBR_FULL_422"):
+    if photometric in ("YBR_ICT", "YBR_RCT"):
         raise UnreadableImage(
-            f"{photometric} is of JPEG 2000 only, but the pixel data are not. The header is wrong."
+            f"{photometric} is of JPEG 2000 only, and the pixel data are not. A wrong header."
         )
-    return _ybr_to_rgb(values)
+    return _ybr_to_rgb(values, header.bits_stored)
 
 
-def _ybr_to_rgb(ybr_HWC: Samples) -> Samples:
-    """PS3.3 C.7.6.3.1.2, full range, 8 bit. Neutral chroma gives R = G = B = Y exactly."""
+def _ybr_to_rgb(ybr_HWC: Samples, bits: int) -> Samples:
+    """PS3.3 C.7.6.3.1.2, full range. Neutral chroma gives R = G = B = Y exactly."""
     y, cb, cr = (ybr_HWC[..., i].astype(np.float32) for i in range(3))
-    cb, cr = cb - 128, cr - 128
+    neutral = 1 << (bits - 1)
+    cb, cr = cb - neutral, cr - neutral
     rgb = np.stack([y + 1.402 * cr, y - 0.344136 * cb - 0.714136 * cr, y + 1.772 * cb], axis=-1)
-    rgb_HWC: Samples = np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    rgb_HWC: Samples = np.clip(np.rint(rgb), 0, (1 << bits) - 1).astype(ybr_HWC.dtype)
     return rgb_HWC
