@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cxrserve import errors
 from cxrserve.errors import CxrserveError, UnreadableImage
-from cxrserve.imaging.prepare import PreparedImage
+from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.imaging.radiograph import ImageAbout
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -15,9 +14,10 @@ from cxrserve.imaging.dicom import read_dicom
 from cxrserve.imaging.jpeg import read_jpeg
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.png import read_png
+from cxrserve.imaging.prepared import PreparedImage as PreparedImage  # also found here
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, enlarged_sizes, pyramid_steps, resize
-from cxrserve.imaging.radiograph import ImageAbout, ImageFormat, Radiograph
+from cxrserve.imaging.radiograph import ImageFormat, Radiograph
 from cxrserve.imaging.sniff import sniff
 
 _READERS: Final[dict[ImageFormat, Callable[[bytes, Limits], Radiograph]]] = {
@@ -25,27 +25,6 @@ _READERS: Final[dict[ImageFormat, Callable[[bytes, Limits], Radiograph]]] = {
     "jpeg": read_jpeg,
     "png": read_png,
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PreparedImage:
-    """One radiograph, ready to be judged and to be shown.
-
-    Attributes:
-        about: format, size, identifiers.
-        applied: every step done to this image, in order.
-        warnings: sentences for the user.
-        levels: uint8 [S, S] for each size S of the preprocessing.
-        preview_HW: the same grey image, uint8, longest side at most what was asked for; None if none was.
-        timing_ms: "decode" (bytes to stored values), "pyramid" (profile, levels, preview).
-    """
-
-    about: ImageAbout
-    applied: tuple[str, ...]
-    warnings: tuple[str, ...]
-    levels: dict[int, NDArray[np.uint8]]
-    preview_HW: NDArray[np.uint8] | None
-    timing_ms: dict[str, float]
 
 
 def read_radiograph(data: bytes, limits: Limits) -> Radiograph:

@@ -42,7 +42,9 @@ def send(
         for view in (memoryview(start), *views):
             _set_timeout(connection, deadline)
             connection.sendall(view)
-    except (BrokenPipeError, ConnectionError) as exc:
+    except TimeoutError:
+        raise
+    except OSError as exc:
         raise WireClosedError from exc
 
 
@@ -77,7 +79,9 @@ def _receive_exactly(connection: socket.socket, count: int, deadline: float | No
         _set_timeout(connection, deadline)
         try:
             received = connection.recv_into(view[filled:])
-        except ConnectionError as exc:
+        except TimeoutError:
+            raise
+        except OSError as exc:
             raise WireClosedError from exc
         if received == 0:
             raise WireClosedError

@@ -20,7 +20,7 @@ from cxrserve.errors import ConfigurationError, DeadlineExceeded, NotReady, Unre
 from cxrserve.imaging import wire
 from cxrserve.imaging.answer import most_answer_bytes, read_answer
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.prepare import PreparedImage
+from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.imaging.worker_process import WorkerProcess
 
@@ -119,13 +119,13 @@ class DecodePool:
         """End all workers; requests under way end with NotReady. May be called again."""
         with self._changed:
             self._closed = True
-            workers = [*self._idle, *self._lent]
-            self._idle = []
+            idle, lent, self._idle = self._idle, list(self._lent), []
             self._changed.notify_all()
-            for worker in workers:
-                worker.process.kill()
-        for worker in workers:
+        for worker in idle:
             worker.kill()
+        for worker in lent:  # their borrowers hold the sockets, and close them
+            worker.process.kill()
+            worker.process.wait()
 
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the workers."""

@@ -14,7 +14,7 @@ from tests.imaging import makers
     ("syntax", "process", "bits", "signed"),
     [
         (JPEGBaseline8Bit, "baseline", 8, None),
-        (JPEGLosslessSV1, "lossless", 12, None),
+        (JPEGLosslessSV1, "lossless", 16, None),
         (JPEGLSLossless, "jpeg-ls", 12, None),
         (JPEG2000Lossless, "jpeg-2000", 12, False),
     ],

@@ -91,7 +91,7 @@ def test_bombs_are_refused_in_little_time_and_memory(shared: DecodePool, name: s
     started = time.monotonic()
     with pytest.raises((ImageError, TooLarge)):
         shared.prepare(data)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 8  # a busy machine
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
     assert answers(shared)
 
@@ -109,14 +109,14 @@ def test_memory_beyond_the_limit_costs_one_request() -> None:
 
 
 def test_time_beyond_the_limit_costs_one_request() -> None:
-    with pool(timeout_s=0.4) as decoders:
+    with pool(timeout_s=1.0) as decoders:
         decoders.wait_ready()
         assert answers(decoders)
         (pid,) = decoders.worker_pids()
         started = time.monotonic()
-        with pytest.raises(UnreadableImage, match=r"0\.4 s"):
+        with pytest.raises(UnreadableImage, match="1 s"):
             decoders.prepare(bombs.jpeg_scans())
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 4
         assert decoders.worker_pids() != (pid,)
         assert not is_alive(pid)
         assert answers(decoders)
@@ -235,6 +235,13 @@ def test_workers_see_no_secrets_and_leave_no_core(monkeypatch: pytest.MonkeyPatc
         limits = Path(f"/proc/{pid}/limits").read_text()
         assert "Max core file size        0 " in limits
         assert "Max address space         unlimited" not in limits
+
+
+def test_the_service_itself_loads_no_decoder() -> None:
+    """What parses hostile bytes is in the workers alone."""
+    script = "import sys, cxrserve.imaging.workers; print(*({'pydicom', 'gdcm', 'PIL', 'openjpeg'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert (done.stdout.strip(), done.returncode) == ("", 0)
 
 
 def test_a_pool_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
