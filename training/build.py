@@ -12,7 +12,9 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -21,12 +23,13 @@ import torch
 
 from cxrserve import __version__
 from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, write_contract
+from cxrserve.ensemble.stack import stacked
 from cxrserve.findings import NAMES
 from training import evaluate
 from training.cache import PyramidCache, cache_phantoms, open_cache
 from training.card import write_card
 from training.export import export_member
-from training.fit import fit
+from training.fit import Epoch, fit
 from training.networks import DenseNet121, MapNetwork, SmallNetwork
 from training.recipes import Architecture, PhantomData, Recipe
 from training.stacking import StackFit, fit_stack
@@ -69,10 +72,8 @@ def build(recipe: Recipe, out: Path, work: Path, progress: Progress, workers: in
     clock = _Clock()
     caches = draw(recipe, work, progress, workers)
     clock.lap("phantoms")
-    networks: dict[int, MapNetwork] = {}
-    for size in recipe.preprocessing.sizes:
-        networks[size] = fitted(recipe, size, networks, caches["training"], work, progress)
-        clock.lap(f"fit {size}")
+    networks = fit_all(recipe, work, progress, workers)
+    clock.lap("fits")
     contract = export(recipe, networks, caches, out)
     clock.lap("export and parity")
     contract, stack = stack_and_threshold(recipe, contract, caches["validation"], out, progress)
@@ -109,39 +110,55 @@ def _phantoms(recipe: Recipe) -> PhantomData:
     return recipe.data
 
 
-def fitted(
-    recipe: Recipe,
-    size: int,
-    coarser: dict[int, MapNetwork],
-    cache: PyramidCache,
-    work: Path,
-    progress: Progress,
-) -> MapNetwork:
-    """The network of `size`: from the work folder where this very fit was done, else fitted now."""
-    config = recipe.fits[size]
+def fit_all(recipe: Recipe, work: Path, progress: Progress, workers: int) -> dict[int, MapNetwork]:
+    """The fitted networks by size, several fitted at once, the longest first.
+
+    One process with one thread for each core: two threads in one fit wait for each other at every layer,
+    and on a machine that does other things too that wait is most of the time.
+    """
+    missing = [
+        size for size in reversed(recipe.preprocessing.sizes) if not _fit_file(recipe, size, work).exists()
+    ]
+    if missing:
+        threads = max(1, workers // len(missing))
+        # spawn: a forked child of a process that has run torch may hang in its thread pool.
+        with ProcessPoolExecutor(min(workers, len(missing)), get_context("spawn")) as pool:
+            jobs = {pool.submit(fit_one, recipe, size, work, threads): size for size in missing}
+            for job in progress.track(as_completed(jobs), f"fit {sorted(missing)}", len(jobs)):
+                last = job.result()
+                progress.say(
+                    f"{jobs[job]}: image loss {last.image_loss:.4f}, location loss {last.location_loss:.4f}, "
+                    f"{last.seconds:.0f} s"
+                )
+    networks = {size: NETWORKS[recipe.architecture](size) for size in recipe.preprocessing.sizes}
+    for size, network in networks.items():
+        network.load_state_dict(torch.load(_fit_file(recipe, size, work), weights_only=True))
+    return networks
+
+
+def fit_one(recipe: Recipe, size: int, work: Path, threads: int) -> Epoch:
+    """Fit the network of `size`, write its weights and the losses of every epoch into `work`."""
+    torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
     network = NETWORKS[recipe.architecture](size)
-    if config.from_coarser and coarser:
-        network.start_from(coarser[max(coarser)])
-    done = work / f"fit_{size}_{_fit_key(recipe, size)}.pt"
-    if done.exists():
-        network.load_state_dict(torch.load(done, weights_only=True))
-        return network
-    epochs = fit(network, cache, size, config, recipe.seed)
-    last = None
-    for last in progress.track(epochs, f"fit {size}", config.epochs):
-        pass
-    if last is not None:
-        progress.say(f"{size}: image loss {last.image_loss:.4f}, location loss {last.location_loss:.4f}")
+    cache = open_cache(work / "training", recipe.preprocessing)
+    done = _fit_file(recipe, size, work)
+    with done.with_suffix(".csv").open("w", encoding="utf-8") as log:
+        log.write("epoch,image_loss,location_loss,seconds\n")
+        for epoch in fit(network, cache, size, recipe.fits[size], recipe.seed):
+            image_loss = "" if epoch.image_loss is None else f"{epoch.image_loss:.5f}"
+            log.write(f"{epoch.number},{image_loss},{epoch.location_loss:.5f},{epoch.seconds:.1f}\n")
+            log.flush()
     torch.save(network.state_dict(), done)
-    return network
+    return epoch
 
 
-def _fit_key(recipe: Recipe, size: int) -> str:
-    """Names everything a fit depends on: its own configuration, the data, and the coarser fits before it."""
-    sizes = [other for other in recipe.preprocessing.sizes if other <= size]
-    parts = [recipe.data, recipe.architecture, recipe.seed, *(recipe.fits[other] for other in sizes)]
-    return hashlib.sha256(repr((parts, recipe.preprocessing)).encode()).hexdigest()[:12]
+def _fit_file(recipe: Recipe, size: int, work: Path) -> Path:
+    """Where the weights of `size` lie; the name changes with everything that the fit depends on."""
+    data = (work / "training" / "cache.json").read_text(encoding="utf-8")
+    parts = (data, recipe.architecture, recipe.seed, recipe.fits[size], size)
+    key = hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+    return work / f"fit_{size}_{key}.pt"
 
 
 def export(
@@ -200,7 +217,7 @@ def stack_and_threshold(
     stack = fit_stack(logits_NFS, validation.labels_NF, recipe.stack)
     if not stack.converged:
         progress.say(f"the stack has not converged: a weight still moved by {stack.last_move:.3f}")
-    probabilities_NF = evaluate.stack.stacked(logits_NFS, stack.weights_FS)
+    probabilities_NF = stacked(logits_NFS, stack.weights_FS)
     where = f"{len(validation)} validation phantoms"
     contract = contract.model_copy(
         update={

@@ -5,6 +5,7 @@ Legend: N images, F findings, S side of a level, G side of the grid of places.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -16,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+import training.phantom as phantom_package
 from cxrserve.findings import NAMES
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import Grey, Preprocessing, build_pyramid
@@ -107,4 +109,11 @@ def _description(first_seed: int, count: int, preprocessing: Preprocessing) -> d
         "phantoms": count,
         "first_seed": first_seed,
         "preprocessing": preprocessing.model_dump(mode="json"),
+        "generator_sha256": _generator_sha256(),
     }
+
+
+def _generator_sha256() -> str:
+    """Hash of the generator's source: phantoms drawn by another one are not the same phantoms."""
+    files = sorted(Path(phantom_package.__path__[0]).glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -5,6 +5,7 @@ Legend: B images of a batch, F findings, S side of the image, h and w the grid o
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -23,11 +24,15 @@ from training.recipes import FitConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """What an epoch came to: mean losses over its batches; on crops there is no image loss."""
+    """What an epoch came to: mean losses over its batches; on crops there is no image loss.
+
+    `seconds` is the wall time since the fit began.
+    """
 
     number: int
     image_loss: float | None
     location_loss: float
+    seconds: float
 
 
 def fit(network: MapNetwork, cache: PyramidCache, size: int, config: FitConfig, seed: int) -> Iterator[Epoch]:
@@ -37,6 +42,7 @@ def fit(network: MapNetwork, cache: PyramidCache, size: int, config: FitConfig, 
     a finding. Then on whole images, with both losses. Mixed precision and channels-last memory: 0.059 s an
     image at 2048 on two cores, 0.256 s without both.
     """
+    started = time.monotonic()
     generator = np.random.default_rng([seed, size])
     network.train().to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(
@@ -60,7 +66,12 @@ def fit(network: MapNetwork, cache: PyramidCache, size: int, config: FitConfig, 
             loss = cell_loss(_evidence(network, images), places)
             step(loss)
             location_sum += loss.item()
-        yield Epoch(number=number, image_loss=None, location_loss=location_sum / crop_steps)
+        yield Epoch(
+            number=number,
+            image_loss=None,
+            location_loss=location_sum / crop_steps,
+            seconds=time.monotonic() - started,
+        )
     if config.crop_epochs:
         calibrate_head(network, cache, size, config.batch, generator)
     for number in range(config.epochs):
@@ -73,7 +84,12 @@ def fit(network: MapNetwork, cache: PyramidCache, size: int, config: FitConfig, 
             step(image_loss + config.location_weight * location_loss)
             sums += image_loss.item(), location_loss.item()
         image_mean, location_mean = (sums / image_steps).tolist()
-        yield Epoch(number=config.crop_epochs + number, image_loss=image_mean, location_loss=location_mean)
+        yield Epoch(
+            number=config.crop_epochs + number,
+            image_loss=image_mean,
+            location_loss=location_mean,
+            seconds=time.monotonic() - started,
+        )
 
 
 def _evidence(network: MapNetwork, images_B1SS: Tensor) -> Tensor:
@@ -207,7 +223,9 @@ def _crop_corner(
     if not len(present) or generator.random() > AIMED:
         top, left = generator.integers(0, last + 1, 2)
         return int(top), int(left)
-    rows, columns = np.nonzero(places_Fhw[generator.choice(present)])
+    # Small findings more often: a large one is in most crops anyway.
+    chance = places_Fhw[present].sum((1, 2)) ** -0.5
+    rows, columns = np.nonzero(places_Fhw[generator.choice(present, p=chance / chance.sum())])
     chosen = generator.integers(len(rows))
     top, left = np.array([rows[chosen], columns[chosen]]) - generator.integers(1, side - 1, 2)
     return int(np.clip(top, 0, last)), int(np.clip(left, 0, last))

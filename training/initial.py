@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from cxrserve import __version__
-from cxrserve.ensemble.bundle import Contract, Lineage, write_contract
+from cxrserve.ensemble.bundle import Contract, Lineage, Member, write_contract
 from training.build import NETWORKS, Progress, first_contract
 from training.export import export_member
 from training.recipes import Recipe
@@ -17,7 +17,8 @@ from training.recipes import Recipe
 def write_untrained(recipe: Recipe, out: Path, seed: int, progress: Progress) -> Contract:
     """Write the networks of `recipe`, initialised from `seed`, as a bundle into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    members, tolerance = [], {}
+    members: list[Member] = []
+    tolerance: dict[str, float] = {}
     sizes = recipe.preprocessing.sizes
     for size in progress.track(sizes, "export", len(sizes)):
         torch.manual_seed(seed)

@@ -47,7 +47,6 @@ class FitConfig:
         location_weight: weight of the loss on each cell of the maps, for data that knows where findings are.
         crop_epochs, crop_batch, crop_pixels: epochs before the others, of one square crop an image, most of
             them about a finding, with the loss on cells alone.
-        from_coarser: start from the weights of the next coarser size.
         flip, shift_cells, rotation_degrees: augmentation of training images; a cell is 1/64 of the side.
     """
 
@@ -63,7 +62,6 @@ class FitConfig:
     crop_epochs: int = 0
     crop_batch: int = 16
     crop_pixels: int = 512
-    from_coarser: bool = False
     flip: bool = True
     shift_cells: int = 0
     rotation_degrees: float = 0.0
@@ -97,7 +95,7 @@ class Recipe:
 def demo() -> Recipe:
     """Small networks on phantoms, in minutes on two cores."""
 
-    def fit(epochs: int, batch: int, *, from_coarser: bool = True) -> FitConfig:
+    def fit(crop_epochs: int, epochs: int, batch: int) -> FitConfig:
         return FitConfig(
             epochs=epochs,
             batch=batch,
@@ -105,7 +103,9 @@ def demo() -> Recipe:
             weight_decay=1e-3,
             schedule="one-cycle",
             location_weight=1.0,
-            from_coarser=from_coarser,
+            crop_epochs=crop_epochs,
+            crop_batch=32,
+            crop_pixels=256,
             shift_cells=6,
         )
 
@@ -115,7 +115,7 @@ def demo() -> Recipe:
         data=PhantomData(training=1000, validation=250, test=300),
         preprocessing=Preprocessing(profile="mimic-cxr-jpg", fit="squash", filter="area", sizes=SIZES),
         architecture="small",
-        fits={256: fit(40, 16, from_coarser=False), 512: fit(24, 16), 1024: fit(16, 8), 2048: fit(10, 4)},
+        fits={256: fit(30, 30, 16), 512: fit(60, 16, 16), 1024: fit(100, 6, 8), 2048: fit(160, 3, 4)},
         intended_use=(
             "To try out, test and show cxrserve. Trained on drawn phantoms alone: its answers about a "
             "radiograph of a person mean nothing."

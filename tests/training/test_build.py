@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -116,7 +116,7 @@ def test_a_cache_of_other_phantoms_is_drawn_anew(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "size"), [(SmallNetwork, 128), (DenseNet121, 64)])
-def test_torch_and_both_engines_agree(kind: type[MapNetwork], size: int, tmp_path: Path) -> None:
+def test_torch_and_both_engines_agree(kind: Callable[[int], MapNetwork], size: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = folded(kind(size))
     path = tmp_path / "member.onnx"

@@ -18,7 +18,7 @@ def auc_by_pairs(scores_N: np.ndarray, labels_N: np.ndarray) -> float:
 @pytest.mark.parametrize("levels", [4, 1000])
 def test_auc_by_ranks_is_auc_by_pairs(levels: int) -> None:
     rng = np.random.default_rng(levels)
-    labels_N = rng.integers(0, 2, 200)
+    labels_N = rng.integers(0, 2, 200).astype(np.float64)
     scores_N = rng.integers(0, levels, 200) + labels_N
     assert auc(scores_N, labels_N) == pytest.approx(auc_by_pairs(scores_N, labels_N))
 

@@ -11,12 +11,15 @@ from training.recipes import StackConfig
 from training.stacking import fit_stack, stack_loss
 
 
-def opinions(images: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def opinions(images: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Logits [N, 14, 3] of three scales, the later the better, and labels [N, 14]."""
     rng = np.random.default_rng(seed)
     labels_NF = (rng.random((images, 14)) < 0.3).astype(np.float64)
-    strength = np.array([0.5, 1.0, 2.0])
-    logits_NFS = (2 * labels_NF[..., None] - 1) * strength + rng.normal(0, 1.5, (images, 14, 3)) - 0.5
+    sigma_S = np.array([1.6, 1.4, 1.1])
+    seen_NFS = (2 * labels_NF[..., None] - 1) + rng.normal(0, 1, (images, 14, 3)) * sigma_S
+    # The log odds that follow from what each scale has seen: calibrated, so that averaging helps and the
+    # best weights lie inside the simplex.
+    logits_NFS = 2 * seen_NFS / sigma_S**2 + np.log(0.3 / 0.7)
     return logits_NFS, labels_NF
 
 
@@ -33,7 +36,7 @@ def by_lbfgs(logits_NFS: np.ndarray, labels_NF: np.ndarray) -> tuple[np.ndarray,
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    optimiser.step(loss)
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     return v_FS.detach().softmax(-1).numpy(), float(loss().detach())
 
 

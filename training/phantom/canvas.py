@@ -68,7 +68,7 @@ class Canvas:
         """Cover [h, w] in 0..1 of the polygon `points`, blurred by `blur` native px (sigma)."""
         mask_hw = np.zeros(self.shape(factor), np.uint8)
         cv2.fillPoly(mask_hw, [_fixed(points, factor)], 255, cv2.LINE_AA, SHIFT)
-        return blurred(mask_hw.astype(np.float32) / 255, blur / factor)
+        return blurred(mask_hw.astype(np.float32) / np.float32(255), blur / factor)
 
     def flattened(self) -> Attenuation:
         """The sum of all levels at the native resolution [H, W]."""
@@ -107,7 +107,7 @@ def blurred(cover_hw: Cover, sigma: float) -> Cover:
 
 def logistic(x_hw: NDArray[np.floating]) -> Cover:
     """1 / (1 + exp(−x)), without overflow for large |x|."""
-    return (0.5 * (1 + np.tanh(0.5 * x_hw))).astype(np.float32)
+    return np.asarray(0.5 * (1 + np.tanh(0.5 * x_hw)), np.float32)
 
 
 def smooth(points: Points, samples: int = 12) -> Points:
@@ -115,11 +115,12 @@ def smooth(points: Points, samples: int = 12) -> Points:
     t = np.linspace(0, 1, samples, endpoint=False, dtype=np.float32)[:, None]
     a, b, c, d = (np.roll(points, shift, axis=0)[:, None] for shift in (1, 0, -1, -2))
     curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    return curve.reshape(-1, 2).astype(np.float32)
+    return np.asarray(curve, np.float32).reshape(-1, 2)
 
 
 def _fixed(points: Points, factor: int) -> NDArray[np.int32]:
-    return np.round(points / factor * (1 << SHIFT)).astype(np.int32).reshape(-1, 1, 2)
+    fixed: NDArray[np.int32] = np.round(points / factor * (1 << SHIFT)).astype(np.int32)
+    return fixed.reshape(-1, 1, 2)
 
 
 def _enlarged(level_hw: Attenuation, shape: tuple[int, int]) -> Attenuation:

@@ -77,13 +77,14 @@ class Chest:
         x = (np.arange(columns, dtype=np.float32) + 0.5) * factor - np.float32(self.centre_x)
         y = (np.arange(rows, dtype=np.float32)[:, None] + 0.5) * factor - np.float32(self.top)
         cos, sin = np.float32(np.cos(self.tilt)), np.float32(np.sin(self.tilt))
-        return (x * cos + y * sin) / np.float32(self.half_width), (y * cos - x * sin) / np.float32(
-            self.height
-        )
+        u: Cover = ((x * cos + y * sin) / np.float32(self.half_width)).astype(np.float32, copy=False)
+        v: Cover = ((y * cos - x * sin) / np.float32(self.height)).astype(np.float32, copy=False)
+        return u, v
 
     def wall(self, v: NDArray[np.floating] | float) -> NDArray[np.floating]:
         """|u| of the inner chest wall at v."""
-        return INNER_WALL * np.clip(1.0 - 0.6 * (1.0 - np.clip(np.asarray(v), 0.0, 1.0)) ** 2.8, 0.0, 1.0)
+        narrowing = 0.6 * (1.0 - np.clip(np.asarray(v, np.float64), 0.0, 1.0)) ** 2.8
+        return np.asarray(INNER_WALL * np.clip(1.0 - narrowing, 0.0, 1.0))
 
     def lung_outline(self, side: int) -> Points:
         """The lung of one side as a closed native outline; the heart is drawn over its medial part."""

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from cxrserve.findings import NAMES
 from cxrserve.imaging.profiles import apply_profile
@@ -128,6 +128,6 @@ def _describe_pixels(dicom: FileDataset, phantom: Phantom, *, inverted: bool) ->
     dicom.DetectorType = "DIRECT"
 
 
-def _uid(phantom: Phantom, level: str) -> str:
+def _uid(phantom: Phantom, level: str) -> UID:
     """The same UID for the same phantom every time: `generate_uid` hashes what it is given."""
     return generate_uid(entropy_srcs=["cxrserve phantom", str(phantom.seed), level])

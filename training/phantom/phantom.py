@@ -20,13 +20,16 @@ from training.phantom.signs import LOOK_ALIKES, SIGNS
 
 BITS: Final = 12
 WHITE: Final = 2**BITS - 1
-PREVALENCE: Final = 0.16
+PREVALENCE: Final = 0.14
 # "Lung Opacity" counts the children below too, so that alone it is drawn less often.
 PREVALENCE_OF: Final[dict[str, float]] = {
     "Lung Opacity": 0.06,
     "Support Devices": 0.25,
-    "Fracture": 0.22,
-    "Pneumothorax": 0.2,
+    # Small signs, a few cells each: more of them, so that a thousand phantoms hold enough to learn from.
+    "Fracture": 0.25,
+    "Lung Lesion": 0.22,
+    "Pleural Other": 0.22,
+    "Pneumothorax": 0.22,
 }
 # CheXpert's hierarchy: the finding on the left implies the one on the right.
 IMPLIES: Final[dict[str, str]] = {

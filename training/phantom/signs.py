@@ -19,8 +19,8 @@ from training.phantom.scene import Scene
 HAIRLINE: Final = 0.75
 GROOVE: Final = 3.2
 # Amount × sigma: what both take from the image together.
-BREAK: Final = 0.16
-PLEURAL_LINE: Final = 0.30
+BREAK: Final = 0.2
+PLEURAL_LINE: Final = 0.36
 
 
 def atelectasis(scene: Scene) -> None:
@@ -138,7 +138,7 @@ def pleural_other(scene: Scene) -> None:
         points = _along_wall(
             scene, side, inset=scene.rng.uniform(0.03, 0.05), length=scene.rng.uniform(0.18, 0.4)
         )
-        scene.canvas.add_line(NATIVE, points, width=4 * scene.chest.px, amount=0.16, blur=0.6)
+        scene.canvas.add_line(NATIVE, points, width=4 * scene.chest.px, amount=0.2, blur=0.6)
         scene.mark_line("Pleural Other", points)
         return
     u0, v0 = scene.point_in_lung(side, scene.rng.uniform(0.35, 0.7))
@@ -156,12 +156,12 @@ def companion_shadow(scene: Scene) -> None:
         scene, scene.side(), inset=scene.rng.uniform(0.03, 0.05), length=scene.rng.uniform(0.18, 0.4)
     )
     px = scene.chest.px
-    scene.canvas.add_line(HALF, points, width=4 * px, amount=0.16, blur=6 * px)
+    scene.canvas.add_line(HALF, points, width=4 * px, amount=0.2, blur=6 * px)
 
 
 def pneumothorax(scene: Scene) -> None:
     """A hair-thin pleural line over the apex and the wall; beyond it no vessels, and a little more black."""
-    _, points, beyond = _detached(scene)
+    points, beyond = _detached(scene)
     _draw_pleural_line(scene, points, sigma=HAIRLINE)
     scene.canvas.add(QUARTER, beyond * np.float32(-0.05))
     scene.hide_vessels(beyond)
@@ -170,7 +170,7 @@ def pneumothorax(scene: Scene) -> None:
 
 def skin_fold(scene: Scene) -> None:
     """Look-alike of a pneumothorax: the same course and darkness, but broad, and vessels run through."""
-    _, points, beyond = _detached(scene)
+    points, beyond = _detached(scene)
     _draw_pleural_line(scene, points, sigma=4.0)
     scene.canvas.add(QUARTER, beyond * np.float32(-0.05))
 
@@ -181,7 +181,7 @@ def _draw_pleural_line(scene: Scene, points: Points, *, sigma: float) -> None:
     scene.canvas.add_line(factor, points, width=1.6 * px, amount=PLEURAL_LINE / 1.6, blur=sigma * px)
 
 
-def _detached(scene: Scene) -> tuple[int, Points, Cover]:
+def _detached(scene: Scene) -> tuple[Points, Cover]:
     """The course of a detached pleura on one side, and the cover of what lies beyond it."""
     side = scene.side()
     gap, low = scene.rng.uniform(0.09, 0.22), scene.rng.uniform(0.4, 0.75)
@@ -193,15 +193,16 @@ def _detached(scene: Scene) -> tuple[int, Points, Cover]:
     points = np.concatenate([medial[:-1], scene.chest.at(u, height)])
     outside = scene.chest.at(side * np.array([1.0, 1.0, 0.1]), np.array([low, -0.1, -0.1]))
     cover = scene.canvas.filled(QUARTER, np.concatenate([points, outside])) * scene.lungs[side]
-    return side, points, cover
+    return points, cover
 
 
 def fracture(scene: Scene) -> None:
-    """Hairline breaks across ribs."""
-    for _ in range(int(scene.rng.integers(1, 4))):
+    """Hairline breaks across two to four ribs."""
+    for _ in range(int(scene.rng.integers(2, 5))):
         points = _across_rib(scene)
         _draw_break(scene, points, sigma=HAIRLINE)
-        scene.mark_spot("Fracture", *points.mean(0), 16 * scene.chest.px)
+        x, y = points.mean(0)
+        scene.mark_spot("Fracture", float(x), float(y), 16 * scene.chest.px)
 
 
 def nutrient_groove(scene: Scene) -> None:
@@ -226,19 +227,20 @@ def _across_rib(scene: Scene) -> Points:
     lean = rng.uniform(-0.5, 0.5) * along / np.hypot(*along)
     reach = chest.half_width * 0.036
     ends = np.linspace(-1, 1, 5)[:, None] * (across + lean) * reach
-    return (rib[at] + ends + rng.normal(0, 0.9 * chest.px, (5, 2))).astype(np.float32)
+    points: Points = (rib[at] + ends + rng.normal(0, 0.9 * chest.px, (5, 2))).astype(np.float32)
+    return points
 
 
 def lung_lesion(scene: Scene) -> None:
-    """One to three small nodules with a sharp margin."""
-    for _ in range(int(scene.rng.integers(1, 4))):
+    """Two to four small nodules with a sharp margin."""
+    for _ in range(int(scene.rng.integers(2, 5))):
         x, y = scene.chest.at(*scene.point_in_lung(scene.side(), scene.rng.uniform(0.25, 0.75)))
         radius = scene.rng.uniform(9, 20) * scene.chest.px
         scene.canvas.add_spot(x, y, radius=radius, amount=NODULE, edge=2.0 * scene.chest.px)
         scene.mark_spot("Lung Lesion", x, y, radius)
 
 
-NODULE: Final = 0.17
+NODULE: Final = 0.2
 
 
 def nipple_shadow(scene: Scene) -> None:
