@@ -12,6 +12,7 @@ import json
 import math
 import os
 import resource
+import signal
 import socket
 from typing import Any, Final
 
@@ -35,6 +36,10 @@ def main() -> None:
     parser.add_argument("--config", type=json.loads, required=True)
     arguments = parser.parse_args()
     config = arguments.config
+    # Ctrl-C and a supervisor's SIGTERM reach the whole group; the service first finishes what it has taken,
+    # and the workers end when it closes their sockets.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     preprocessing, limits = Preprocessing(**config["preprocessing"]), Limits(**config["limits"])
     cv2.setNumThreads(1)
     # The limits are ours (`limits.py`); Pillow's own warns about radiographs that a detector does make.

@@ -38,6 +38,7 @@ class WorkerProcess:
                     f"--config={json.dumps(config)}",
                 ],
                 pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C is for the service alone
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # decoders quote the file they read

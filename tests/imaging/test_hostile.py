@@ -124,10 +124,12 @@ def test_sequences_without_their_delimiter(explicit_under_implicit: bool) -> Non
     attempt(makers.file_of(open_sequence + body))
 
 
-def test_text_from_the_file_never_stands_in_an_error() -> None:
+def test_text_from_the_file_never_stands_in_an_error_or_a_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(0)
     for tag in (0x00080060, 0x00180015, 0x00280004, 0x00080068, 0x00080016, 0x00280010):
         refusal = attempt(makers.with_raw(makers.dataset(TWELVE), tag, b"CS", b"DOE^JANE KNEE"))
         assert "DOE" not in (refusal.detail if isinstance(refusal, CxrserveError) else "")
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("foreign", FOREIGN_ERRORS)

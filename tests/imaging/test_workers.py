@@ -168,6 +168,17 @@ def test_a_worker_that_dies_idle_costs_nothing() -> None:
         assert answers(decoders)
 
 
+def test_signals_for_the_service_do_not_end_its_workers(shared: DecodePool) -> None:
+    """Ctrl-C and a supervisor's SIGTERM reach the whole group, and accepted requests are to be finished."""
+    pids = shared.worker_pids()
+    for pid in pids:
+        os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGTERM)
+    assert answers(shared)
+    assert set(shared.worker_pids()) == set(pids)
+    assert all(os.getsid(pid) == pid for pid in pids)
+
+
 def test_threads_share_the_pool(shared: DecodePool) -> None:
     files = [GOOD, GOOD[:300], makers.jpeg(makers.radiograph(bits=8))] * 10
 
@@ -239,7 +250,10 @@ def test_workers_see_no_secrets_and_leave_no_core(monkeypatch: pytest.MonkeyPatc
 
 def test_the_service_itself_loads_no_decoder() -> None:
     """What parses hostile bytes is in the workers alone."""
-    script = "import sys, cxrserve.imaging.workers; print(*({'pydicom', 'gdcm', 'PIL', 'openjpeg'} & set(sys.modules)))"
+    script = (
+        "import sys, cxrserve.imaging.workers\n"
+        "print(*({'pydicom', 'gdcm', 'PIL', 'openjpeg'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert (done.stdout.strip(), done.returncode) == ("", 0)
 
