@@ -17,10 +17,12 @@ COLUMNS: Final = 500
 
 def pixels(rows: int = ROWS, columns: int = COLUMNS) -> NDArray[np.uint8]:
     """A picture like a frontal chest radiograph, uint8 [rows, columns], white is dense."""
-    y, x = np.mgrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
-    lungs = sum(np.exp(-(((x - side) / 0.3) ** 2) - ((y + 0.1) / 0.55) ** 2) for side in (-0.45, 0.45))
-    noise = np.random.default_rng(1).normal(0, 3, (rows, columns))
-    picture: NDArray[np.uint8] = (190 - 140 * lungs + 20 * y + noise).clip(0, 255).astype(np.uint8)
+    y_H1 = np.linspace(-1, 1, rows, dtype=np.float32)[:, None]
+    x_W = np.linspace(-1, 1, columns, dtype=np.float32)
+    across_W = sum(np.exp(-(((x_W - side) / 0.3) ** 2)) for side in (-0.45, 0.45))
+    lungs = across_W * np.exp(-(((y_H1 + 0.1) / 0.55) ** 2))
+    noise = 3 * np.random.default_rng(1).standard_normal((rows, columns), np.float32)
+    picture: NDArray[np.uint8] = (190 - 140 * lungs + 20 * y_H1 + noise).clip(0, 255).astype(np.uint8)
     return picture
 
 
