@@ -26,31 +26,28 @@ class WorkerProcess:
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        ours, theirs = socket.socketpair()
+        """Start it, without waiting.
+
+        Raises:
+            OSError: the machine has no room for a process.
+        """
+        self._connection, theirs = socket.socketpair()
         with theirs:
-            self.process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [
-                    sys.executable,
-                    "-P",  # nothing from the working directory
-                    "-m",
-                    "cxrserve.imaging.worker",
-                    f"--socket={theirs.fileno()}",
-                    f"--config={json.dumps(config)}",
-                ],
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C is for the service alone
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # decoders quote the file they read
-                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD,
-            )
+            try:
+                self.process = _start(theirs.fileno(), config)
+            except OSError:
+                self._connection.close()
+                raise
         self.sound = True
-        self._connection = ours
         self._greeted = False
 
     def is_ready(self) -> bool:
         """True if it has started, without waiting."""
-        return self._greeted or bool(select.select((self._connection,), (), (), 0)[0])
+        if not self._greeted:
+            poll = select.poll()  # not select(): a busy service has descriptors beyond 1024
+            poll.register(self._connection, select.POLLIN)
+            return bool(poll.poll(0))
+        return True
 
     def has_died_idle(self) -> bool:
         """True if it had started and is gone, with no request to blame."""
@@ -89,3 +86,17 @@ class WorkerProcess:
         self.process.kill()
         self.process.wait()
         self._connection.close()
+
+
+def _start(descriptor: int, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+    arguments = (f"--socket={descriptor}", f"--config={json.dumps(config)}")
+    return subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        # -P: nothing from the working directory.
+        (sys.executable, "-P", "-m", "cxrserve.imaging.worker", *arguments),
+        pass_fds=(descriptor,),
+        start_new_session=True,  # Ctrl-C is for the service alone
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,  # decoders quote the file they read
+        env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD,
+    )

@@ -59,6 +59,7 @@ class DecodePool:
         self._closed = False
         self._idle = [WorkerProcess(self._config) for _ in range(workers)]  # they start side by side
         self._lent: list[WorkerProcess] = []
+        self._missing = 0
 
     def __enter__(self) -> Self:
         return self
@@ -135,11 +136,11 @@ class DecodePool:
     @contextmanager
     def _borrowed(self, deadline: float) -> Iterator[WorkerProcess]:
         worker = self._take(deadline)
+        while worker.has_died_idle():  # so of nothing in this image: ours to mend
+            worker.sound = False
+            self._give_back(worker)
+            worker = self._take(deadline)
         try:
-            while worker.has_died_idle():  # so of nothing in this image: ours to mend
-                worker.sound = False
-                self._give_back(worker)
-                worker = self._take(deadline)
             self._greet(worker, deadline)
             yield worker
         finally:
@@ -149,11 +150,16 @@ class DecodePool:
         """An idle worker, one that has started where there is one."""
         with self._changed:
             while not self._closed:
+                self._replace_missing()
                 if self._idle:
                     worker = next((idle for idle in self._idle if idle.is_ready()), self._idle[0])
                     self._idle.remove(worker)
                     self._lent.append(worker)
                     return worker
+                if not self._lent:
+                    raise NotReady(
+                        "no decode worker can be started: the machine is out of processes or memory."
+                    )
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     raise _too_late()
@@ -182,8 +188,18 @@ class DecodePool:
         worker.kill()
         with self._changed:
             if not self._closed:
-                self._idle.append(WorkerProcess(self._config))
+                self._missing += 1
+                self._replace_missing()
                 self._changed.notify()
+
+    def _replace_missing(self) -> None:
+        """Start what is missing; where the machine has no room for it, the next request tries again."""
+        while self._missing:
+            try:
+                self._idle.append(WorkerProcess(self._config))
+            except OSError:
+                return
+            self._missing -= 1
 
     def _too_slow(self) -> UnreadableImage:
         return UnreadableImage(

@@ -35,6 +35,14 @@ def test_rgb_with_equal_channels(planar: int) -> None:
     assert not found.white_is_low
 
 
+@pytest.mark.parametrize("planar", [0, 1])
+def test_a_false_planar_configuration_is_refused(planar: int) -> None:
+    pixels = RGB if planar else np.moveaxis(RGB, -1, 0)
+    elements: dict[str, Any] = {"PlanarConfiguration": planar, "PixelData": pixels.tobytes()}
+    with pytest.raises(UnreadableImage, match=f"PlanarConfiguration is {planar}"):
+        read_dicom(makers.dicom(RGB, bits=8, photometric="RGB", **elements), Limits())
+
+
 def test_ybr_full_and_422() -> None:
     full = read_dicom(makers.dicom(YBR, bits=8, photometric="YBR_FULL"), Limits())
     assert np.array_equal(full.pixels_HW, GREY)

@@ -267,6 +267,21 @@ def test_a_pool_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> No
             decoders.wait_ready(5)
 
 
+def test_a_machine_without_room_for_a_process_is_busy_not_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that cannot be replaced now is replaced when there is room again."""
+    with pool() as decoders:
+        decoders.wait_ready()
+        with monkeypatch.context() as no_room:
+            no_room.setattr(sys, "executable", "/nonexistent/python")  # Popen raises OSError
+            (pid,) = decoders.worker_pids()
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.1)
+            for _ in range(2):
+                with pytest.raises(NotReady, match="no decode worker"):
+                    decoders.prepare(GOOD)
+        assert answers(decoders)
+
+
 def test_workers_never_hold_more_than_they_may() -> None:
     """A worker whose memory has grown is replaced between requests."""
     with pool(memory_bytes=260 * MIB) as decoders:

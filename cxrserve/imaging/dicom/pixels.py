@@ -75,9 +75,26 @@ def _decode_native(file: DicomFile, header: PixelHeader) -> Samples:
         raw = np.frombuffer(element.value, "<u2").byteswap().view(np.uint8)[:samples]
     if halved:
         return _spread_chroma(raw.reshape(header.rows, header.columns // 2, 4))
+    if header.samples > 1:
+        _check_arrangement(raw, header)
     if header.planar:
         return np.moveaxis(raw.reshape(header.samples, header.rows, header.columns), 0, -1)
     return raw.reshape((header.rows, header.columns, header.samples)[: 3 if header.samples > 1 else 2])
+
+
+def _check_arrangement(raw: Samples, header: PixelHeader) -> None:
+    """Grey underneath, with a false Planar Configuration, would pass as three thirds of a picture."""
+    by_pixel, by_plane = raw.reshape(-1, header.samples), raw.reshape(header.samples, -1).T
+    declared, other = (by_plane, by_pixel) if header.planar else (by_pixel, by_plane)
+    if not _is_grey(declared) and _is_grey(other):
+        raise UnreadableImage(
+            f"PlanarConfiguration is {int(header.planar)}, but the bytes lie as {int(not header.planar)} "
+            "says. Send a file with a sound header."
+        )
+
+
+def _is_grey(pixels: Samples) -> bool:
+    return all(np.array_equal(pixels[:, 0], pixels[:, sample]) for sample in range(1, pixels.shape[1]))
 
 
 def _spread_chroma(pairs: Samples) -> Samples:
