@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     )
 
     max_upload_bytes: int = Field(
-        128 * 2**20, ge=1, description="Largest file taken; more is answered with 413."
+        128 * 2**20, ge=1, description="Largest upload taken, one file or a whole study; more gets 413."
     )
     max_study_files: int = Field(16, ge=1, description="Most files in one POST /predict/study.")
     max_pixels: int = Field(
@@ -59,7 +59,9 @@ class Settings(BaseSettings):
         2 * 2**30, ge=2**28, description="Memory a decode worker may take beyond what it holds when idle."
     )
 
-    upload_timeout_s: float = Field(60.0, gt=0, description="Time the body of a request may take to arrive.")
+    upload_timeout_s: float = Field(
+        60.0, gt=0, description="Time a request's headers and its body may each take to arrive."
+    )
     request_timeout_s: float = Field(
         60.0, gt=0, description="Time from a whole upload to its answer; then 504."
     )

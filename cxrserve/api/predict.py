@@ -15,7 +15,7 @@ from cxrserve.api.record import Record, record_of
 from cxrserve.api.service import Service, service_of
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.ensemble.predictor import Explain
-from cxrserve.errors import DeadlineExceeded, ImageError, RequestError
+from cxrserve.errors import ImageError, RequestError
 from cxrserve.findings import indices
 from cxrserve.reports.answer import Answer, StudyAnswer, answer, study_answer
 
@@ -122,23 +122,28 @@ def _explain(heatmaps: str) -> Explain:
         raise RequestError(f"heatmaps: {error}; or send none, positive or all.") from None
 
 
-def _judge(pipeline: Pipeline, data: bytes, position: int, explain: Explain, record: Record) -> Answer:
-    judged = answer(pipeline.read(data, explain=explain), pipeline.predictor.bundle)
+def _judge(
+    pipeline: Pipeline,
+    data: bytes,
+    position: int,
+    explain: Explain,
+    record: Record,
+    timeout_s: float | None = None,
+) -> Answer:
+    reading = pipeline.read(data, explain=explain, timeout_s=timeout_s)
+    judged = answer(reading, pipeline.predictor.bundle)
     record.answered(position, judged)
     return judged
 
 
 def _judge_study(pipeline: Pipeline, files: list[bytes], explain: Explain, record: Record) -> StudyAnswer:
-    allowed_s = pipeline.settings.request_timeout_s
-    deadline = time.perf_counter() + allowed_s
+    """All images of a study share the time that one request has."""
+    deadline = time.perf_counter() + pipeline.settings.request_timeout_s
     answers: list[Answer] = []
     for position, data in enumerate(files):
-        if time.perf_counter() > deadline:
-            raise DeadlineExceeded(
-                f"{position} of {len(files)} images were judged within {allowed_s:g} s. Send fewer at a time."
-            )
         try:
-            answers.append(_judge(pipeline, data, position, explain, record))
+            left_s = deadline - time.perf_counter()
+            answers.append(_judge(pipeline, data, position, explain, record, left_s))
         except (RequestError, ImageError) as error:
             raise FileRefused(position, error) from None
     return study_answer(answers, pipeline.predictor.bundle)

@@ -19,6 +19,8 @@ from cxrserve.settings import Settings
 
 RAW_TYPES: Final = ("application/dicom", "image/jpeg", "image/png", "application/octet-stream")
 FORM_TYPE: Final = "multipart/form-data"
+# What `curl --data-binary @chest.dcm` says of a body unless told otherwise; the content decides anyway.
+_SAID_BY_CURL: Final = "application/x-www-form-urlencoded"
 # What a form may add to each file: a boundary, headers, and a file name of 10 kB.
 _FORM_OVERHEAD_BYTES: Final = 32 * 1024
 _MEDIA_TYPE: Final = re.compile(r"[a-z]{1,20}/[a-z0-9][a-z0-9.+-]{0,60}")
@@ -81,7 +83,7 @@ def _opened(request: Request, settings: Settings, most_files: int) -> tuple[_Bod
     _check_encoding(request)
     content_type = request.headers.get("content-type", "")
     is_form = _bare(content_type) == FORM_TYPE
-    if not is_form and (most_files > 1 or _bare(content_type) not in ("", *RAW_TYPES)):
+    if not is_form and (most_files > 1 or _bare(content_type) not in ("", *RAW_TYPES, _SAID_BY_CURL)):
         raise _unsupported(_bare(content_type), most_files)
     most_bytes = settings.max_upload_bytes + is_form * most_files * _FORM_OVERHEAD_BYTES
     # h11 has checked that this is a number (RFC 9112, 6.3).
@@ -107,11 +109,8 @@ def _check_encoding(request: Request) -> None:
 
 def _unsupported(found: str, most_files: int) -> UnsupportedMediaType:
     taken = (FORM_TYPE,) if most_files > 1 else (FORM_TYPE, *RAW_TYPES)
-    hint = ""
-    if found == "application/x-www-form-urlencoded":
-        hint = " (curl --data-binary sends this by default: use -F file=@chest.jpg)"
     return UnsupportedMediaType(
-        f"the Content-Type is {_shown(found)}{hint}; taken are: {', '.join(taken)}"
+        f"the Content-Type is {_shown(found)}; taken are: {', '.join(taken)}"
         + ("." if most_files > 1 else ", or none. The content then decides what the file is."),
         headers={"Accept": ", ".join(taken)},  # RFC 9110, 15.5.16
     )

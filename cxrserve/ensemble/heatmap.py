@@ -12,7 +12,6 @@ Legend: F findings, S scales, G side of the finest grid, h and w of the picture 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 import cv2
 import numpy as np
@@ -21,8 +20,6 @@ from numpy.typing import NDArray
 from cxrserve.imaging.pyramid import Placement
 
 Map = NDArray[np.float32]
-
-LONGEST_SIDE: Final = 512  # of a heatmap's picture; the finest grid has 64 cells
 
 
 def ensemble_map(maps: Mapping[int, Map], weights: Mapping[int, float]) -> Map:
@@ -38,12 +35,6 @@ def ensemble_map(maps: Mapping[int, Map], weights: Mapping[int, float]) -> Map:
         # Bilinear on cell centres: every grid covers the same square, whatever its number of cells.
         total_GG += np.float32(weights[size]) * cv2.resize(grid, (side, side), interpolation=cv2.INTER_LINEAR)
     return np.maximum(total_GG, 0)
-
-
-def picture_shape(rows: int, columns: int, longest_side: int = LONGEST_SIDE) -> tuple[int, int]:
-    """(h, w) of a heatmap's picture: the radiograph's aspect, never larger than the radiograph."""
-    shrink = min(1.0, longest_side / max(rows, columns))
-    return max(1, round(rows * shrink)), max(1, round(columns * shrink))
 
 
 def lay_over(grid_GG: Map, place: Placement, height: int, width: int) -> Map:

@@ -58,13 +58,21 @@ class Pipeline:
         self._entry: Final = threading.Lock()
         self._inside = 0
 
-    def read(self, data: bytes, *, explain: Explain = "positive", preview_side: int = 0) -> Reading:
+    def read(
+        self,
+        data: bytes,
+        *,
+        explain: Explain = "positive",
+        preview_side: int = 0,
+        timeout_s: float | None = None,
+    ) -> Reading:
         """Read one file.
 
         Args:
             data: the bytes of a DICOM, JPEG or PNG file.
             explain: the findings to make maps of.
             preview_side: longest side of the grey picture to bring along for overlays; 0 for none.
+            timeout_s: time the answer may take; by default the settings' `request_timeout_s`.
 
         Raises:
             RequestError, ImageError: the file is refused; says why.
@@ -72,7 +80,7 @@ class Pipeline:
             DeadlineExceeded: the answer was not ready in time.
         """
         started = time.perf_counter()
-        deadline = started + self.settings.request_timeout_s
+        deadline = started + (self.settings.request_timeout_s if timeout_s is None else timeout_s)
         with self._admitted():
             image = self._decoders.prepare(
                 data, preview_side=preview_side, timeout_s=deadline - time.perf_counter()
@@ -106,7 +114,7 @@ class Pipeline:
     def _engines_until(self, deadline: float) -> Iterator[None]:
         if not self._engines_free.acquire(timeout=max(0.0, deadline - time.perf_counter())):
             raise DeadlineExceeded(
-                f"the engines were not free within {self.settings.request_timeout_s:g} s. Try again later."
+                "the engines were not free in time (CXRSERVE_REQUEST_TIMEOUT_S). Try again later."
             )
         try:
             yield

@@ -16,10 +16,12 @@ from cxrserve.ensemble import heatmap
 from cxrserve.ensemble.bundle import Contract
 from cxrserve.ensemble.pipeline import Reading
 from cxrserve.findings import NAMES
+from cxrserve.imaging.prepare import preview_shape
 from cxrserve.imaging.pyramid import placement
 
 Picture = NDArray[np.uint8]
 
+HEATMAP_SIDE: Final = 512  # longest side of a heatmap; the finest grid has 64 cells
 OVERLAY_SIDE: Final = 1024  # longest side of the radiograph in an overlay
 RESEARCH_USE: Final = "Research use only. Not for diagnosis."
 
@@ -45,7 +47,7 @@ def heatmap_picture(
     if grid_GG is None:
         return None
     about = reading.image.about
-    height, width = shape_hw or heatmap.picture_shape(about.rows, about.columns)
+    height, width = shape_hw or preview_shape(about.rows, about.columns, HEATMAP_SIDE)
     place = placement(about.rows, about.columns, contract.preprocessing.fit)
     return heatmap.lay_over(grid_GG, place, height, width)
 

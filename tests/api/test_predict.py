@@ -80,6 +80,7 @@ def test_a_dicom_brings_its_identifiers(client: httpx.Client) -> None:
 @pytest.mark.parametrize(
     "content_type",
     [
+        "application/x-www-form-urlencoded",  # curl --data-binary says so of anything
         None,
         "application/octet-stream",
         "image/png",

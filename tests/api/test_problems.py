@@ -45,7 +45,6 @@ def test_404_and_405(client: httpx.Client) -> None:
         "text/html",
         "application/json",
         "image/tiff",
-        "application/x-www-form-urlencoded",
         "multipart/related; boundary=b",
         "nonsense",
         "text/\x1b[31mred",
