@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -86,11 +87,12 @@ def wide_palette() -> bytes:
     return makers.dicom(grey, bits=8, photometric="PALETTE COLOR", **tables)
 
 
-def jpeg_scans() -> bytes:
-    """A progressive JPEG whose scans are repeated thousands of times."""
-    data = makers.jpeg(np.zeros((2000, 2000), np.uint8), progressive=True)
+@cache
+def jpeg_scans(side: int = 8000, scans: int = 150) -> bytes:
+    """A progressive JPEG that goes over its picture again and again: seconds of honest work."""
+    data = makers.jpeg(np.zeros((side, side), np.uint8), progressive=True)
     scan = data.rindex(b"\xff\xda")
-    return data[:scan] + data[scan:-2] * 3000 + data[-2:]
+    return data[:scan] + data[scan:-2] * scans + data[-2:]
 
 
 REFUSED: Final[dict[str, Callable[[], bytes]]] = {
@@ -108,4 +110,5 @@ REFUSED: Final[dict[str, Callable[[], bytes]]] = {
     "pixel data of 4 GB": long_pixel_data,
     "100,000 fragments": many_fragments,
     "palette": wide_palette,
+    "3,000 scans": lambda: jpeg_scans(200, 3000),
 }

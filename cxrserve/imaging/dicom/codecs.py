@@ -42,6 +42,9 @@ from cxrserve.imaging.jpeg import decode_jpeg_samples
 
 Samples = NDArray[Any]
 _RLE_HEADER_BYTES: Final = 64
+# Radiographs at 100:1 still take 8 pixels a byte. A stream with fewer bytes than this lies about its size,
+# and openjpeg would spend seconds and gigabytes on it, and answer.
+_MOST_PIXELS_A_BYTE: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +84,11 @@ def check_stream(stream: bytes, codec: Codec, header: PixelHeader) -> None:
         raise UnreadableImage(
             f"the compressed stream holds rows × columns × samples {found}, the header declares {declared}: "
             "one of them is wrong. Send a sound file."
+        )
+    if header.rows * header.columns > len(stream) * _MOST_PIXELS_A_BYTE:
+        raise UnreadableImage(
+            f"the compressed stream has {len(stream)} bytes for {header.rows} × {header.columns} pixels: no "
+            "image is that small. It is damaged or truncated."
         )
     if stream_header.process == "extended" and stream_header.precision > 8:
         raise UnsupportedImage(
