@@ -35,6 +35,7 @@ def export_member(network: MapNetwork, size: int, folder: Path) -> tuple[Member,
     Raises:
         ValueError: an engine answers something else than torch.
     """
+    parameters = count_parameters(network)
     network = folded(network)
     path = folder / f"scale_{size}.onnx"
     to_onnx(network, size, path)
@@ -50,7 +51,7 @@ def export_member(network: MapNetwork, size: int, folder: Path) -> tuple[Member,
         file=path.name,
         sha256=hashlib.sha256(model).hexdigest(),
         architecture=network.architecture,
-        parameters=count_parameters(network),
+        parameters=parameters,
         normalisation=network.normalisation,
     )
     return member, differences

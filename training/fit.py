@@ -227,7 +227,9 @@ def _crop_corner(
     chance = places_Fhw[present].sum((1, 2)) ** -0.5
     rows, columns = np.nonzero(places_Fhw[generator.choice(present, p=chance / chance.sum())])
     chosen = generator.integers(len(rows))
-    top, left = np.array([rows[chosen], columns[chosen]]) - generator.integers(1, side - 1, 2)
+    # A cell at the crop's rim has half its surroundings: keep it inside, where there is an inside.
+    rim = 1 if side > 2 else 0
+    top, left = np.array([rows[chosen], columns[chosen]]) - generator.integers(rim, side - rim, 2)
     return int(np.clip(top, 0, last)), int(np.clip(left, 0, last))
 
 

@@ -183,5 +183,7 @@ def _step(channels_in: int, channels_out: int, *, kernel: int, stride: int) -> n
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Learnable numbers in `network`."""
-    return sum(parameter.numel() for parameter in network.parameters())
+    """Learnable numbers in `network`; the head's gain is not counted, as it ends up in the weights."""
+    return sum(
+        parameter.numel() for name, parameter in network.named_parameters() if not name.endswith("log_gain")
+    )
