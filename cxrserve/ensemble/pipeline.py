@@ -15,7 +15,7 @@ from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.predictor import Explain, Prediction, Predictor
 from cxrserve.errors import DeadlineExceeded, Overloaded
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.prepare import PreparedImage
+from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.workers import DecodePool
 from cxrserve.settings import Settings
 

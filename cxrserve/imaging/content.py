@@ -17,18 +17,21 @@ from numpy.typing import NDArray
 
 from cxrserve.errors import NotAChestRadiograph
 
-_SIDE: Final = 256
 _LEAST_CORRELATION: Final = 0.75
 _MOST_IN_TWO_GREYS: Final = 0.85
 
 
-def check_content(grey_HW: NDArray[np.uint8]) -> None:
+def check_content(grey_HW: NDArray[np.uint8], coarsest_SS: NDArray[np.uint8]) -> None:
     """Pass an image that may be a radiograph.
+
+    Args:
+        grey_HW: under its profile, at native size.
+        coarsest_SS: the same at the pyramid's smallest size.
 
     Raises:
         NotAChestRadiograph: noise, or a page of text or lines.
     """
-    correlation = neighbour_correlation(grey_HW)
+    correlation = neighbour_correlation(coarsest_SS)
     if correlation < _LEAST_CORRELATION:
         raise NotAChestRadiograph(
             f"neighbouring places are hardly alike (correlation {correlation:.2f}; radiographs have at least "
@@ -42,14 +45,14 @@ def check_content(grey_HW: NDArray[np.uint8]) -> None:
         )
 
 
-def neighbour_correlation(grey_HW: NDArray[np.uint8]) -> float:
-    """Correlation of neighbouring pixels at 256 × 256, the lesser of across and down; 0 where undefined."""
-    small_SS = cv2.resize(grey_HW, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
-    small_SS -= small_SS.mean()
-    power = float((small_SS**2).mean())
+def neighbour_correlation(level_SS: NDArray[np.uint8]) -> float:
+    """Correlation of neighbouring pixels, the lesser of across and down; 0 where all are equal."""
+    centred_SS = level_SS.astype(np.float32)
+    centred_SS -= centred_SS.mean()
+    power = float((centred_SS**2).mean())
     if power == 0:
         return 0.0
-    across, down = small_SS[:, 1:] * small_SS[:, :-1], small_SS[1:] * small_SS[:-1]
+    across, down = centred_SS[:, 1:] * centred_SS[:, :-1], centred_SS[1:] * centred_SS[:-1]
     return min(float(across.mean()), float(down.mean())) / power
 
 

@@ -16,7 +16,14 @@ from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.png import read_png
 from cxrserve.imaging.prepared import PreparedImage as PreparedImage  # also found here
 from cxrserve.imaging.profiles import apply_profile
-from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, enlarged_sizes, pyramid_steps, resize
+from cxrserve.imaging.pyramid import (
+    Preprocessing,
+    build_pyramid,
+    enlarged_sizes,
+    pyramid_steps,
+    resize,
+    shape_within,
+)
 from cxrserve.imaging.radiograph import ImageFormat, Radiograph
 from cxrserve.imaging.sniff import sniff
 
@@ -48,9 +55,9 @@ def prepare(
     radiograph = read_radiograph(data, limits)
     decoded = time.perf_counter()
     grey_HW, profile_steps = apply_profile(radiograph, preprocessing.profile)
-    check_content(grey_HW)
     rows, columns = grey_HW.shape
     levels = build_pyramid(grey_HW, preprocessing)
+    check_content(grey_HW, levels[min(levels)])
     preview_HW = _preview(grey_HW, preview_side) if preview_side else None
     finished = time.perf_counter()
     return PreparedImage(
@@ -63,16 +70,8 @@ def prepare(
     )
 
 
-def preview_shape(rows: int, columns: int, side: int) -> tuple[int, int]:
-    """Rows and columns of a preview: the aspect kept, the longest side at most `side`, never enlarged."""
-    longest = max(rows, columns)
-    if longest <= side:
-        return rows, columns
-    return max(1, round(rows * side / longest)), max(1, round(columns * side / longest))
-
-
 def _preview(grey_HW: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    rows, columns = preview_shape(grey_HW.shape[0], grey_HW.shape[1], side)
+    rows, columns = shape_within(grey_HW.shape[0], grey_HW.shape[1], side)
     return np.ascontiguousarray(resize(grey_HW, rows, columns, "area"))
 
 

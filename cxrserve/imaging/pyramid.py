@@ -114,6 +114,14 @@ def _fitted(grey_HW: Grey, size: int, preprocessing: Preprocessing) -> Grey:
     return level_SS
 
 
+def shape_within(rows: int, columns: int, side: int) -> tuple[int, int]:
+    """Rows and columns of a smaller picture: the aspect kept, no side over `side`, never enlarged."""
+    longest = max(rows, columns)
+    if longest <= side:
+        return rows, columns
+    return max(1, round(rows * side / longest)), max(1, round(columns * side / longest))
+
+
 def enlarged_sizes(rows: int, columns: int, sizes: Iterable[int]) -> tuple[int, ...]:
     """The sizes for which a radiograph of `rows` × `columns` had to be enlarged along its longer side."""
     return tuple(size for size in sorted(sizes) if size > max(rows, columns))

@@ -16,8 +16,7 @@ from cxrserve.ensemble import heatmap
 from cxrserve.ensemble.bundle import Contract
 from cxrserve.ensemble.pipeline import Reading
 from cxrserve.findings import NAMES
-from cxrserve.imaging.prepare import preview_shape
-from cxrserve.imaging.pyramid import placement
+from cxrserve.imaging.pyramid import placement, shape_within
 
 Picture = NDArray[np.uint8]
 
@@ -47,7 +46,7 @@ def heatmap_picture(
     if grid_GG is None:
         return None
     about = reading.image.about
-    height, width = shape_hw or preview_shape(about.rows, about.columns, HEATMAP_SIDE)
+    height, width = shape_hw or shape_within(about.rows, about.columns, HEATMAP_SIDE)
     place = placement(about.rows, about.columns, contract.preprocessing.fit)
     return heatmap.lay_over(grid_GG, place, height, width)
 

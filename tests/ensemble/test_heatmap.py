@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrserve.ensemble.heatmap import ensemble_map, lay_over, to_grey
-from cxrserve.imaging.prepare import preview_shape
-from cxrserve.imaging.pyramid import Fit, Preprocessing, build_pyramid, placement
+from cxrserve.imaging.pyramid import Fit, Preprocessing, build_pyramid, placement, shape_within
 
 
 def _one_cell(side: int, row: int, column: int) -> np.ndarray:
@@ -59,14 +58,14 @@ def test_a_bright_place_in_the_level_is_the_same_place_in_the_picture(
     radiograph[max(0, row - spot) : row + spot, max(0, column - spot) : column + spot] = 255
     preprocessing = Preprocessing(profile="linear", fit=fit, filter="area", sizes=(512,))
     grid = build_pyramid(radiograph, preprocessing)[512].astype(np.float32)
-    height, width = preview_shape(rows, columns, 512)
+    height, width = shape_within(rows, columns, 512)
     picture = lay_over(grid, placement(rows, columns, fit), height, width)
     assert _centre(picture) == pytest.approx(_centre(radiograph.astype(np.float32)), abs=0.004)
 
 
 @given(st.integers(1, 20_000), st.integers(1, 20_000))
 def test_pictures_keep_the_aspect(rows: int, columns: int) -> None:
-    height, width = preview_shape(rows, columns, 512)
+    height, width = shape_within(rows, columns, 512)
     assert 1 <= max(height, width) <= 512
     assert abs(height - rows * max(height, width) / max(rows, columns)) <= 1
 

@@ -7,9 +7,9 @@ import pytest
 
 from cxrserve.errors import RequestError, UnsupportedFormat
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.prepare import prepare, preview_shape, read_radiograph
+from cxrserve.imaging.prepare import prepare, read_radiograph
 from cxrserve.imaging.profiles import ProfileName, apply_profile
-from cxrserve.imaging.pyramid import Preprocessing, build_pyramid
+from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, shape_within
 from tests.imaging import makers
 
 PREPROCESSING = Preprocessing(profile="mimic-cxr-jpg", sizes=(64, 128))
@@ -67,7 +67,7 @@ def test_polarity_does_not_change_the_answer(profile: ProfileName) -> None:
     ],
 )
 def test_previews_keep_the_aspect(shape: tuple[int, int], side: int, expected: tuple[int, int]) -> None:
-    assert preview_shape(*shape, side) == expected
+    assert shape_within(*shape, side) == expected
 
 
 def test_what_is_no_image() -> None:
