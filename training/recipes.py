@@ -41,7 +41,7 @@ class FitConfig:
     """How the network of one size is fitted.
 
     Attributes:
-        learning_rate: its peak.
+        learning_rate, image_learning_rate: their peaks, on crops and on whole images.
         schedule: "one-cycle" over all steps, or "plateau": ×0.5 after `patience` epochs without a lower
             validation loss, stop after `stop_after`.
         location_weight: weight of the loss on each cell of the maps, for data that knows where findings are.
@@ -53,6 +53,7 @@ class FitConfig:
     epochs: int
     batch: int
     learning_rate: float
+    image_learning_rate: float
     weight_decay: float
     schedule: Literal["one-cycle", "plateau"]
     optimiser: Literal["adam", "adamw"] = "adamw"
@@ -100,6 +101,7 @@ def demo() -> Recipe:
             epochs=epochs,
             batch=batch,
             learning_rate=4e-3,
+            image_learning_rate=1.5e-3,
             weight_decay=1e-3,
             schedule="one-cycle",
             location_weight=1.0,
@@ -115,7 +117,7 @@ def demo() -> Recipe:
         data=PhantomData(training=1000, validation=250, test=300),
         preprocessing=Preprocessing(profile="mimic-cxr-jpg", fit="squash", filter="area", sizes=SIZES),
         architecture="small",
-        fits={256: fit(30, 30, 16), 512: fit(60, 16, 16), 1024: fit(100, 6, 8), 2048: fit(160, 3, 4)},
+        fits={256: fit(30, 30, 16), 512: fit(60, 16, 16), 1024: fit(100, 8, 8), 2048: fit(140, 4, 4)},
         intended_use=(
             "To try out, test and show cxrserve. Trained on drawn phantoms alone: its answers about a "
             "radiograph of a person mean nothing."
@@ -137,6 +139,7 @@ def haque2021() -> Recipe:
             batch=batch,
             # The papers scale the rate with the effective batch: 1e-4 for 32 images.
             learning_rate=1e-4 * batch / 32,
+            image_learning_rate=1e-4 * batch / 32,
             weight_decay=0.0,
             schedule="plateau",
             optimiser="adam",
