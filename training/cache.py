@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Final
 
 import cv2
 import numpy as np
@@ -24,6 +25,8 @@ from cxrserve.imaging.pyramid import Grey, Preprocessing, build_pyramid
 from training.phantom import make_phantom
 from training.phantom.scene import GRID
 
+# The files of training/phantom whose code decides what a phantom looks like.
+DRAWN_BY: Final = ("canvas.py", "chest.py", "phantom.py", "scene.py", "signs.py")
 Labels = NDArray[np.float32]
 Places = NDArray[np.uint8]
 
@@ -115,5 +118,5 @@ def _description(first_seed: int, count: int, preprocessing: Preprocessing) -> d
 
 def _generator_sha256() -> str:
     """Hash of the generator's source: phantoms drawn by another one are not the same phantoms."""
-    files = sorted(Path(phantom_package.__path__[0]).glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    folder = Path(phantom_package.__path__[0])
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in DRAWN_BY)).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cxrserve.ensemble.bundle import Contract
-from training.evaluate import STACK, VOTING, means
+from training.evaluate import HEATMAP_PERCENTILE, STACK, VOTING, means
 from training.recipes import Recipe
 
 
@@ -78,8 +78,8 @@ def _measured(contract: Contract, pointing: dict[str, float]) -> list[str]:
             for name, weights in zip(contract.findings, contract.stack, strict=True)
         ),
         "",
-        f"Heatmaps are shown at full strength from {contract.heatmap_scale:g} on: the 95th percentile of the "
-        "maxima over present findings of the validation phantoms.",
+        f"Heatmaps are shown at full strength from {contract.heatmap_scale:g} on: the {HEATMAP_PERCENTILE}th "
+        "percentile of the maxima over present findings of the validation phantoms.",
     ]
 
 

@@ -31,7 +31,29 @@ class Output(NamedTuple):
     maps: Tensor
 
 
-class MapHead(nn.Module):
+class Head(nn.Module):
+    """From the last features to logits and maps, in two halves so that a loss can look between them.
+
+    `bias` is the last thing added to the logits; exp(`log_gain`) multiplies all before it, and the maps.
+    """
+
+    bias: nn.Parameter
+    log_gain: nn.Parameter
+
+    def evidence(self, features_NKhw: Tensor) -> Tensor:
+        """What the head makes of each cell by itself: [N, any, h, w]."""
+        raise NotImplementedError
+
+    def output(self, evidence_NEhw: Tensor) -> Output:
+        """Logits and maps of that evidence."""
+        raise NotImplementedError
+
+    def fold_gain(self) -> None:
+        """Multiply the gain into the weights; nothing the head answers changes."""
+        raise NotImplementedError
+
+
+class MapHead(Head):
     """Global average pooling and one linear layer, done in the other order, so that the maps come out.
 
     Each finding's row of weights carries a gain, exp(`log_gain`): a finding that covers one cell of 4,096
@@ -65,12 +87,12 @@ class MapHead(nn.Module):
 
 
 class MapNetwork(nn.Module):
-    """A body that ends in ReLU at stride 32, and the head. Takes uint8 [N, 1, S, S]."""
+    """A body that ends in its last activation at stride 32, and the head. Takes uint8 [N, 1, S, S]."""
 
     architecture: str
     normalisation: str
 
-    def __init__(self, body: nn.Module, head: MapHead) -> None:
+    def __init__(self, body: nn.Module, head: Head) -> None:
         super().__init__()
         self.body = body
         self.head = head

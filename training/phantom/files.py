@@ -9,15 +9,20 @@ from typing import Final, Literal
 
 import cv2
 import numpy as np
-from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import UID, DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from cxrserve.findings import NAMES
 from cxrserve.imaging.profiles import apply_profile
-from training.phantom.phantom import BITS, WHITE, Phantom, make_phantom
+from training.phantom.phantom import BITS, WHITE, Phantom, View, make_phantom
 
 FileFormat = Literal["jpeg", "dicom"]
 SUFFIX: Final[dict[FileFormat, str]] = {"jpeg": ".jpg", "dicom": ".dcm"}
+# PS3.16 CID 4010, SNOMED CT.
+VIEW_CODES: Final[dict[View, tuple[str, str]]] = {
+    "PA": ("272479007", "postero-anterior"),
+    "AP": ("399348003", "antero-posterior"),
+}
 LABELS_FILE: Final = "labels.csv"
 # As MIMIC-CXR-JPG was written.
 JPEG_QUALITY: Final = 95
@@ -104,7 +109,10 @@ def _describe_series(dicom: FileDataset, phantom: Phantom) -> None:
     dicom.ImageLaterality = "U"
     dicom.PresentationIntentType = "FOR PRESENTATION"
     dicom.PatientOrientation = ["L", "F"]
-    dicom.AnatomicRegionSequence = []
+    dicom.PositionerType = "NONE"
+    dicom.AnatomicRegionSequence = [_code("816094009", "Chest")]
+    dicom.ViewCodeSequence = [_code(*VIEW_CODES[phantom.view])]
+    dicom.ViewCodeSequence[0].ViewModifierCodeSequence = []
     dicom.AcquisitionContextSequence = []
 
 
@@ -126,6 +134,12 @@ def _describe_pixels(dicom: FileDataset, phantom: Phantom, *, inverted: bool) ->
     assert about.spacing_mm is not None
     dicom.ImagerPixelSpacing = [f"{spacing:.6f}" for spacing in about.spacing_mm]
     dicom.DetectorType = "DIRECT"
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "SCT", meaning
+    return code
 
 
 def _uid(phantom: Phantom, level: str) -> UID:
