@@ -61,7 +61,10 @@ class ScaleReport(_Part):
 class HeatmapReport(_Part):
     """Grad-CAM of the ensemble, laid over the whole radiograph."""
 
-    png: str = Field(description="8-bit grey PNG in base64, width × height, aligned with rows × columns.")
+    png: str = Field(
+        description="8-bit grey PNG in base64, width × height, aligned with rows × columns; "
+        "raw value = scale · (grey / 255)²."
+    )
     width: int
     height: int
     max: float = Field(description="Largest raw value in the picture, before it was cut off at `scale`.")

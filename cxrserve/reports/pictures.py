@@ -115,10 +115,10 @@ def _draw_scale(
     sheet.paste(Image.fromarray(bar), (left, top + 20))
     draw = ImageDraw.Draw(sheet)
     draw.text((left, top + 40), "0", fill=_FAINT, font=font)
-    draw.text(
-        (left + width, top + 40), f"{full_strength:.3g} nats or more", fill=_FAINT, font=font, anchor="ra"
-    )
-    draw.text((left + width, top + 62), "evidence (Grad-CAM)", fill=_FAINT, font=font, anchor="ra")
+    # The colour goes with the square root of the value (`heatmap.to_grey`): half-way stands a quarter.
+    draw.text((left + width // 2, top + 40), f"{full_strength / 4:.2g}", fill=_FAINT, font=font, anchor="ma")
+    draw.text((left + width, top + 40), f"{full_strength:.3g} +", fill=_FAINT, font=font, anchor="ra")
+    draw.text((left + width, top + 62), "evidence (Grad-CAM), nats", fill=_FAINT, font=font, anchor="ra")
 
 
 def png(picture: Picture) -> bytes:

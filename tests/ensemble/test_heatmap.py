@@ -72,4 +72,4 @@ def test_pictures_keep_the_aspect(rows: int, columns: int) -> None:
 
 def test_one_scale_for_all() -> None:
     picture = np.array([[0.0, 0.5, 1.0, 7.0]], np.float32)
-    assert to_grey(picture, full_strength=2.0).tolist() == [[0, 64, 128, 255]]
+    assert to_grey(picture, full_strength=4.0).tolist() == [[0, 90, 128, 255]]
