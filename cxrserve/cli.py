@@ -6,6 +6,7 @@ through an entry point and loaded only when one of its commands is called.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -19,7 +20,7 @@ from rich.table import Table
 
 from cxrserve import __version__
 from cxrserve.errors import CxrserveError
-from cxrserve.settings import EngineName, Settings
+from cxrserve.settings import EngineName, Settings, unknown_variables
 
 _OK, _SOME_FAILED, _USAGE = 0, 1, 2
 _OF_TRAINING = ("torch", "torchvision", "onnx", "onnxscript")  # the [train] extra
@@ -53,6 +54,8 @@ def _settings(assignments: list[str] | None, **flags: object) -> Settings:
     Raises:
         typer.BadParameter: a setting that does not exist, or a value it cannot take.
     """
+    if unknown := unknown_variables(os.environ):
+        raise typer.BadParameter(f"no such setting: {', '.join(unknown)}; `cxrserve settings` lists them")
     values: dict[str, object] = {}
     for assignment in assignments or []:
         name, equals, value = assignment.partition("=")
@@ -88,7 +91,7 @@ def serve(
 
 @app.command()
 def predict(
-    paths: Annotated[list[Path], typer.Argument(help="Files and folders; DICOM, JPEG or PNG.", exists=True)],
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders; DICOM, JPEG or PNG.")],
     heatmaps: Annotated[
         Path | None, typer.Option(help="Folder for overlays: the heatmap over the radiograph, as PNG.")
     ] = None,

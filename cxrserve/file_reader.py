@@ -106,11 +106,16 @@ def _explain(text: str) -> Explain:
 def _files(paths: Sequence[Path]) -> Iterator[_File]:
     for path in paths:
         if not path.is_dir():
-            yield _File(path=path, label=str(path), named=True)
+            yield _File(path=path, label=_label(path), named=True)
             continue
         for inside in sorted(path.rglob("*")):
             if inside.is_file() and not any(part.startswith(".") for part in inside.relative_to(path).parts):
-                yield _File(path=inside, label=str(inside), named=False)
+                yield _File(path=inside, label=_label(inside), named=False)
+
+
+def _label(path: Path) -> str:
+    """The path as text that can be printed anywhere, whatever bytes its name is made of."""
+    return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _outcomes(
@@ -132,6 +137,10 @@ def _outcomes(
 def _read(pipeline: Pipeline, path: Path, explain: Explain, preview_side: int) -> Reading | CxrserveError:
     most = pipeline.settings.max_upload_bytes
     try:
+        if not path.is_file():  # a pipe would be waited for, for ever
+            return RequestError(
+                "there is no such file" if not path.exists() else "this is not a regular file"
+            )
         if path.stat().st_size > most:
             return TooLarge(f"{path.stat().st_size} bytes, more than CXRSERVE_MAX_UPLOAD_BYTES={most}")
         return pipeline.read(path.read_bytes(), explain=explain, preview_side=preview_side)
@@ -142,12 +151,12 @@ def _read(pipeline: Pipeline, path: Path, explain: Explain, preview_side: int) -
 
 
 def _save_overlays(folder: Path, file: _File, reading: Reading, pipeline: Pipeline) -> None:
-    """`folder`/NAME/finding.png; NAME holds the folders' names too, so that equal names do not collide."""
-    name = "__".join(part for part in file.path.parts if part not in ("/", "..", "."))
+    """`folder`/… the file's own path …/finding.png, so that equal names do not collide."""
+    inside = Path(*(part for part in file.path.parts if part not in ("/", "..", ".")))
     for index in reading.prediction.maps:
         picture = overlay(reading, index, pipeline.predictor.bundle.contract)
         if picture is not None:
-            target = folder / name / f"{NAMES[index].lower().replace(' ', '-')}.png"
+            target = folder / inside / f"{NAMES[index].lower().replace(' ', '-')}.png"
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(png(picture))
 

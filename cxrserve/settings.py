@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,14 @@ Precision = Literal["auto", "f32", "bf16"]
 def _usable_cores() -> int:
     """Cores this process may use: containers and taskset count, the machine's size does not."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+
+
+def unknown_variables(environment: Mapping[str, str]) -> list[str]:
+    """CXRSERVE_* variables that are no setting: misspelt ones would go unnoticed."""
+    known = {f"CXRSERVE_{name.upper()}" for name in Settings.model_fields}
+    return sorted(
+        name for name in environment if name.upper().startswith("CXRSERVE_") and name.upper() not in known
+    )
 
 
 class Settings(BaseSettings):
@@ -63,7 +72,7 @@ class Settings(BaseSettings):
         60.0, gt=0, description="Time a request's headers and its body may each take to arrive."
     )
     request_timeout_s: float = Field(
-        60.0, gt=0, description="Time from a whole upload to its answer; then 504."
+        60.0, gt=0, description="Time from a whole upload to its reading; then 504."
     )
     max_waiting: int = Field(
         16, ge=0, description="Requests that may wait for the engines; more get 503 at once."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -103,6 +104,41 @@ def test_a_table_by_default(films: Path, tiny_bundle: Path) -> None:
     assert all(name in done.stdout for name in NAMES)
 
 
+def test_odd_paths_stop_nothing(films: Path, tiny_bundle: Path, tmp_path: Path, chest_jpeg: bytes) -> None:
+    deep = tmp_path / ("a" * 150) / ("b" * 150)
+    deep.mkdir(parents=True)
+    (deep / "film.jpg").write_bytes(chest_jpeg)
+    (Path(os.fsencode(tmp_path).decode()) / os.fsdecode(b"caf\xe9.jpg")).write_bytes(chest_jpeg)
+    os.mkfifo(tmp_path / "pipe")
+    paths = ["missing.jpg", tmp_path / "pipe", deep, tmp_path / os.fsdecode(b"caf\xe9.jpg")]
+    output, overlays = tmp_path / "answers.json", tmp_path / "overlays"
+    done = run(
+        "predict",
+        *paths,
+        "--format",
+        "json",
+        "--output",
+        output,
+        "--heatmaps",
+        overlays,
+        "--bundle",
+        tiny_bundle,
+    )
+    answers = json.loads(output.read_text(encoding="utf-8"))
+    assert done.returncode == 1, done.stderr
+    assert ["error" in item for item in answers] == [True, True, False, False]
+    assert "no such file" in answers[0]["error"]
+    assert "not a regular file" in answers[1]["error"]
+    assert len(list(overlays.rglob("*.png"))) >= 2
+
+
+def test_many_files_are_no_overload(films: Path, tiny_bundle: Path) -> None:
+    for number in range(6):
+        (films / f"{number}.jpg").write_bytes((films / "a.jpg").read_bytes())
+    done = run("predict", *sorted(films.glob("[0-9].jpg")), "--bundle", tiny_bundle, CXRSERVE_MAX_WAITING="0")
+    assert done.returncode == 0, done.stderr
+
+
 def test_an_unknown_finding_is_one_sentence(films: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     done = run(
         "predict", films / "a.jpg", "--heatmaps", tmp_path, "--findings", "Knee", "--bundle", tiny_bundle
@@ -115,7 +151,6 @@ def test_an_unknown_finding_is_one_sentence(films: Path, tiny_bundle: Path, tmp_
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["predict", "nowhere.jpg"], "does not exist"),
         (["models", "verify", "nowhere"], "cannot be read"),
         (["serve", "--bundle", "nowhere"], "cannot be read"),
         (["predict", ".", "--set", "prot=1"], "cxrserve settings"),
@@ -145,6 +180,12 @@ def test_a_setting_in_the_environment_that_cannot_be_is_refused() -> None:
     done = run("settings", CXRSERVE_PORT="many")
     assert done.returncode == 2
     assert "port" in done.stderr
+
+
+def test_a_misspelt_setting_in_the_environment_is_refused() -> None:
+    done = run("doctor", CXRSERVE_MAX_UPLOD_BYTES="1")
+    assert done.returncode == 2
+    assert "CXRSERVE_MAX_UPLOD_BYTES" in done.stderr
 
 
 def test_settings_lists_every_setting() -> None:

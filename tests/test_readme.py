@@ -35,6 +35,10 @@ def test_the_curl_lines_run(server: Running, tmp_path: Path, chest_dicom: bytes,
         assert '"findings"' in done.stdout
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert not re.findall(r"@[A-Z]+@", README)
+
+
 def test_every_command_exists() -> None:
     cxrserve = str(Path(sys.executable).with_name("cxrserve"))
     for line in re.findall(r"^cxrserve (.*)$", README, re.MULTILINE):

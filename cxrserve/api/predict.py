@@ -57,7 +57,7 @@ async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Respo
     """
 
     def work(pipeline: Pipeline, files: list[bytes], explain: Explain, record: Record) -> BaseModel:
-        return _judge(pipeline, files[0], 0, explain, record)
+        return _judge(pipeline, files[0], 0, explain, record, pipeline.settings.request_timeout_s)
 
     return await _respond(request, service, query, work, most_files=1)
 
@@ -128,7 +128,7 @@ def _judge(
     position: int,
     explain: Explain,
     record: Record,
-    timeout_s: float | None = None,
+    timeout_s: float,
 ) -> Answer:
     reading = pipeline.read(data, explain=explain, timeout_s=timeout_s)
     judged = answer(reading, pipeline.predictor.bundle)

@@ -137,7 +137,6 @@ class Bundle:
         models: ONNX bytes by size, verified against the contract.
     """
 
-    folder: Path
     contract: Contract
     sha256: str
     models: dict[int, bytes]
@@ -170,7 +169,7 @@ def load_bundle(folder: Path) -> Bundle:
     """
     contract, sha256 = read_contract(folder)
     models = {member.size: _verified(folder, member) for member in contract.members}
-    return Bundle(folder=folder, contract=contract, sha256=sha256, models=models)
+    return Bundle(contract=contract, sha256=sha256, models=models)
 
 
 def _verified(folder: Path, member: Member) -> bytes:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from cxrserve.engines.select import choose
 from cxrserve.ensemble.bundle import load_bundle
-from cxrserve.ensemble.predictor import Explain, Prediction, Predictor
-from cxrserve.errors import DeadlineExceeded, Overloaded
+from cxrserve.ensemble.predictor import Explain, Levels, Prediction, Predictor
+from cxrserve.errors import DeadlineExceeded, NotReady
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.workers import DecodePool
@@ -51,12 +50,12 @@ class Pipeline:
         try:
             self.predictor: Final = Predictor(bundle, choice, threads=settings.threads)
             self.predictor.warm_up()
+            self._decoders.wait_ready()
         except BaseException:
             self._decoders.close()
             raise
-        self._engines_free: Final = threading.Lock()
-        self._entry: Final = threading.Lock()
-        self._inside = 0
+        # The one owner of the engines: first come, first served.
+        self._engines: Final = ThreadPoolExecutor(1, thread_name_prefix="engines")
 
     def read(
         self,
@@ -64,7 +63,7 @@ class Pipeline:
         *,
         explain: Explain = "positive",
         preview_side: int = 0,
-        timeout_s: float | None = None,
+        timeout_s: float = math.inf,
     ) -> Reading:
         """Read one file.
 
@@ -72,21 +71,18 @@ class Pipeline:
             data: the bytes of a DICOM, JPEG or PNG file.
             explain: the findings to make maps of.
             preview_side: longest side of the grey picture to bring along for overlays; 0 for none.
-            timeout_s: time the answer may take; by default the settings' `request_timeout_s`.
+            timeout_s: time the reading may take; what waits longer is dropped.
 
         Raises:
             RequestError, ImageError: the file is refused; says why.
-            Overloaded: as many requests wait as the settings allow.
-            DeadlineExceeded: the answer was not ready in time.
+            DeadlineExceeded: the reading was not ready in time.
+            NotReady: the pipeline is closed.
         """
         started = time.perf_counter()
-        deadline = started + (self.settings.request_timeout_s if timeout_s is None else timeout_s)
-        with self._admitted():
-            image = self._decoders.prepare(
-                data, preview_side=preview_side, timeout_s=deadline - time.perf_counter()
-            )
-            with self._engines_until(deadline):
-                prediction = self.predictor.predict(image.levels, explain=explain)
+        image = self._decoders.prepare(
+            data, preview_side=preview_side, timeout_s=None if math.isinf(timeout_s) else timeout_s
+        )
+        prediction = self._predict(image.levels, explain, timeout_s - (time.perf_counter() - started))
         total_ms = (time.perf_counter() - started) * 1000
         return Reading(
             image=image,
@@ -94,36 +90,25 @@ class Pipeline:
             timing_ms={**image.timing_ms, **prediction.timing_ms, "total": total_ms},
         )
 
-    @contextmanager
-    def _admitted(self) -> Iterator[None]:
-        most = self.settings.max_waiting + 1
-        with self._entry:
-            if self._inside >= most:
-                raise Overloaded(
-                    f"{self._inside} requests are in work, the most this service takes. Try again later.",
-                    retry_after_s=2,
-                )
-            self._inside += 1
+    def _predict(self, levels: Levels, explain: Explain, left_s: float) -> Prediction:
         try:
-            yield
-        finally:
-            with self._entry:
-                self._inside -= 1
-
-    @contextmanager
-    def _engines_until(self, deadline: float) -> Iterator[None]:
-        if not self._engines_free.acquire(timeout=max(0.0, deadline - time.perf_counter())):
+            work = self._engines.submit(self.predictor.predict, levels, explain=explain)
+        except RuntimeError as error:  # shut down
+            raise NotReady("the service is stopping.") from error
+        try:
+            return work.result(None if math.isinf(left_s) else max(0.0, left_s))
+        except TimeoutError as error:
+            work.cancel()  # unless it has begun, it never will
             raise DeadlineExceeded(
-                "the engines were not free in time (CXRSERVE_REQUEST_TIMEOUT_S). Try again later."
-            )
-        try:
-            yield
-        finally:
-            self._engines_free.release()
+                "the engines did not reach this image in time (CXRSERVE_REQUEST_TIMEOUT_S). Try again later."
+            ) from error
+        except CancelledError as error:
+            raise NotReady("the service is stopping.") from error
 
     def close(self) -> None:
-        """End the decode workers. Idempotent."""
+        """End the decode workers and drop what waits for the engines. Idempotent."""
         self._decoders.close()
+        self._engines.shutdown(cancel_futures=True)
 
     def __enter__(self) -> Self:
         return self

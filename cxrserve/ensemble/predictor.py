@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -57,7 +57,8 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, choice: Choice, *, threads: int) -> None:
         contract = bundle.contract
-        self.bundle: Final = bundle
+        # The engines hold the weights now; the file's bytes are not kept beside them.
+        self.bundle: Final = replace(bundle, models={})
         self.choice: Final = choice
         self.sizes: Final = contract.preprocessing.sizes
         self._weights_FS: Final = np.array(contract.stack, np.float64)

@@ -106,8 +106,12 @@ def raw_cam(package: GradCAM, image_N1SS: Tensor, finding: int) -> np.ndarray:
     return np.asarray(np.maximum(raw[0], 0))
 
 
-def test_the_ensembles_map_is_autograds_grad_cam_of_the_stacked_probability() -> None:
-    """Grad-CAM of −log(1 − p), p = Σ_s w_s σ(l_s): each scale by its own definition, laid on one grid."""
+@pytest.mark.parametrize("of", ["minus log of 1 - p", "p"])
+def test_the_ensembles_map_is_autograds_grad_cam_of_the_stacked_probability(of: str) -> None:
+    """Grad-CAM by its definition, p = Σ_s w_s σ(l_s), each scale's laid on one grid.
+
+    What is served is that of −log(1 − p); that of p itself is the same times 1 − p.
+    """
     sizes, finding = (64, 128), 6
     weights_S = np.array([0.3, 0.7])
     features: dict[int, Tensor] = {}
@@ -117,7 +121,8 @@ def test_the_ensembles_map_is_autograds_grad_cam_of_the_stacked_probability() ->
         features[size] = net.features(image(size)).detach().requires_grad_()
         logits.append(net.head.output(net.head.evidence(features[size])).logits[0])
     probability = (torch.from_numpy(weights_S) * torch.stack(logits, -1)[finding].double().sigmoid()).sum()
-    gradients = torch.autograd.grad(-torch.log1p(-probability), list(features.values()))
+    explained = probability if of == "p" else -torch.log1p(-probability)
+    gradients = torch.autograd.grad(explained, list(features.values()))
     expected = {}
     for size, gradient in zip(sizes, gradients, strict=True):
         cells = (size // STRIDE) ** 2
@@ -129,6 +134,8 @@ def test_the_ensembles_map_is_autograds_grad_cam_of_the_stacked_probability() ->
     evidence_FS = stack.evidence_weights(logits_FS, np.tile(weights_S, (14, 1)))
     maps = {size: net(image(size)).maps[0, finding].detach().numpy() for size, net in nets.items()}
     served = heatmap.ensemble_map(maps, dict(zip(sizes, evidence_FS[finding].tolist(), strict=True)))
+    if of == "p":
+        served = served * np.float32(1 - probability.item())
     assert served.max() > 0
     np.testing.assert_allclose(served, by_definition, atol=1e-4 * served.max())
 
