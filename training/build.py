@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from cxrserve import __version__
-from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, write_contract
+from cxrserve.ensemble.bundle import Contract, Lineage, Member, Metrics, OperatingPoint, write_contract
 from cxrserve.ensemble.stack import stacked
 from cxrserve.findings import NAMES
 from training import evaluate
@@ -240,7 +240,7 @@ def measure(
     weights_FS = np.array(contract.stack)
     table = evaluate.auc_table(logits_NFS, weights_FS, test.labels_NF, contract.preprocessing.sizes)
     precision = f"{predictor.choice.name} in {predictor.choice.precision}"
-    metrics = evaluate.metrics(table, f"{len(test)} held-out phantoms, {precision}", len(test))
+    metrics = Metrics(data=f"{len(test)} held-out phantoms, {precision}", images=len(test), auc=table)
     contract = contract.model_copy(update={"metrics": metrics, "heatmap_scale": float(f"{scale:.4g}")})
     write_contract(out, contract)
     return contract, evaluate.heatmap_facts(predictor, test)

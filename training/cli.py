@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from training.recipes import Recipe
 
 Item = TypeVar("Item")
+# Columns of text that the table of results needs with four scales.
+TABLE_COLUMNS = 116
 
 
 def train(
@@ -37,12 +39,11 @@ def train(
     list_: Annotated[bool, typer.Option("--list", help="List the recipes and stop.")] = False,
 ) -> None:
     """Train a bundle from a recipe, measure it through the serving path, and write it."""
-    console = Console()
+    console = _console()
     if list_:
         console.print(_recipes_table())
         return
     chosen = _recipe(recipe)
-    # This order: OpenVINO and torch both bring an OpenMP, and torch's must come up first.
     from training.build import build
 
     out, work = out or Path("models") / recipe, work or Path("runs") / recipe
@@ -67,6 +68,12 @@ def init(
     with RichProgress(console) as progress:
         contract = write_untrained(chosen, out, seed, progress)
     console.print(f"{out}: {_members(contract)}. Untrained: its answers mean nothing.")
+
+
+def _console() -> Console:
+    """Wide enough for the table of results, also where there is no terminal and rich assumes 80 columns."""
+    console = Console()
+    return console if console.is_terminal else Console(width=TABLE_COLUMNS)
 
 
 def _recipe(name: str) -> Recipe:
@@ -98,6 +105,8 @@ def _print_result(console: Console, result: Result, out: Path) -> None:
 
     mean = means(result.table)
     table = Table("finding", *mean, "weights in %", "points at it", header_style="dim", title="AUC")
+    for column in table.columns:
+        column.no_wrap = True
     weights_FS = result.contract.stack
     for (name, row), weights in zip(result.table.items(), weights_FS, strict=True):
         cells = ("–" if value is None else f"{value:.3f}" for value in row.values())

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cxrserve.engines.select import choose
 from cxrserve.ensemble import stack
-from cxrserve.ensemble.bundle import Metrics, OperatingPoint, load_bundle
+from cxrserve.ensemble.bundle import OperatingPoint, load_bundle
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.findings import NAMES
 from cxrserve.settings import Settings
@@ -86,11 +86,6 @@ def means(table: AucTable) -> dict[str, float]:
         )
         for column in columns
     }
-
-
-def metrics(table: AucTable, data: str, images: int) -> Metrics:
-    """`table` as the bundle holds it."""
-    return Metrics(data=data, images=images, auc=table)
 
 
 def operating_points(

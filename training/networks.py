@@ -1,9 +1,10 @@
 """The networks: grey in, 14 logits and the 14 maps they are the means of.
 
-Every network ends in ReLU, global average pooling and one linear layer. With features A and weights w,
+Every network here ends in ReLU, global average pooling and one linear layer. With features A and weights w,
 logit_f = b_f + mean_ij Σ_k w_fk A_kij, so the map Σ_k w_fk A_k is Grad-CAM before its ReLU (the gradient is
 w_fk, up to 1/(h·w)), and its mean plus the bias is the logit. One 1×1 convolution makes all 14 maps, and
-the logits are read off them: they cannot disagree.
+the logits are read off them: they cannot disagree. Another head, in `training.heads`, has a closed form of
+its own; other bodies are in `training.architectures`.
 
 Legend: N images, F findings, S side of the image, h and w S/32, K channels of the last features.
 """
@@ -25,7 +26,10 @@ STRIDE: Final = 32
 
 
 class Output(NamedTuple):
-    """`logits` float32 [N, 14] and `maps` float32 [N, 14, h, w]; maps.mean((2, 3)) + bias == logits."""
+    """`logits` float32 [N, 14] and `maps` float32 [N, 14, h, w], Grad-CAM before its ReLU, times h·w.
+
+    Behind a linear head maps.mean((2, 3)) + bias == logits.
+    """
 
     logits: Tensor
     maps: Tensor

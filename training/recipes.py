@@ -148,7 +148,7 @@ def haque2021() -> Recipe:
 
     return Recipe(
         name="haque2021",
-        source="Haque, Dubey, Hinkle: Deep learning on chest radiographs at several resolutions, 2021, 2023",
+        source="Haque, Dubey, Hinkle 2021; J. Med. Imaging 2023",
         data=DatasetData(
             source="mimic-cxr-jpg", labels="zeros", folds=5, test_share=0.2, validation_share=0.1
         ),
