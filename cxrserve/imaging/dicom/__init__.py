@@ -1,7 +1,7 @@
 """DICOM: bytes to a Radiograph with its stored values untouched.
 
 dataset.py     bytes -> elements, whatever syntax they are written in
-acceptance.py  is this a chest radiograph, made to be looked at?
+acceptance.py  is this a chest radiograph, made to be looked at? (body_part.py: what part does it name?)
 header.py      rows, columns, bits: sane, and within the limits?
 pixels.py      Pixel Data -> stored values (codecs.py: one function for each compression)
 """

@@ -6,13 +6,13 @@ Secondary Capture may hold anything, so it needs something that speaks for a che
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from cxrserve.errors import NotAChestRadiograph, NotForPresentation
+from cxrserve.imaging.dicom.body_part import BodyPart, body_part
 from cxrserve.imaging.dicom.dataset import text
 
 _RADIOGRAPHY_CLASSES: Final = frozenset(
@@ -67,63 +67,6 @@ _OTHER_MODALITIES: Final = {
     "XC": "photography",
 }
 
-# PS3.16 Annex L, and what is seen in the field; letters only.
-_CHEST_WORDS: Final = frozenset(
-    (
-        *("CHEST", "THORAX", "TORAX", "LUNG", "LUNGS", "HEART", "RIB", "RIBS", "STERNUM", "MEDIASTINUM"),
-        *("BRONCHUS", "DIAPHRAGM", "CHESTABDOMEN", "CHESTABDPELVIS", "CHESTPORT", "PORTCHEST"),
-        *("CHESTPA", "CHESTAP", "CHESTLAT", "THORAXPA", "THORAXAP", "THORAXLAT"),
-    )
-)
-_OTHER_WORDS: Final = frozenset(
-    (
-        *("SKULL", "HEAD", "EAR", "EYE", "ORBIT", "SINUS", "SINUSES", "MASTOID", "NASALBONE", "ZYGOMA"),
-        *("JAW", "JAWBONE", "MANDIBLE", "MAXILLA", "TEETH", "TMJ", "NECK", "BREAST"),
-        *("SPINE", "CSPINE", "TSPINE", "LSPINE", "SSPINE", "LSSPINE", "TLSPINE", "SACRUM", "COCCYX"),
-        *("CERVICALSPINE", "THORACICSPINE", "LUMBARSPINE", "SIJOINT"),
-        *("CLAVICLE", "ACJOINT", "SCAPULA", "SHOULDER", "ARM", "UPPERARM", "HUMERUS", "ELBOW", "FOREARM"),
-        *("RADIUS", "ULNA", "RADIUSULNA", "WRIST", "HAND", "FINGER", "FINGERS", "THUMB", "EXTREMITY"),
-        *("ABDOMEN", "ABDOMENPELVIS", "KUB", "PELVIS", "HIP", "HIPS", "BUTTOCK", "THIGH", "FEMUR"),
-        *("KNEE", "KNEES", "PATELLA", "LEG", "CALF", "TIBIA", "FIBULA", "TIBIAFIBULA", "TIBFIB"),
-        *("ANKLE", "FOOT", "HEEL", "CALCANEUS", "TOE", "TOES"),
-    )
-)
-_OTHER_REGIONS: Final = {  # PS3.16 CID 4031, SNOMED CT and its older SRT codes
-    "818981001": "abdomen",
-    "113345001": "abdomen",
-    "T-D4000": "abdomen",
-    "70258002": "ankle",
-    "T-15750": "ankle",
-    "76752008": "breast",
-    "T-04000": "breast",
-    "122494005": "cervical spine",
-    "T-11501": "cervical spine",
-    "76248009": "elbow",
-    "T-15430": "elbow",
-    "56459004": "foot",
-    "T-D9700": "foot",
-    "85562004": "hand",
-    "T-D8700": "hand",
-    "69536005": "head",
-    "T-D1100": "head",
-    "24136001": "hip",
-    "T-15710": "hip",
-    "72696002": "knee",
-    "T-D9200": "knee",
-    "122496007": "lumbar spine",
-    "T-11503": "lumbar spine",
-    "12921003": "pelvis",
-    "T-D6000": "pelvis",
-    "16982005": "shoulder",
-    "T-D2220": "shoulder",
-    "89546000": "skull",
-    "T-11100": "skull",
-    "122495006": "thoracic spine",
-    "T-11502": "thoracic spine",
-    "8205005": "wrist",
-    "T-15460": "wrist",
-}
-_CHEST_REGIONS: Final = frozenset(("51185008", "T-D3000", "43799004", "39607008", "T-28000", "816094009"))
 _VIEWS: Final = frozenset(
     ("AP", "PA", "LL", "RL", "RLD", "LLD", "RLO", "LLO", "LAO", "RAO", "LATERAL", "LAT")
 )
@@ -139,7 +82,8 @@ def check_is_chest_radiograph(dataset: Dataset) -> None:
     sop_class, modality = UID(text(dataset, "SOPClassUID")), text(dataset, "Modality").upper()
     _check_sop_class(sop_class)
     _check_modality(modality)
-    _check_body_part(dataset)
+    part = body_part(dataset)
+    _check_body_part(part)
     intent = text(dataset, "PresentationIntentType").upper()
     if sop_class == _FOR_PROCESSING_CLASS or intent == "FOR PROCESSING":
         raise NotForPresentation(
@@ -147,7 +91,7 @@ def check_is_chest_radiograph(dataset: Dataset) -> None:
             "on. Send the image FOR PRESENTATION of the same exposure."
         )
     known = sop_class in _RADIOGRAPHY_CLASSES or modality in _RADIOGRAPHY_MODALITIES
-    if not known and not _speaks_for_chest(dataset):
+    if not known and part is None:
         raise NotAChestRadiograph(
             "neither SOP class nor Modality say that this is a radiograph, and no body part says chest. Send "
             "the original CR or DX image, or the picture alone as PNG."
@@ -178,33 +122,8 @@ def _check_modality(modality: str) -> None:
     raise NotAChestRadiograph(f"{named}; CR or DX was expected. Send the chest radiograph itself.")
 
 
-def _check_body_part(dataset: Dataset) -> None:
-    words = _body_part_words(dataset)
-    others = words & _OTHER_WORDS
-    if others and not words & _CHEST_WORDS:
+def _check_body_part(part: BodyPart | None) -> None:
+    if part is not None and not part.is_chest:
         raise NotAChestRadiograph(
-            f"BodyPartExamined is {min(others)}; the chest was expected. Send a chest radiograph."
+            f"{part.source} is {part.name}; the chest was expected. Send a chest radiograph."
         )
-    region = _region_code(dataset)
-    if region in _OTHER_REGIONS and not words & _CHEST_WORDS:
-        raise NotAChestRadiograph(
-            f"the anatomic region is {_OTHER_REGIONS[region]} ({region}); the chest was expected. "
-            "Send a chest radiograph."
-        )
-
-
-def _speaks_for_chest(dataset: Dataset) -> bool:
-    return bool(_body_part_words(dataset) & _CHEST_WORDS) or _region_code(dataset) in _CHEST_REGIONS
-
-
-def _body_part_words(dataset: Dataset) -> frozenset[str]:
-    """Body Part Examined in capitals: word by word, and all letters together ("C SPINE", "L-SPINE")."""
-    words = re.findall(r"[A-Z]+", text(dataset, "BodyPartExamined").upper())
-    return frozenset((*words, "".join(words)))
-
-
-def _region_code(dataset: Dataset) -> str:
-    if "AnatomicRegionSequence" not in dataset:
-        return ""
-    items = dataset["AnatomicRegionSequence"].value
-    return text(items[0], "CodeValue") if items else ""

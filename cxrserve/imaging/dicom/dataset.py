@@ -37,6 +37,7 @@ _OVERLAY_GROUPS: Final = range(0x6000, 0x6020, 2)  # PS3.3 C.9.2
 _KEYWORDS: Final = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID",
     "Modality", "PresentationIntentType", "BodyPartExamined", "AnatomicRegionSequence", "ViewPosition",
+    "StudyDescription", "SeriesDescription", "ProtocolName", "PerformedProcedureStepDescription",
     "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration",
     "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
     "PixelPaddingValue", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
@@ -176,6 +177,13 @@ def text(dataset: Dataset, keyword: str) -> str:
     """The element's (first) value as text, "" where it is absent, empty or no text."""
     value = _first(dataset, keyword)
     return value.strip("\0 ") if isinstance(value, str) else ""
+
+
+def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    """All values of the element that are text."""
+    value = dataset[keyword].value if keyword in dataset else None
+    values = value if isinstance(value, MultiValue | list | tuple) else (value,)
+    return tuple(each for each in values if isinstance(each, str))
 
 
 def number(dataset: Dataset, keyword: str, index: int = 0) -> float | None:
