@@ -107,8 +107,8 @@ def _pickle(path: Path) -> object:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} holds more than numbers, and reading that could run code. Save its state_dict() alone, "
-            "best as safetensors"
+            f"{path} is damaged, or holds more than numbers, which could run code when read. Save the "
+            "network's state_dict() alone, best as safetensors"
         ) from error
     except (RuntimeError, EOFError) as error:
         raise ValueError(f"{path} is not a file that torch saved, or is damaged: {error}") from error

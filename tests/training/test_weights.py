@@ -82,9 +82,9 @@ class TestReading:
     @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut", b"no weights at all"])
     def test_a_damaged_file_is_refused(self, content: bytes, suffix: str, tmp_path: Path) -> None:
-        path = tmp_path / f"damaged{suffix}"
+        path = tmp_path / f"weights{suffix}"
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"damaged"):
+        with pytest.raises(ValueError, match=r"is no safetensors file|or is damaged|is damaged, or holds"):
             read_weights(path)
 
     @pytest.mark.parametrize("content", [[1, 2], {}, {"epoch": 3}, {1: torch.zeros(1)}])

@@ -25,8 +25,8 @@ class Trunk:
 
     Attributes:
         original: the whole of it; its state dict has the published names.
-        body: uint8-free part, [N, 3, S, S] normalised to [N, K, S/32, S/32], last activation included; the
-            modules are `original`'s own.
+        body: from normalised colour [N, 3, S, S] to the last activations [N, K, S/32, S/32]; its modules are
+            `original`'s own.
         stem: the sequence whose first module is the first convolution.
         classifier: the last linear layer, K to 14, as the publisher starts it.
         dropout: before that layer, as published.
