@@ -1,4 +1,4 @@
-"""The bundle that ships: small, honest about itself, and its heatmaps lie where the phantom's findings are."""
+"""The bundle that ships: small, honest about itself, its heatmaps where the phantom's findings are."""
 
 from __future__ import annotations
 
