@@ -52,7 +52,7 @@ def images(size: int, *, count: int = 8) -> list[NDArray[np.uint8]]:
 class TestTheoreticalField:
     @pytest.mark.parametrize(
         ("name", "size"),
-        # 2071: Haque et al. 2021, section 2.3, at the last convolution; what follows it is pointwise. The deep
+        # 2071: Haque et al. 2021, section 2.3, at the last convolution; what follows is pointwise. The deep
         # stem sees 11 pixels where the 7×7 sees 7, and blur in the stem 4 more.
         [("densenet121", 2071), ("densenet121d", 2075), ("densenetblur121d", 2079), ("densenet161", 2967)],
     )
