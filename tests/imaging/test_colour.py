@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
@@ -11,6 +12,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPE
 from cxrserve.errors import NotAChestRadiograph, UnreadableImage
 from cxrserve.imaging.dicom import read_dicom
 from cxrserve.imaging.grey import to_grey
+from cxrserve.imaging.jpeg import read_jpeg
 from cxrserve.imaging.limits import Limits
 from tests.imaging import makers
 
@@ -144,3 +146,74 @@ def test_a_small_coloured_marker_is_taken() -> None:
     grey, steps = to_grey(marked)
     assert steps == ("luma-601-to-grey",)
     assert np.array_equal(grey[20:], GREY[20:])
+
+
+def tinted(*tint: float) -> makers.Pixels:
+    pixels: makers.Pixels = (makers.radiograph(400, 320, bits=8)[..., None] * np.array(tint)).astype(np.uint8)
+    return pixels
+
+
+@pytest.mark.parametrize("tint", [(0.75, 0.85, 1.0), (1.0, 0.85, 0.65), (0.6, 0.8, 1.0)])
+def test_a_tinted_film_is_taken(tint: tuple[float, ...]) -> None:
+    """Blue film, sepia, a lamp's colour: as they are, saved as JPEG, in 16 bits, with coloured text."""
+    film = tinted(*tint)
+    marked = film.copy()
+    marked[10:26] = (255, 255, 0)  # 4 % of the picture
+    grey = makers.radiograph(400, 320, bits=8).astype(int)
+    for samples in (film, marked, film.astype(np.uint16) * 257, tinted(*tint) // 2 + 40):
+        found, steps = to_grey(samples)
+        assert steps == ("luma-601-to-grey",)
+        assert np.corrcoef(found[40:].ravel(), grey[40:].ravel())[0, 1] > 0.999
+    read_jpeg(makers.jpeg(film, quality=75), Limits())
+
+
+def heatmap() -> makers.Pixels:
+    """A map in colours over a film."""
+    y, x = np.mgrid[-1:1:400j, -1:1:320j]
+    heat = (255 * np.exp(-4 * (x**2 + y**2))).astype(np.uint8)
+    colours = cv2.applyColorMap(heat, cv2.COLORMAP_JET)[..., ::-1]
+    blended: makers.Pixels = (0.6 * tinted(1, 1, 1) + 0.4 * colours).astype(np.uint8)
+    return blended
+
+
+def skin() -> makers.Pixels:
+    """A face with its shadows and its redness, before a wall."""
+    y, x = np.mgrid[-1:1:400j, -1:1:320j]
+    shade = np.exp(-(x**2 + y**2))[..., None]
+    redness = np.sin(5 * x + 3 * y)[..., None] * np.array((25, -12, -12))
+    inside = (x**2 / 0.5 + y**2 / 0.8 < 1)[..., None]
+    picture = np.where(inside, np.array((225, 165, 140)) * shade + redness, np.array((90, 110, 140)))
+    clipped: makers.Pixels = picture.clip(0, 255).astype(np.uint8)
+    return clipped
+
+
+def patches() -> makers.Pixels:
+    colours = np.random.default_rng(0).integers(0, 256, (10, 8, 3))
+    repeated: makers.Pixels = colours.repeat(40, 0).repeat(40, 1).astype(np.uint8)
+    return repeated
+
+
+def ramp(*colour: float) -> makers.Pixels:
+    picture: makers.Pixels = np.linspace(0, 255, 320)[None, :, None] * np.array(colour)
+    return picture.repeat(400, 0).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        photograph(),
+        heatmap(),
+        skin(),
+        patches(),
+        ramp(1, 0, 0),
+        ramp(0.1, 1, 0.2),
+        cv2.applyColorMap(tinted(1, 1, 1), cv2.COLORMAP_HOT),
+        cv2.applyColorMap(tinted(1, 1, 1), cv2.COLORMAP_JET),
+        np.full((100, 100, 3), (200, 30, 30), np.uint8),
+    ],
+    ids=["gradients", "heatmap", "skin", "patches", "red", "green", "hot", "jet", "one colour"],
+)
+def test_colours_that_are_no_tint_are_refused(picture: makers.Pixels) -> None:
+    for samples in (picture, picture.astype(np.uint16) * 257):
+        with pytest.raises(NotAChestRadiograph, match="coloured"):
+            to_grey(samples)
