@@ -174,7 +174,7 @@ def test_for_processing_is_refused() -> None:
         (UnsupportedImage, "none of those taken", {"PhotometricInterpretation": "DOE JANE"}),
         (UnreadableImage, "no Pixel Data", {"PixelData": None}),
         (UnreadableImage, "23998 bytes.*24000", {"PixelData": b"\0" * 23998}),
-        (UnreadableImage, "24002 bytes.*24000", {"PixelData": b"\0" * 24002}),
+        (UnreadableImage, "24200 bytes.*24000", {"PixelData": b"\0" * 24200}),
         (UnreadableImage, "0 bytes.*24000", {"PixelData": b""}),
     ],
 )
@@ -285,6 +285,20 @@ def test_embedded_overlays_are_masked_where_they_are_declared() -> None:
     found = read_dicom(makers.write(ds), Limits())
     assert np.array_equal(found.pixels_HW, pixels)
     assert found.steps == ("mask-embedded-overlay",)
+
+
+@pytest.mark.parametrize("excess", [1, 2, 198, 512])
+@pytest.mark.parametrize("bits", [8, 12])
+def test_pixel_data_padded_by_less_than_a_row_are_read(bits: int, excess: int) -> None:
+    pixels = makers.radiograph(65, 601, bits=bits)
+    data = pixels.tobytes()
+    padded = data + b"\0" * (len(data) % 2 + excess + excess % 2)
+    found = read(pixels, bits=bits, PixelData=padded)
+    assert np.array_equal(found.pixels_HW, pixels)
+    assert "longer than the image" in found.warnings[0]
+    assert read(pixels, bits=bits, PixelData=data + b"\0" * (len(data) % 2)).warnings == ()
+    with pytest.raises(UnreadableImage, match="wrong header"):
+        read(pixels, bits=bits, PixelData=data + b"\0" * (601 * pixels.itemsize + 1))
 
 
 def test_padding_is_kept_with_a_warning() -> None:

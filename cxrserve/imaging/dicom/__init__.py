@@ -48,7 +48,12 @@ def read_dicom(data: bytes, limits: Limits) -> Radiograph:
             pixels_HW=pixels_HW,
             about=_about(file, header),
             steps=decode_steps + grey_steps,
-            warnings=file.warnings + _padding_warning(file.dataset) + _aspect_warning(file.dataset),
+            warnings=(
+                *file.warnings,
+                *_excess_warning(file.dataset, header),
+                *_padding_warning(file.dataset),
+                *_aspect_warning(file.dataset),
+            ),
         )
 
 
@@ -84,6 +89,14 @@ def _spacing_mm(dataset: Dataset) -> tuple[float, float] | None:
         if rows_mm > 0 and columns_mm > 0:
             return rows_mm, columns_mm
     return None
+
+
+def _excess_warning(dataset: Dataset, header: PixelHeader) -> tuple[str, ...]:
+    element = dataset["PixelData"]
+    excess = 0 if element.is_undefined_length else len(element.value) - header.native_bytes
+    if excess <= header.native_bytes % 2:  # PS3.5 8.1.1: padding to an even length
+        return ()
+    return (f"The pixel data are {excess} bytes longer than the image; the last ones were left out.",)
 
 
 def _padding_warning(dataset: Dataset) -> tuple[str, ...]:

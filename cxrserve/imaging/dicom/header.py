@@ -38,6 +38,17 @@ class PixelHeader:
     planar: bool
     has_embedded_overlay: bool
 
+    @property
+    def native_samples(self) -> int:
+        """Samples of the frame where it is not compressed. YBR_FULL_422: PS3.3 C.7.6.3.1.2."""
+        halved = self.photometric_interpretation == "YBR_FULL_422"  # two pixels share Cb and Cr
+        return self.rows * self.columns * (2 if halved else self.samples)
+
+    @property
+    def native_bytes(self) -> int:
+        """Bytes of the frame where it is not compressed, without padding."""
+        return self.native_samples * self.bits_allocated // 8
+
 
 def read_pixel_header(dataset: Dataset, limits: Limits) -> PixelHeader:
     """The checked pixel header of `dataset`.

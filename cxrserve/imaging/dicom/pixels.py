@@ -39,7 +39,7 @@ def decode_pixels(file: DicomFile, header: PixelHeader) -> tuple[Samples, tuple[
 
     Raises:
         UnsupportedImage: a transfer syntax without a decoder, or several frames.
-        UnreadableImage: too few or too many bytes, a stream that contradicts the header, values above
+        UnreadableImage: too few bytes, or a row too many, a stream that contradicts the header, values above
             BitsStored.
     """
     syntax = file.transfer_syntax
@@ -58,22 +58,21 @@ def _decode_native(file: DicomFile, header: PixelHeader) -> Samples:
     element = file.dataset["PixelData"]
     if element.is_undefined_length:
         raise UnreadableImage("the pixel data are compressed, but no compressed transfer syntax is declared.")
-    halved = (
-        header.photometric_interpretation == "YBR_FULL_422"
-    )  # two pixels share Cb and Cr: PS3.3 C.7.6.3.1.2
-    samples = header.rows * header.columns * (2 if halved else header.samples)
-    expected, found = samples * header.bits_allocated // 8, len(element.value or b"")
-    if found not in (expected, expected + expected % 2):  # one byte of padding at most: PS3.5 8.1.1
+    expected, found = header.native_bytes, len(element.value or b"")
+    # PS3.5 8.1.1 allows one byte of padding; some write more, up to the end of a block. A whole row more is
+    # another image than the header's.
+    if not expected <= found < expected + expected // header.rows:
         raise UnreadableImage(
             f"the pixel data have {found} bytes, and {header.rows} × {header.columns} pixels of "
             f"{header.bits_allocated} bit need {expected}: truncated, or a wrong header. Send it again."
         )
+    samples = header.native_samples
     raw: Samples = np.frombuffer(element.value, f"<u{header.bits_allocated // 8}", samples)
     if file.big_endian and header.bits_allocated == 16:
         raw = raw.byteswap()
     elif file.big_endian and element.VR == "OW":  # bytes travel in swapped pairs: PS3.5 A.3
-        raw = np.frombuffer(element.value, "<u2").byteswap().view(np.uint8)[:samples]
-    if halved:
+        raw = np.frombuffer(element.value, "<u2", (samples + 1) // 2).byteswap().view(np.uint8)[:samples]
+    if header.photometric_interpretation == "YBR_FULL_422":
         return _spread_chroma(raw.reshape(header.rows, header.columns // 2, 4))
     if header.samples > 1:
         _check_arrangement(raw, header)
