@@ -26,9 +26,9 @@ AucTable = dict[str, dict[str, float | None]]
 
 VOTING: Final = "voting"
 STACK: Final = "stack"
-# Of the maxima of present findings: higher, and a large faint heatmap (edema) is hardly seen beside a small
-# bright one (a nodule); lower, and what is absent begins to glow.
-HEATMAP_PERCENTILE: Final = 75
+# Of the maxima of present findings: lower, and what is absent begins to glow. That a large faint heatmap
+# (edema) is seen beside a small bright one (a nodule) is the square root's work, `heatmap.to_grey`.
+HEATMAP_PERCENTILE: Final = 95
 
 
 def open_predictor(folder: Path) -> Predictor:

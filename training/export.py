@@ -70,7 +70,7 @@ def folded(network: MapNetwork) -> MapNetwork:
 def _fold_batch_norms(sequence: nn.Sequential) -> None:
     for index in range(len(sequence) - 1):
         convolution, norm = sequence[index], sequence[index + 1]
-        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+        if isinstance(convolution, nn.Conv2d) and type(norm) is nn.BatchNorm2d:  # a subclass may activate too
             sequence[index] = fuse_conv_bn_eval(convolution, norm)
             sequence[index + 1] = nn.Identity()
 
