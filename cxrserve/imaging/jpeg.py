@@ -6,6 +6,7 @@ standard error, where it is read; Pillow drops it.
 
 from __future__ import annotations
 
+import re
 from io import BytesIO
 from typing import Any, Final
 
@@ -31,6 +32,8 @@ _DECODED_PROCESSES: Final = ("baseline", "extended", "progressive")
 # usual; start markers in embedded profiles count too.
 _MOST_SCANS: Final = 200
 _START_OF_SCAN: Final = b"\xff\xda"
+_END_OF_IMAGE: Final = b"\xff\xd9"
+_EXTRANEOUS: Final = re.compile(rb"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
 
 
 def read_jpeg(data: bytes, limits: Limits) -> Radiograph:
@@ -79,11 +82,24 @@ def decode_jpeg_samples(stream: bytes, *, components_are_rgb: bool = False) -> N
         return _components(stream)
     encoded = np.frombuffer(stream, np.uint8)
     samples, messages = with_c_messages(lambda: cv2.imdecode(encoded, _AS_IT_IS))
-    if samples is None or b"Corrupt" in messages or b"Premature" in messages:
+    if samples is None or speaks_of_damage(messages, stream):
         raise UnreadableImage(
             "the JPEG stream is damaged or truncated. Send the image again from its source."
         )
     return np.asarray(samples if samples.ndim == 2 else samples[..., ::-1])
+
+
+def speaks_of_damage(messages: bytes, stream: bytes) -> bool:
+    """True if libjpeg's messages on `stream` mean that the picture is not whole.
+
+    Some encoders pad before the end marker. libjpeg calls that extraneous bytes, as it does data that it no
+    longer understands: harmless are only as many as there are bytes of padding.
+    """
+    if (found := _EXTRANEOUS.fullmatch(messages.strip())) is None:
+        return b"Corrupt" in messages or b"Premature" in messages
+    end = stream.find(_END_OF_IMAGE, stream.rfind(_START_OF_SCAN))
+    coded = stream[: max(end, 0)]
+    return int(found[1]) > len(coded) - len(coded.rstrip(b"\0\xff"))
 
 
 def _components(stream: bytes) -> NDArray[np.uint8]:

@@ -104,6 +104,17 @@ def test_cut_files_are_refused(syntax: str, cut: int) -> None:
         read_dicom(data[:cut], Limits())
 
 
+def test_padding_before_the_end_marker_is_harmless() -> None:
+    pixels = makers.radiograph()
+    stream = makers.compress(pixels, JPEGLosslessSV1, 12)
+    padded = stream[: stream.rindex(b"\xff\xd9")] + bytes(500) + b"\xff\xd9"
+    found = read_dicom(makers.encapsulated(pixels, [padded], syntax=JPEGLosslessSV1), Limits())
+    assert np.array_equal(found.pixels_HW, pixels)
+    broken = padded.replace(bytes(500), b"abcd" * 100 + bytes(100))
+    with pytest.raises(UnreadableImage):
+        read_dicom(makers.encapsulated(pixels, [broken], syntax=JPEGLosslessSV1), Limits())
+
+
 def test_fragments_of_one_frame_are_joined() -> None:
     pixels = makers.radiograph()
     stream = makers.compress(pixels, JPEG2000Lossless, 12)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from cxrserve.errors import NotAChestRadiograph, TooLarge, UnreadableImage, UnsupportedImage
-from cxrserve.imaging.jpeg import read_jpeg, upright
+from cxrserve.imaging.jpeg import read_jpeg, speaks_of_damage, upright
 from cxrserve.imaging.limits import Limits
 from tests.imaging import makers
 
@@ -81,6 +81,33 @@ def test_a_truncated_file_is_refused(cut: float, progressive: bool) -> None:
     for tail in (b"", b"\xff\xd9"):  # an end marker put back makes nothing whole
         with pytest.raises(UnreadableImage):
             read_jpeg(data[:end] + tail, Limits())
+
+
+@pytest.mark.parametrize("padding", [b"\0", b"\0\0", b"\xff\xff", b"\0\xff", bytes(500)])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_padding_before_the_end_marker_is_harmless(progressive: bool, padding: bytes) -> None:
+    data = makers.jpeg(GREY, progressive=progressive)
+    found = read_jpeg(data[:-2] + padding + data[-2:], Limits())
+    assert np.array_equal(found.pixels_HW, reference(data))
+
+
+def test_bytes_before_the_end_marker_that_are_no_padding_are_refused() -> None:
+    """With padding behind them, too: those are data that the decoder no longer understood."""
+    data = makers.jpeg(GREY, progressive=True)
+    for rest in (b"abcd", b"abcd\0\0", b"\0\0abcd", b"abcd" * 100 + bytes(50)):
+        with pytest.raises(UnreadableImage):
+            read_jpeg(data[:-2] + rest + data[-2:], Limits())
+
+
+def test_speaks_of_damage() -> None:
+    extraneous = b"Corrupt JPEG data: 2 extraneous bytes before marker 0xd9\n"
+    stream = b"\xff\xd8\xff\xda data\0\0\xff\xd9"
+    assert not speaks_of_damage(b"", stream)
+    assert not speaks_of_damage(extraneous, stream)
+    assert speaks_of_damage(extraneous.replace(b"2", b"3"), stream)
+    assert speaks_of_damage(extraneous.replace(b"d9", b"d0"), stream)
+    assert speaks_of_damage(extraneous, stream[:-2])
+    assert speaks_of_damage(extraneous + b"Premature end of JPEG file\n", stream)
 
 
 def test_cmyk_is_refused() -> None:

@@ -38,7 +38,7 @@ from cxrserve.errors import UnreadableImage, UnsupportedImage
 from cxrserve.imaging.c_messages import with_c_messages
 from cxrserve.imaging.codestream import Process, is_ended, read_stream_header
 from cxrserve.imaging.dicom.header import PixelHeader
-from cxrserve.imaging.jpeg import decode_jpeg_samples
+from cxrserve.imaging.jpeg import decode_jpeg_samples, speaks_of_damage
 
 Samples = NDArray[Any]
 _RLE_HEADER_BYTES: Final = 64
@@ -132,7 +132,7 @@ def _jpeg_lossless(stream: bytes, header: PixelHeader) -> Samples:
     # A str with the bytes in it; None where the stream is cut. Where an end marker follows the cut, gdcm
     # answers half a picture, and only its libjpeg knows: "Corrupt JPEG data: premature end of data segment".
     decoded, messages = with_c_messages(image.GetBuffer)
-    if decoded is None or b"Corrupt" in messages:
+    if decoded is None or speaks_of_damage(messages, stream):
         raise UnreadableImage("the JPEG Lossless stream cannot be decoded: it is damaged or truncated.")
     samples = np.frombuffer(decoded.encode("utf-8", "surrogateescape"), f"<u{allocated // 8}")
     return samples.reshape((header.rows, header.columns) + (() if monochrome else (header.samples,)))
