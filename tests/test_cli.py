@@ -110,7 +110,7 @@ def test_odd_paths_stop_nothing(films: Path, tiny_bundle: Path, tmp_path: Path, 
     (deep / "film.jpg").write_bytes(chest_jpeg)
     (Path(os.fsencode(tmp_path).decode()) / os.fsdecode(b"caf\xe9.jpg")).write_bytes(chest_jpeg)
     os.mkfifo(tmp_path / "pipe")
-    paths = ["missing.jpg", tmp_path / "pipe", deep, tmp_path / os.fsdecode(b"caf\xe9.jpg")]
+    paths: list[str | Path] = ["missing.jpg", tmp_path / "pipe", deep, tmp_path / os.fsdecode(b"caf\xe9.jpg")]
     output, overlays = tmp_path / "answers.json", tmp_path / "overlays"
     done = run(
         "predict",
