@@ -6,6 +6,7 @@ JPEG and JPEG-LS: ITU-T T.81 Annex B, T.87 Annex C. JPEG 2000 and HTJ2K: ITU-T T
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -27,12 +28,17 @@ _PROCESSES: Final[dict[int, Process]] = {
 _HIERARCHICAL: Final = frozenset((0xC5, 0xC6, 0xC7))
 _STANDALONE: Final = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
 _START_OF_SCAN: Final = 0xDA
+_END_OF_IMAGE: Final = 0xD9
+_JFIF: Final = 0xE0
 _ADOBE: Final = 0xEE
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamHeader:
-    """The frame header of a compressed stream. `signed` is None where the format does not say."""
+    """The frame header of a compressed stream. `signed` is None where the format does not say.
+
+    `adobe` and `jfif`: markers that say how the components of a JPEG make a colour.
+    """
 
     process: Process
     rows: int
@@ -41,6 +47,7 @@ class StreamHeader:
     precision: int
     signed: bool | None = None
     adobe: bool = False
+    jfif: bool = False
 
 
 def read_stream_header(stream: bytes) -> StreamHeader:
@@ -86,34 +93,45 @@ def _read_siz(stream: bytes) -> StreamHeader:
     )
 
 
-def _read_start_of_frame(stream: bytes) -> StreamHeader:
-    position, adobe = 2, False
+def jpeg_segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """(marker, what follows its length) of each segment before the first scan. T.81 B.1.1.4."""
+    position = 2
     while (marker_at := stream.find(b"\xff", position)) >= 0 and marker_at + 4 <= len(stream):
         marker = stream[marker_at + 1]
         if marker in (0x00, 0xFF) or marker in _STANDALONE:  # stuffing, fill bytes
             position = marker_at + (1 if marker == 0xFF else 2)
             continue
-        if marker in _HIERARCHICAL or marker == _START_OF_SCAN or marker == 0xD9:
+        if marker in (_START_OF_SCAN, _END_OF_IMAGE):
+            return
+        position = marker_at + 2 + int.from_bytes(stream[marker_at + 2 : marker_at + 4], "big")
+        yield marker, stream[marker_at + 4 : position]
+
+
+def _read_start_of_frame(stream: bytes) -> StreamHeader:
+    adobe = jfif = False
+    for marker, body in jpeg_segments(stream):
+        if marker in _HIERARCHICAL:
             break
         if marker in _PROCESSES:
-            return _frame(stream, marker_at, adobe=adobe)
-        adobe = adobe or (marker == _ADOBE and stream[marker_at + 4 : marker_at + 9] == b"Adobe")
-        position = marker_at + 2 + int.from_bytes(stream[marker_at + 2 : marker_at + 4], "big")
+            return _frame(marker, body, adobe=adobe, jfif=jfif)
+        adobe = adobe or (marker == _ADOBE and body.startswith(b"Adobe"))
+        jfif = jfif or (marker == _JFIF and body.startswith(b"JFIF\0"))
     raise UnreadableImage(
         "the JPEG stream holds no frame header that can be read: it is damaged or truncated."
     )
 
 
-def _frame(stream: bytes, marker_at: int, *, adobe: bool) -> StreamHeader:
+def _frame(marker: int, body: bytes, *, adobe: bool, jfif: bool) -> StreamHeader:
     try:
-        precision, rows, columns, components = struct.unpack_from(">BHHB", stream, marker_at + 4)
+        precision, rows, columns, components = struct.unpack_from(">BHHB", body)
     except struct.error as exc:
         raise UnreadableImage("the JPEG stream ends inside its frame header: it is truncated.") from exc
     return StreamHeader(
-        process=_PROCESSES[stream[marker_at + 1]],
+        process=_PROCESSES[marker],
         rows=rows,
         columns=columns,
         components=components,
         precision=precision,
         adobe=adobe,
+        jfif=jfif,
     )

@@ -19,11 +19,11 @@ from cxrserve.errors import UnreadableImage, UnsupportedImage
 from cxrserve.imaging.border import reading
 from cxrserve.imaging.c_messages import with_c_messages
 from cxrserve.imaging.codestream import StreamHeader, read_stream_header
+from cxrserve.imaging.exif import exif_orientation
 from cxrserve.imaging.grey import to_grey
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.radiograph import ImageAbout, Radiograph
 
-_ORIENTATION: Final = 0x0112  # Exif 2.32, 4.6.4
 _AS_IT_IS: Final = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
 _DECODED_PROCESSES: Final = ("baseline", "extended", "progressive")
 
@@ -52,7 +52,7 @@ def read_jpeg(data: bytes, limits: Limits) -> Radiograph:
                 f"the JPEG decodes to {samples.shape[:2]} pixels, its header declares "
                 f"{(header.rows, header.columns)}: damaged."
             )
-        orientation = _orientation(data)
+        orientation = exif_orientation(data)
         pixels_HW, grey_steps = to_grey(samples)
     upright_HW = upright(pixels_HW, orientation)
     return Radiograph(
@@ -71,14 +71,15 @@ def read_jpeg(data: bytes, limits: Limits) -> Radiograph:
 def decode_jpeg_samples(stream: bytes, *, components_are_rgb: bool = False) -> NDArray[Any]:
     """The samples of an 8-bit JPEG, uint8 [H, W] or [H, W, 3] (RGB).
 
-    `components_are_rgb`: DICOM says that the components are RGB themselves; without an Adobe marker the
-    decoder would take them for YCbCr.
+    `components_are_rgb`: DICOM says that the components are RGB themselves. An Adobe marker says what they
+    are, and a JFIF marker that they are YCbCr (JFIF 1.02); with neither, DICOM is believed, and not the
+    decoder, which would take them for YCbCr.
     """
     header = read_stream_header(stream)
     _check_decodable(header)
     if stream.count(_START_OF_SCAN) > _MOST_SCANS:
         raise UnsupportedImage(f"the JPEG has more than {_MOST_SCANS} scans. Save it as baseline.")
-    if components_are_rgb and not header.adobe:
+    if components_are_rgb and not (header.adobe or header.jfif):
         return _components(stream)
     encoded = np.frombuffer(stream, np.uint8)
     samples, messages = with_c_messages(lambda: cv2.imdecode(encoded, _AS_IT_IS))
@@ -119,12 +120,6 @@ def upright(pixels_HW: NDArray[np.integer], orientation: int) -> NDArray[np.inte
     if orientation in (2, 3, 6, 7):
         pixels_HW = pixels_HW[:, ::-1]
     return np.ascontiguousarray(pixels_HW)
-
-
-def _orientation(data: bytes) -> int:
-    with Image.open(BytesIO(data), formats=("JPEG",)) as image:
-        value = image.getexif().get(_ORIENTATION, 1)
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _check_decodable(header: StreamHeader) -> None:

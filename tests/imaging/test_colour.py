@@ -103,6 +103,15 @@ def test_jpeg_components_that_are_rgb_without_saying_so() -> None:
     assert np.abs(found.astype(int) - GREY).mean() < 2
 
 
+def test_jpeg_that_is_jfif_is_ycbcr_whatever_the_header_says() -> None:
+    """Exports of a screen: a JFIF stream in YCbCr under Photometric Interpretation RGB."""
+    stream = makers.jpeg(np.asarray(RGB))
+    assert b"JFIF" in stream
+    data = makers.encapsulated(RGB, [stream], syntax=JPEGBaseline8Bit, bits=8, photometric="RGB")
+    found = read_dicom(data, Limits()).pixels_HW
+    assert np.abs(found.astype(int) - GREY).mean() < 2
+
+
 def palette(first: int = 0, entries: int = 256, *, coloured: bool = False) -> dict[str, Any]:
     """A ramp of `entries` from index `first`."""
     ramp = np.linspace(0, 65535, entries).astype("<u2").tobytes()

@@ -69,6 +69,46 @@ def test_a_meaningless_orientation_is_ignored(orientation: int) -> None:
     assert np.array_equal(read_jpeg(data, Limits()).pixels_HW, reference(data))
 
 
+XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><rdf:Description tiff:Orientation='6'/></x:xmpmeta>"
+
+
+@pytest.mark.parametrize(
+    ("marker", "body"),
+    [
+        (0xE1, XMP.replace(b"'", b'"')),
+        (0xE1, b"Exif\0\0"),
+        (0xE1, b"Exif\0\0II*\0\x08\0\0\0\xff\xff"),
+        (0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff"),
+        (0xE1, b"Exif\0\0no TIFF"),
+        (0xE1, b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x04\0\0\0\x01\0\x06\0\0"),  # a LONG
+        (0xED, b"Photoshop 3.0\x008BIM\x04\x04"),
+        (0xEE, b"Adobe"),
+        (0xE0, b"JFIF\0\x01"),
+        (0xE2, b"ICC_PROFILE\0"),
+    ],
+)
+def test_segments_that_say_nothing_or_are_malformed_turn_nothing(marker: int, body: bytes) -> None:
+    data = makers.jpeg(GREY)
+    segment = bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+    found = read_jpeg(data[:2] + segment + data[2:], Limits())
+    assert np.array_equal(found.pixels_HW, reference(data))
+    assert found.steps == ()
+
+
+@pytest.mark.parametrize(
+    "tiff",
+    [
+        b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0",
+        b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0",
+    ],
+)
+def test_exif_in_either_byte_order(tiff: bytes) -> None:
+    data = makers.jpeg(GREY)
+    body = b"Exif\0\0" + tiff
+    found = read_jpeg(data[:2] + b"\xff\xe1" + (len(body) + 2).to_bytes(2, "big") + body + data[2:], Limits())
+    assert np.array_equal(found.pixels_HW, np.rot90(reference(data), -1))
+
+
 def test_upright_undoes_a_quarter_turn() -> None:
     assert np.array_equal(upright(np.rot90(GREY, 1), 6), GREY)
 
