@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.imaging.content import check_content
+from cxrserve.imaging.content import JUDGED_SIDE, check_content
 from cxrserve.imaging.dicom import read_dicom
 from cxrserve.imaging.jpeg import read_jpeg
 from cxrserve.imaging.limits import Limits
@@ -57,7 +57,7 @@ def prepare(
     grey_HW, profile_steps = apply_profile(radiograph, preprocessing.profile)
     rows, columns = grey_HW.shape
     levels = build_pyramid(grey_HW, preprocessing)
-    check_content(grey_HW, levels[min(levels)])
+    check_content(grey_HW, _small(grey_HW, levels, preprocessing))
     preview_HW = _preview(grey_HW, preview_side) if preview_side else None
     finished = time.perf_counter()
     return PreparedImage(
@@ -68,6 +68,17 @@ def prepare(
         preview_HW=preview_HW,
         timing_ms={"decode": (decoded - started) * 1e3, "pyramid": (finished - decoded) * 1e3},
     )
+
+
+def _small(
+    grey_HW: NDArray[np.uint8], levels: dict[int, NDArray[np.uint8]], preprocessing: Preprocessing
+) -> NDArray[np.uint8]:
+    """The picture that the content is judged by, the same under any bundle: a level where that is one."""
+    rows, columns = grey_HW.shape
+    as_judged = preprocessing.fit == "squash" and preprocessing.filter == "area"
+    if as_judged and JUDGED_SIDE in levels and min(rows, columns) >= JUDGED_SIDE:
+        return levels[JUDGED_SIDE]
+    return resize(grey_HW, min(rows, JUDGED_SIDE), min(columns, JUDGED_SIDE), "area")
 
 
 def _preview(grey_HW: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

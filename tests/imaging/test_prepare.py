@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cxrserve.errors import RequestError, UnsupportedFormat
+from cxrserve.errors import NotAChestRadiograph, RequestError, UnsupportedFormat
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepare import prepare, read_radiograph
 from cxrserve.imaging.profiles import ProfileName, apply_profile
-from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, shape_within
+from cxrserve.imaging.pyramid import Fit, Preprocessing, build_pyramid, shape_within
 from tests.imaging import makers
 
 PREPROCESSING = Preprocessing(profile="mimic-cxr-jpg", sizes=(64, 128))
@@ -55,6 +55,20 @@ def test_polarity_does_not_change_the_answer(profile: ProfileName) -> None:
         128
     ]
     assert np.abs(bright.astype(int) - dark).max() <= 3
+
+
+@pytest.mark.parametrize("fit", ["squash", "letterbox"])
+@pytest.mark.parametrize("sizes", [(16,), (64,), (256, 512), (512,)])
+def test_content_is_judged_alike_whatever_the_sizes_are(fit: Fit, sizes: tuple[int, ...]) -> None:
+    """A body is no noise at 16 pixels a side, and noise is no body when it is enlarged."""
+    preprocessing = Preprocessing(profile="linear", fit=fit, sizes=sizes)
+    y, x = np.mgrid[0:600, 0:500]
+    ribs = (128 + 60 * np.sin(y / 9) + 40 * np.sin(x / 40)).astype(np.uint8)
+    prepare(makers.png(ribs), preprocessing, Limits())
+    for side in (64, 200, 700):
+        noise = np.random.default_rng(0).integers(0, 256, (side, side)).astype(np.uint8)
+        with pytest.raises(NotAChestRadiograph, match="hardly alike"):
+            prepare(makers.png(noise), preprocessing, Limits())
 
 
 @pytest.mark.parametrize(
