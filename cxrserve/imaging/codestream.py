@@ -16,6 +16,7 @@ Process = Literal["baseline", "extended", "progressive", "lossless", "arithmetic
 
 _START_OF_IMAGE: Final = b"\xff\xd8"
 _START_OF_CODESTREAM: Final = b"\xff\x4f\xff\x51"
+_JP2_SIGNATURE: Final = b"\0\0\0\x0cjP  \r\n\x87\n"
 _END: Final = b"\xff\xd9"  # EOI of JPEG and EOC of JPEG 2000 alike
 _PROCESSES: Final[dict[int, Process]] = {
     0xC0: "baseline",
@@ -67,13 +68,37 @@ def read_stream_header(stream: bytes) -> StreamHeader:
 
 
 def is_ended(stream: bytes) -> bool:
-    """True if the stream ends with its end marker; zeros after it are padding (PS3.5 A.4)."""
-    return stream.rstrip(b"\0").endswith(_END)
+    """True if the stream ends with its end marker; what may stand after it is padding.
+
+    PS3.5 A.4 pads with zeros; fill bytes, blanks and line ends are seen.
+    """
+    return stream.rstrip(b"\0\xff \r\n").endswith(_END)
 
 
 def starts_stream(data: bytes) -> bool:
     """True if `data` begins a JPEG, JPEG-LS or JPEG 2000 stream."""
-    return data.startswith((_START_OF_CODESTREAM, _START_OF_IMAGE + b"\xff"))
+    return data.startswith((_START_OF_CODESTREAM, _START_OF_IMAGE + b"\xff", _JP2_SIGNATURE))
+
+
+def without_jp2(stream: bytes) -> bytes:
+    """The codestream of a JP2 file, which DICOM does not allow and some write; any other stream as it is.
+
+    T.800 Annex I.4, I.5.4: boxes of a length, a type and their contents; the codestream's type is jp2c.
+    """
+    if not stream.startswith(_JP2_SIGNATURE):
+        return stream
+    position = 0
+    while position + 16 <= len(stream):
+        length, kind = struct.unpack_from(">I4s", stream, position)
+        contents = position + 8
+        if length == 1:  # a longer length follows
+            (length,) = struct.unpack_from(">Q", stream, contents)
+            contents += 8
+        end = position + length if length else len(stream)
+        if kind == b"jp2c":
+            return stream[contents:end]
+        position = max(end, contents)
+    raise UnreadableImage("the JP2 file in the pixel data holds no codestream: it is damaged or truncated.")
 
 
 def _read_siz(stream: bytes) -> StreamHeader:

@@ -91,9 +91,11 @@ def _header(chunks: list[tuple[bytes, memoryview]]) -> _Header:
 
 
 def _check_still(chunks: list[tuple[bytes, memoryview]]) -> None:
+    """One frame is a still image, unless it stands beside another one (fdAT). Clauses 11.3.6.1, 11.3.6.3."""
+    beside = any(kind == b"fdAT" for kind, _ in chunks)
     for kind, chunk in chunks:
-        if kind == b"acTL":
-            frames = int.from_bytes(chunk[8:12], "big")
+        frames = int.from_bytes(chunk[8:12], "big") if kind == b"acTL" else 1
+        if frames != 1 or (kind == b"acTL" and beside):
             raise UnsupportedImage(f"the PNG is an animation of {frames} frames. Send a single still image.")
 
 

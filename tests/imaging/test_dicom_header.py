@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -147,12 +147,35 @@ def test_for_processing_is_refused() -> None:
     read(SOPClassUID=makers.DX, PresentationIntentType="FOR PRESENTATION")
 
 
+_RGB: Final = {"PhotometricInterpretation": "RGB"}
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"NumberOfFrames": 0},
+        {"SamplesPerPixel": None},
+        {"BitsStored": None},
+        {"BitsStored": None, "HighBit": None},
+    ],
+)
+def test_headers_that_leave_out_what_is_plain(elements: dict[str, Any]) -> None:
+    assert np.array_equal(read(**elements).pixels_HW, makers.radiograph())
+
+
+@pytest.mark.parametrize("written", [b"monochrome1", b"MONOCHROME1 ", b" Monochrome1"])
+def test_photometric_interpretations_are_read_in_any_case(written: bytes) -> None:
+    data = makers.with_raw(makers.dataset(makers.radiograph()), 0x00280004, b"CS", written)
+    assert read_dicom(data, Limits()).white_is_low
+
+
 @pytest.mark.parametrize(
     ("error", "match", "elements"),
     [
         (UnsupportedImage, "2 frames", {"NumberOfFrames": 2}),
         (UnsupportedImage, "100000000 frames", {"NumberOfFrames": 100_000_000}),
-        (UnsupportedImage, "0 frames", {"NumberOfFrames": 0}),
+        (UnreadableImage, "SamplesPerPixel is missing", {"SamplesPerPixel": None, **_RGB}),
+        (UnreadableImage, "0 to 2047", {"BitsStored": None, "HighBit": 10}),
         (UnreadableImage, "Rows is missing", {"Rows": None}),
         (UnreadableImage, "0 × 100", {"Rows": 0}),
         (NotAChestRadiograph, "120 × 63", {"Columns": 63}),

@@ -159,6 +159,48 @@ def test_signs_that_disagree_are_refused() -> None:
         read_dicom(makers.encapsulated(makers.radiograph(), [stream], syntax=JPEG2000Lossless), Limits())
 
 
+def test_signed_values_in_an_unsigned_stream() -> None:
+    """The bits are those of the signed values, and Pixel Representation says so."""
+    signed = makers.radiograph(signed=True)
+    unsigned = signed.view(np.uint16) & 0x0FFF
+    stream = makers.compress(unsigned, JPEG2000Lossless, 12)
+    found = read_dicom(makers.encapsulated(signed, [stream], syntax=JPEG2000Lossless), Limits())
+    assert np.array_equal(found.pixels_HW, signed)
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEGLSLossless, JPEG2000Lossless, JPEGLosslessSV1])
+@pytest.mark.parametrize("padding", [b"\xff\xff", b"\n\0", b"  ", b"\r\n", bytes(64)])
+def test_padding_after_the_end_marker_is_passed_over(syntax: str, padding: bytes) -> None:
+    pixels = makers.radiograph(bits=8)
+    stream = makers.compress(pixels, UID(syntax), 8)
+    plain, padded = (
+        read_dicom(makers.encapsulated(pixels, [each], syntax=syntax, bits=8), Limits()).pixels_HW
+        for each in (stream, stream + padding)
+    )
+    assert np.array_equal(plain, padded)
+
+
+@pytest.mark.parametrize("form", ["short", "long", "open"])
+def test_a_codestream_in_a_jp2_file_is_found(form: str) -> None:
+    pixels = makers.radiograph()
+    stream = makers.compress(pixels, JPEG2000Lossless, 12)
+    length = {"short": len(stream) + 8, "long": 1, "open": 0}[form]
+    extended = struct.pack(">Q", len(stream) + 16) if form == "long" else b""
+    boxes = b"\0\0\0\x0cjP  \r\n\x87\n" + b"\0\0\0\x14ftypjp2 \0\0\0\0jp2 "
+    file = boxes + struct.pack(">I4s", length, b"jp2c") + extended + stream
+    found = read_dicom(makers.encapsulated(pixels, [file], syntax=JPEG2000Lossless), Limits())
+    assert np.array_equal(found.pixels_HW, pixels)
+    for broken in (
+        boxes,
+        boxes + struct.pack(">I4s", 8, b"jp2h"),
+        boxes + struct.pack(">I4sI", 1, b"uuid", 0),
+    ):
+        with pytest.raises(UnreadableImage):
+            read_dicom(makers.encapsulated(pixels, [broken], syntax=JPEG2000Lossless), Limits())
+    with pytest.raises(UnsupportedImage, match="2 frames"):
+        read_dicom(makers.encapsulated(pixels, [file, file], syntax=JPEG2000Lossless), Limits())
+
+
 def test_runs_over_row_ends_are_decoded() -> None:
     """PS3.5 G.3.1 forbids them, and encoders write them."""
     pixels = np.zeros((64, 100), np.uint8)

@@ -113,6 +113,18 @@ def test_animations_are_refused() -> None:
         read_png(encoded(frames[0], save_all=True, append_images=frames[1:]), Limits())
 
 
+def test_an_animation_of_one_frame_is_a_still_image() -> None:
+    header = struct.pack(">IIBBBBB", 100, 120, 8, 0, 0, 0, 0)
+    lines = zlib.compress(b"".join(b"\0" + row.tobytes() for row in GREY))
+    control = struct.pack(">IIIIIHHBB", 0, 100, 120, 0, 0, 1, 1, 0, 0)
+    one = (b"acTL", struct.pack(">II", 1, 0))
+    still = raw_png(header, one, (b"fcTL", control), (b"IDAT", lines))
+    assert np.array_equal(read_png(still, Limits()).pixels_HW, GREY)
+    beside = raw_png(header, one, (b"IDAT", lines), (b"fcTL", control), (b"fdAT", b"\0\0\0\x01" + lines))
+    with pytest.raises(UnsupportedImage, match="animation"):
+        read_png(beside, Limits())
+
+
 def test_photographs_and_line_drawings_are_refused() -> None:
     y, x = np.mgrid[0:120, 0:100]
     with pytest.raises(NotAChestRadiograph, match="coloured"):

@@ -100,10 +100,10 @@ def check_stream(stream: bytes, codec: Codec, header: PixelHeader) -> None:
             f"the compressed stream has {stream_header.precision} bits, BitsAllocated is "
             f"{header.bits_allocated}: the header is wrong. Send a sound file."
         )
-    if stream_header.signed is not None and stream_header.signed != header.signed:
+    # Encoders write signed values as unsigned ones, whose bits are the same; the other way makes no sense.
+    if stream_header.signed and not header.signed:
         raise UnreadableImage(
-            f"the JPEG 2000 stream is {'signed' if stream_header.signed else 'unsigned'}, "
-            f"PixelRepresentation is {int(header.signed)}: one of them is wrong. Send a sound file."
+            "the JPEG 2000 stream is signed, PixelRepresentation is 0: one is wrong. Send a sound file."
         )
 
 

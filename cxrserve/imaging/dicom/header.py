@@ -21,6 +21,7 @@ _SAMPLES: Final = {  # PS3.3 C.7.6.3.1.2
     "YBR_ICT": 3,
     "YBR_RCT": 3,
 }
+_GREY: Final = ("MONOCHROME1", "MONOCHROME2")
 _FEWEST_BITS: Final = 8
 
 
@@ -60,7 +61,7 @@ def read_pixel_header(dataset: Dataset, limits: Limits) -> PixelHeader:
     """
     check_has_pixels(dataset)
     frames = integer(dataset, "NumberOfFrames")
-    if frames not in (None, 1):
+    if frames not in (None, 0, 1):  # 0 is how some say that there is nothing to count
         raise UnsupportedImage(
             f"the file holds {frames} frames, and one radiograph has one. Send single images."
         )
@@ -107,7 +108,7 @@ def _required(dataset: Dataset, keyword: str) -> int:
 
 
 def _colour(dataset: Dataset) -> tuple[str, int]:
-    photometric = text(dataset, "PhotometricInterpretation")
+    photometric = text(dataset, "PhotometricInterpretation").upper()
     if not photometric:
         raise UnreadableImage(
             "PhotometricInterpretation is missing: whether low values are black or white is not known, and "
@@ -118,7 +119,9 @@ def _colour(dataset: Dataset) -> tuple[str, int]:
             f"PhotometricInterpretation is none of those taken: {', '.join(_SAMPLES)}. Convert the image to "
             "MONOCHROME2."
         )
-    samples = _required(dataset, "SamplesPerPixel")
+    samples = integer(dataset, "SamplesPerPixel")
+    if samples is None:  # grey has but one
+        samples = 1 if photometric in _GREY else _required(dataset, "SamplesPerPixel")
     if samples != _SAMPLES[photometric]:
         raise UnreadableImage(
             f"SamplesPerPixel is {samples}, but {photometric} has {_SAMPLES[photometric]}: a damaged header."
@@ -127,7 +130,10 @@ def _colour(dataset: Dataset) -> tuple[str, int]:
 
 
 def _bits(dataset: Dataset) -> tuple[int, int]:
-    allocated, stored = _required(dataset, "BitsAllocated"), _required(dataset, "BitsStored")
+    allocated, high = _required(dataset, "BitsAllocated"), integer(dataset, "HighBit")
+    stored = integer(dataset, "BitsStored")
+    if stored is None:
+        stored = allocated if high is None else high + 1
     if allocated not in (8, 16):
         raise UnsupportedImage(
             f"BitsAllocated is {allocated}; 8 or 16 are taken. Convert the image to 16 bit."
@@ -138,7 +144,6 @@ def _bits(dataset: Dataset) -> tuple[int, int]:
         )
     if stored < _FEWEST_BITS:
         raise UnsupportedImage(f"BitsStored is {stored}; a radiograph has {_FEWEST_BITS} to 16.")
-    high = integer(dataset, "HighBit")
     if high not in (None, stored - 1):  # PS3.5 8.1.1
         raise UnreadableImage(
             f"HighBit is {high}, but BitsStored {stored} asks for {stored - 1}. The header is damaged."

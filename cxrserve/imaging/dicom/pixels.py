@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 
 from cxrserve.errors import UnreadableImage, UnsupportedImage
-from cxrserve.imaging.codestream import starts_stream
+from cxrserve.imaging.codestream import starts_stream, without_jp2
 from cxrserve.imaging.dicom.codecs import CODECS, check_stream
 from cxrserve.imaging.dicom.dataset import DicomFile
 from cxrserve.imaging.dicom.header import PixelHeader
@@ -107,7 +107,7 @@ def _spread_chroma(pairs: Samples) -> Samples:
 
 def _decode_compressed(dataset: Dataset, syntax: UID, header: PixelHeader) -> Samples:
     codec = CODECS[syntax]
-    stream = _single_frame(dataset)
+    stream = without_jp2(_single_frame(dataset))
     if codec.processes:
         check_stream(stream, codec, header)
     samples = codec.decode(stream, header)
