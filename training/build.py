@@ -26,18 +26,16 @@ from cxrserve.ensemble.bundle import Contract, Lineage, Member, Metrics, Operati
 from cxrserve.ensemble.stack import stacked
 from cxrserve.findings import NAMES
 from training import evaluate
+from training.architectures import ARCHITECTURES
 from training.cache import PyramidCache, cache_phantoms, open_cache
 from training.card import write_card
 from training.export import export_member
 from training.fit import Epoch, fit
-from training.networks import DenseNet121, MapNetwork, SmallNetwork
-from training.recipes import Architecture, PhantomData, Recipe
+from training.networks import MapNetwork, SmallNetwork
+from training.recipes import PhantomData, Recipe
 from training.stacking import StackFit, fit_stack
 
-NETWORKS: Final[dict[Architecture, Callable[[int], MapNetwork]]] = {
-    "small": SmallNetwork,
-    "densenet121": DenseNet121,
-}
+NETWORKS: Final[dict[str, Callable[[int], MapNetwork]]] = {"small": SmallNetwork, **ARCHITECTURES}
 PARTS: Final = ("training", "validation", "test")
 Item = TypeVar("Item")
 

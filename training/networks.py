@@ -19,9 +19,6 @@ from torch.nn import functional
 
 from cxrserve.findings import NAMES
 
-# Mean and standard deviation of ImageNet's channels, over 0..1: torchvision's own figures.
-IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
-IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 STRIDE: Final = 32
 
 
@@ -116,35 +113,6 @@ class MapNetwork(nn.Module):
 
     def forward(self, image_N1SS: Tensor) -> Output:
         return self.head.output(self.evidence(image_N1SS))
-
-
-class DenseNet121(MapNetwork):
-    """torchvision's DenseNet121 on grey, untrained unless weights are loaded into it."""
-
-    mean: Tensor
-    std: Tensor
-    architecture = "torchvision densenet121"
-    normalisation = (
-        "(grey/255 − ImageNet mean) / ImageNet standard deviation, the same grey in three channels"
-    )
-
-    def __init__(self, size: int) -> None:
-        from torchvision.models import densenet121
-
-        original = densenet121(weights=None, num_classes=len(NAMES))
-        head = MapHead(original.classifier.in_features, (size // STRIDE) ** 2, gain=False)
-        with torch.no_grad():
-            head.project.weight.copy_(original.classifier.weight[:, :, None, None])
-            head.bias.copy_(original.classifier.bias)
-        # torchvision applies the last ReLU outside `features`.
-        super().__init__(nn.Sequential(original.features, nn.ReLU()), head)
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None] * 255)
-        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None] * 255)
-
-    def normalised(self, image_N1SS: Tensor) -> Tensor:
-        """Grey in three channels, each with ImageNet's statistics: [N, 3, S, S]."""
-        normalised: Tensor = (image_N1SS.float() - self.mean) / self.std
-        return normalised
 
 
 class SmallNetwork(MapNetwork):

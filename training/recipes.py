@@ -11,7 +11,9 @@ from typing import Final, Literal
 
 from cxrserve.imaging.pyramid import Preprocessing
 
-Architecture = Literal["small", "densenet121"]
+Architecture = Literal[
+    "small", "densenet121", "densenet161", "densenet121d", "densenetblur121d", "efficientnet_b4"
+]
 SIZES: Final = (256, 512, 1024, 2048)
 
 

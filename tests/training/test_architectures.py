@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
 from tests.training.test_networks import image
 from training.architectures import ARCHITECTURES, HeadKind, trunks
-from training.architectures.grey import GreyNetwork, fold_colour
+from training.architectures.grey import IMAGENET_MEAN, IMAGENET_STD, GreyNetwork, fold_colour
 from training.export import export_member
-from training.networks import IMAGENET_MEAN, IMAGENET_STD, STRIDE
+from training.networks import STRIDE
 from training.weights import Weights
 
 SIZE = 64

@@ -12,9 +12,11 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from cxrserve.ensemble import heatmap, stack
-from training.networks import STRIDE, DenseNet121, MapNetwork, SmallNetwork, count_parameters
+from training.architectures import ARCHITECTURES
+from training.networks import STRIDE, MapNetwork, SmallNetwork, count_parameters
 
 FINDINGS = (0, 5, 13)
+DENSENET121 = ARCHITECTURES["densenet121"]
 
 
 def image(size: int, seed: int = 0) -> Tensor:
@@ -42,7 +44,9 @@ def autograd_cam(net: MapNetwork, image_N1SS: Tensor, finding: int) -> np.ndarra
     return (gradient.mean((2, 3), keepdim=True) * features).sum(1).relu()[0].detach().numpy()
 
 
-@pytest.mark.parametrize(("kind", "size"), [(DenseNet121, 128), (SmallNetwork, 256)])
+@pytest.mark.parametrize(
+    ("kind", "size"), [(DENSENET121, 128), (SmallNetwork, 256)], ids=["densenet121", "small"]
+)
 class TestEveryNetwork:
     def test_shapes_and_stride(self, kind: Callable[[int], MapNetwork], size: int) -> None:
         output = network(kind, size)(image(size))
@@ -116,7 +120,7 @@ def test_the_ensembles_map_is_autograds_grad_cam_of_the_stacked_probability(of: 
     weights_S = np.array([0.3, 0.7])
     features: dict[int, Tensor] = {}
     logits: list[Tensor] = []
-    nets = {size: network(DenseNet121, size) for size in sizes}
+    nets = {size: network(DENSENET121, size) for size in sizes}
     for size, net in nets.items():
         features[size] = net.features(image(size)).detach().requires_grad_()
         logits.append(net.head.output(net.head.evidence(features[size])).logits[0])

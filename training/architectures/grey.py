@@ -14,9 +14,12 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from training.networks import IMAGENET_MEAN, IMAGENET_STD, Head, MapNetwork
+from training.networks import Head, MapNetwork
 
 # What the grey channel is centred and scaled by, over 0..1: any figures do, these keep it about zero.
+# Mean and standard deviation of ImageNet's channels, over 0..1: torchvision's own figures.
+IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 GREY_MEAN: Final = sum(IMAGENET_MEAN) / 3
 GREY_STD: Final = sum(IMAGENET_STD) / 3
 
