@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -87,12 +86,17 @@ def test_refusals_come_back_as_they_are(shared: DecodePool) -> None:
 @pytest.mark.parametrize("name", bombs.REFUSED)
 def test_bombs_are_refused_in_little_time_and_memory(shared: DecodePool, name: str) -> None:
     data = bombs.REFUSED[name]()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    shared.wait_ready()  # the test before may have cost a worker
+    pids = shared.worker_pids()
+    before = {pid: restart_peak_memory(pid) for pid in pids}
     started = time.monotonic()
     with pytest.raises((ImageError, TooLarge)):
         shared.prepare(data)
     assert time.monotonic() - started < 8  # a busy machine
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024
+    survivors = set(shared.worker_pids()) & set(pids)
+    # Data may unfold to 256 MiB by our own limit; a worker that has held them is replaced.
+    assert len(survivors) == len(pids) - (name == "deflated 400 MB")
+    assert all(memory(pid, "VmHWM") - before[pid] < 200 * MIB for pid in survivors)
     assert answers(shared)
 
 
@@ -133,8 +137,9 @@ def test_the_callers_deadline_is_his_own() -> None:
 def test_waiting_counts_against_the_deadline() -> None:
     with pool(timeout_s=20) as decoders, ThreadPoolExecutor(1) as threads:
         decoders.wait_ready()
+        (pid,) = decoders.worker_pids()
         slow = threads.submit(decoders.prepare, bombs.jpeg_scans(), timeout_s=1.0)
-        time.sleep(0.1)
+        wait_until_at_work(pid)
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
             decoders.prepare(GOOD, timeout_s=0.2)
@@ -150,7 +155,7 @@ def test_a_worker_that_dies_at_work_costs_one_request(kind: signal.Signals) -> N
         decoders.wait_ready()
         (pid,) = decoders.worker_pids()
         slow = threads.submit(decoders.prepare, bombs.jpeg_scans())
-        time.sleep(0.2)
+        wait_until_at_work(pid)
         os.kill(pid, kind)
         with pytest.raises(UnreadableImage, match="broke down"):
             slow.result()
@@ -163,7 +168,7 @@ def test_a_worker_that_dies_idle_costs_nothing() -> None:
         decoders.wait_ready()
         for pid in decoders.worker_pids():
             os.kill(pid, signal.SIGKILL)
-        time.sleep(0.1)
+        wait_until(lambda: not any(map(is_alive, decoders.worker_pids())))
         assert answers(decoders)
         assert answers(decoders)
 
@@ -206,7 +211,7 @@ def test_close_ends_everything_and_may_be_repeated() -> None:
 
     thread = threading.Thread(target=work)
     thread.start()
-    time.sleep(0.2)
+    wait_until_at_work(*pids)
     decoders.close()
     decoders.close()
     thread.join(5)
@@ -231,10 +236,7 @@ def test_workers_die_with_the_service() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2
-    deadline = time.monotonic() + 5
-    while any(map(is_alive, pids)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(is_alive, pids))
+    wait_until(lambda: not any(map(is_alive, pids)))
 
 
 def test_workers_see_no_secrets_and_leave_no_core(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +277,7 @@ def test_a_machine_without_room_for_a_process_is_busy_not_broken(monkeypatch: py
             no_room.setattr(sys, "executable", "/nonexistent/python")  # Popen raises OSError
             (pid,) = decoders.worker_pids()
             os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
+            wait_until(lambda: not is_alive(pid))
             for _ in range(2):
                 with pytest.raises(NotReady, match="no decode worker"):
                     decoders.prepare(GOOD)
@@ -296,3 +298,34 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def wait_until_at_work(*pids: int) -> None:
+    """Until one of these idle workers computes: it has its file then."""
+    before = {pid: cpu_ticks(pid) for pid in pids}
+    wait_until(lambda: any(cpu_ticks(pid) > before[pid] for pid in pids))
+
+
+def cpu_ticks(pid: int) -> int:
+    """User and system time of a process, in hundredths of a second."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
+def memory(pid: int, name: str) -> int:
+    """Bytes of a process: "VmRSS" now, "VmHWM" at most since its peak was restarted."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition(f"{name}:")[2].split()[0]) * 1024
+
+
+def restart_peak_memory(pid: int) -> int:
+    """Forget the peak so far; the memory in use now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return memory(pid, "VmRSS")
