@@ -14,7 +14,7 @@ from cxrserve.imaging.dicom import read_dicom
 from cxrserve.imaging.jpeg import read_jpeg
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.png import read_png
-from cxrserve.imaging.prepared import PreparedImage as PreparedImage  # also found here
+from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import (
     Preprocessing,

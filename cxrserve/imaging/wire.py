@@ -1,7 +1,7 @@
 """Messages between the service and its decode workers: a JSON header and raw bytes over a socket.
 
 The worker reads hostile files and may be taken over by one, so nothing it sends is believed: no pickle, a
-length for everything, and every value checked (`workers.py`).
+length for everything, and every value checked (`answer.py`).
 """
 
 from __future__ import annotations

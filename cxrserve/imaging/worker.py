@@ -22,7 +22,8 @@ from PIL import Image
 from cxrserve.errors import CxrserveError, UnreadableImage
 from cxrserve.imaging import wire
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.prepare import PreparedImage, prepare
+from cxrserve.imaging.prepare import prepare
+from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 
 _CPU_GRACE_S: Final = 2  # beyond the deadline: the service's own clock is to strike first

@@ -17,7 +17,8 @@ from cxrserve.errors import CxrserveError, ImageError, UnreadableImage
 from cxrserve.imaging import border
 from cxrserve.imaging.border import FOREIGN_ERRORS, reading
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.prepare import PreparedImage, prepare
+from cxrserve.imaging.prepare import prepare
+from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.imaging.sniff import sniff
 from tests.imaging import bombs, makers

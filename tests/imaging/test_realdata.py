@@ -11,7 +11,8 @@ import pytest
 
 from cxrserve.errors import CxrserveError, ImageError
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.prepare import PreparedImage, prepare, read_radiograph
+from cxrserve.imaging.prepare import prepare, read_radiograph
+from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 
 ROOT: Final = Path(__file__).parents[3] / "shared" / "realdata"
