@@ -11,6 +11,7 @@ Legend: N images, F findings, S side of the image, h and w S/32, K channels of t
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Final, NamedTuple
 
 import torch
@@ -32,7 +33,7 @@ class Output(NamedTuple):
     maps: Tensor
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """From the last features to logits and maps, in two halves so that a loss can look between them.
 
     `bias` is the last thing added to the logits; exp(`log_gain`) multiplies all before it, and the maps.
@@ -41,17 +42,17 @@ class Head(nn.Module):
     bias: nn.Parameter
     log_gain: nn.Parameter
 
+    @abstractmethod
     def evidence(self, features_NKhw: Tensor) -> Tensor:
         """What the head makes of each cell by itself: [N, any, h, w]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def output(self, evidence_NEhw: Tensor) -> Output:
         """Logits and maps of that evidence."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fold_gain(self) -> None:
         """Multiply the gain into the weights; nothing the head answers changes."""
-        raise NotImplementedError
 
 
 class MapHead(Head):
@@ -87,7 +88,7 @@ class MapHead(Head):
         self.log_gain.zero_()
 
 
-class MapNetwork(nn.Module):
+class MapNetwork(nn.Module, ABC):
     """A body that ends in its last activation at stride 32, and the head. Takes uint8 [N, 1, S, S]."""
 
     architecture: str
@@ -103,9 +104,9 @@ class MapNetwork(nn.Module):
         features: Tensor = self.body(self.normalised(image_N1SS))
         return features
 
+    @abstractmethod
     def normalised(self, image_N1SS: Tensor) -> Tensor:
         """uint8 grey as the first layer wants it."""
-        raise NotImplementedError
 
     def evidence(self, image_N1SS: Tensor) -> Tensor:
         """What each cell says by itself, before the head's gain: [N, 14, h, w]."""
