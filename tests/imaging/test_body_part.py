@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import pytest
@@ -10,6 +11,7 @@ from pydicom.sequence import Sequence
 
 from cxrserve.errors import NotAChestRadiograph
 from cxrserve.imaging.dicom import read_dicom
+from cxrserve.imaging.dicom.body_part import BodyPart, body_part
 from cxrserve.imaging.limits import Limits
 from tests.imaging import makers
 
@@ -58,6 +60,18 @@ def test_every_value_is_read() -> None:
     read(**CAPTURE, BodyPartExamined="HAND\\CHEST")
     with pytest.raises(NotAChestRadiograph, match="HAND"):
         read(BodyPartExamined="UNKNOWN\\HAND")
+
+
+def test_a_text_without_end_is_not_read_to_its_end() -> None:
+    started = time.monotonic()
+    read(BodyPartExamined="X" * 60_000 + " HAND")
+    ds = Dataset()
+    ds.BodyPartExamined = "CHEST"
+    ds.add_new("ProtocolName", "UT", "A" * 50_000_000)
+    assert body_part(ds) == BodyPart(name="CHEST", source="BodyPartExamined", is_chest=True)
+    ds.BodyPartExamined = ""
+    assert body_part(ds) is None
+    assert time.monotonic() - started < 2
 
 
 def region(code: str, meaning: str, scheme: str = "SCT") -> Dataset:

@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 
 from cxrserve.imaging.dicom.dataset import text, texts
 
+_MOST_CHARACTERS: Final = 1000  # a value has at most 64 (PS3.5 6.2), an element may hold gigabytes
 _CHEST: Final = re.compile(
     r"CHEST|CHST|CXR|THORAX|TORAX|TORAKS|TORACE|BRUSTKORB|BABYGRAM|MEDIASTIN|STERNUM|HEART|BRONCH|DIAPHRAG"
     r"|PULMO|POUMON|POLMON|PECHO|\bLUNG|\bRIB(?!O)|RIBS\b|RIPPEN|COSTILLA"
@@ -33,7 +34,8 @@ _OTHER_PARTS: Final = {
     "SKULL": r"SKULL|CRANE\b|CRANEO|CRANI|SCHAE?DEL|SELLA\b|MASTOID",
     "HEAD": r"HEADS?\b|HEADNECK|BRAIN\b",
     "FACE": r"FACE\b|FACIAL|ORBIT|SINUS|NASAL|NOSE\b|ZYGOM|EYES?\b|EARS?\b",
-    "JAW": r"JAW|MANDIB|MAXILL|TEETH|TOOTH|DENTAL|DENTI|TMJ|PANOREX|ZAHN|ZAEHNE",
+    "JAW": r"JAW|MANDIB|MAXILL|TMJ",
+    "TEETH": r"TEETH|TOOTH|DENTAL|DENTI|PANOREX|ZAHN|ZAEHNE",
     "NECK": r"NECK|LARYN|PHARYN|THYROID",
     "BREAST": r"BREAST|MAMM[AO]",
     "SHOULDER": r"SHOULDER|CLAVIC|SCAPUL|AC ?JOINT|SCHULTER|EPAULE|HOMBRO|SPALLA|AXILLA\b",
@@ -44,7 +46,8 @@ _OTHER_PARTS: Final = {
     "HAND": r"HANDS?\b|HANDWRIST|FINGER|THUMB|METACARP|MANO\b",
     "ABDOMEN": r"ABD(?!U)|KUB\b|COLON\b|BOWEL|INTESTIN|STOMACH|KIDNEY|BLADDER|GALLBLADDER|LIVER\b|RECTUM"
     r"|UTERUS|ESOPHAG|OESOPHAG|DUODEN|UROGRAM",
-    "PELVIS": r"PELVI|BECKEN|BASSIN|BACINO|HIPS?\b|HIPJOINT|HUE?FT|HANCHE|CADERA|BUTTOCK",
+    "PELVIS": r"PELVI|BECKEN|BASSIN|BACINO|BUTTOCK",
+    "HIP": r"HIPS?\b|HIPJOINT|HUE?FT|HANCHE|CADERA",
     "LEG": r"LEGS?\b|FEMUR|THIGH|CALF\b|TIBI|TIB ?FIB|FIBUL|LOWERLEG|UNTERSCHENKEL|OBERSCHENKEL",
     "KNEE": r"KNEE|PATELL|KNIE|GENOU|RODILLA|GINOCCHIO",
     "ANKLE": r"ANKLE|SPRUNGGELENK|CHEVILLE|TOBILLO|CAVIGLIA",
@@ -154,6 +157,7 @@ def _folded(words: str) -> str:
 
     pydicom reads bytes beyond ASCII as Latin-1 here; most that are not are UTF-8.
     """
+    words = words[:_MOST_CHARACTERS]
     with suppress(UnicodeError):
         words = words.encode("latin-1").decode("utf-8")
     plain = "".join(c for c in unicodedata.normalize("NFKD", words.upper()) if not unicodedata.combining(c))
