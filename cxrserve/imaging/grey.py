@@ -1,6 +1,6 @@
 """Colour that is grey underneath, to one channel; real colour is no radiograph.
 
-A tint (blue film, sepia, a lamp's colour) is the same everywhere: each channel is a straight line of the
+A tint (blue film, sepia, a lamp's colour) is the same everywhere: each channel is a rising line over the
 luma. So the question is how far the channels lie from such lines. Of films, tinted or photographed for a
 journal, saved as JPEG or not, at most 5 % of the pixels are off by more than 16 of 255 levels; of colour
 photographs 35 % and more, of a heatmap over a film 30 %.
@@ -21,6 +21,8 @@ from cxrserve.errors import NotAChestRadiograph
 _OFF_THE_TINT: Final = 16 / 255  # of the brightest value
 _MOST_OFF: Final = 0.08  # a marker, an arrow, text
 _STRONGEST_TINT: Final = 0.6  # spread of the channels over the largest: blue film has 0.25, sepia 0.35, red 1
+# Blue film has 0.68, sepia 0.75. Grey in YCbCr that is taken for RGB has channels that do not rise at all.
+_LEAST_SLOPE: Final = 0.3
 _FITS: Final = 3
 _ENOUGH_SIDE: Final = 512  # the question is put to every n-th pixel of larger pictures
 
@@ -44,17 +46,19 @@ def _check_tint(samples: NDArray[Any]) -> None:
     step = max(1, min(samples.shape[:2]) // _ENOUGH_SIDE)
     share_HWC = samples[::step, ::step].astype(np.float32) / np.float32(samples.max())
     strength = float(np.ptp(share_HWC, axis=2).mean() / share_HWC.max(axis=2).mean())
-    off = float((_distance_from_tint(share_HWC) > _OFF_THE_TINT).mean())
-    if off > _MOST_OFF or strength > _STRONGEST_TINT:
+    distance_HW, slope_C = _tint(share_HWC)
+    off = float((distance_HW > _OFF_THE_TINT).mean())
+    if off > _MOST_OFF or strength > _STRONGEST_TINT or slope_C.min() < _LEAST_SLOPE:
         raise NotAChestRadiograph(
             f"the picture is coloured: {off:.0%} of the pixels are off its tint ({_MOST_OFF:.0%} may be), "
-            f"whose strength is {strength:.0%} ({_STRONGEST_TINT:.0%} may be). Send the radiograph itself, "
-            "not a photograph, a screen or a colour map."
+            f"whose strength is {strength:.0%} ({_STRONGEST_TINT:.0%} may be); the channel that follows the "
+            f"brightness least has {slope_C.min():.0%} of it ({_LEAST_SLOPE:.0%} are needed). Send the "
+            "radiograph itself, not a photograph, a screen or a colour map."
         )
 
 
-def _distance_from_tint(share_HWC: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The largest distance of a pixel's channels from their lines over the luma.
+def _tint(share_HWC: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The largest distance of a pixel's channels from their lines over the luma, and the lines' slopes.
 
     Least squares, three times: from the second on without the pixels that were farthest off, so that text
     in colour does not pull the lines towards itself.
@@ -65,8 +69,10 @@ def _distance_from_tint(share_HWC: NDArray[np.float32]) -> NDArray[np.float32]:
         luma_N, values_NC = luma_HW[kept_HW], share_HWC[kept_HW]
         centred_N, mean_C = luma_N - luma_N.mean(), values_NC.mean(axis=0)
         power = max(float((centred_N**2).mean()), 1e-12)  # an even picture has no slope
-        slope_C = (centred_N[:, None] * (values_NC - mean_C)).mean(axis=0) / np.float32(power)
+        slope_C: NDArray[np.float32] = (centred_N[:, None] * (values_NC - mean_C)).mean(axis=0) / np.float32(
+            power
+        )
         lines_HWC = mean_C + slope_C * (luma_HW - luma_N.mean())[..., None]
         distance_HW: NDArray[np.float32] = np.abs(share_HWC - lines_HWC).max(axis=2)
         kept_HW = distance_HW <= np.quantile(distance_HW, 1 - _MOST_OFF)
-    return distance_HW
+    return distance_HW, slope_C

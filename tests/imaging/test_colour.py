@@ -112,6 +112,13 @@ def test_jpeg_that_is_jfif_is_ycbcr_whatever_the_header_says() -> None:
     assert np.abs(found.astype(int) - GREY).mean() < 2
 
 
+def test_a_false_colour_model_is_refused() -> None:
+    """Grey in YCbCr under RGB, and the other way round: lines over the luma, but no tint."""
+    for pixels, photometric in ((YBR, "RGB"), (RGB, "YBR_FULL")):
+        with pytest.raises(NotAChestRadiograph, match="coloured"):
+            read_dicom(makers.dicom(pixels, bits=8, photometric=photometric), Limits())
+
+
 def palette(first: int = 0, entries: int = 256, *, coloured: bool = False) -> dict[str, Any]:
     """A ramp of `entries` from index `first`."""
     ramp = np.linspace(0, 65535, entries).astype("<u2").tobytes()
