@@ -92,7 +92,7 @@ def test_weights_outside_the_file_are_refused(name: InstalledName, model: bytes,
 
 
 def test_the_precision_that_serves_says_what_f32_says(model: bytes) -> None:
-    """bf16 where the CPU computes in it. It keeps 8 bits: sums are right to about 1 % of their largest part."""
+    """bf16 where the CPU computes in it: it keeps 8 bits, so sums are right to about 1 % of their parts."""
     served = choose("openvino", "auto").build(model, size=SIZE, threads=1).run(_images(4))
     exact = _engine("onnxruntime", model).run(_images(4))
     tolerance = 0.02 * np.abs(exact.maps_NFhw).max()
