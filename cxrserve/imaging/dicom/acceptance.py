@@ -125,5 +125,5 @@ def _check_modality(modality: str) -> None:
 def _check_body_part(part: BodyPart | None) -> None:
     if part is not None and not part.is_chest:
         raise NotAChestRadiograph(
-            f"{part.source} is {part.name}; the chest was expected. Send a chest radiograph."
+            f"{part.source} names another part ({part.name}); the chest was expected. Send a chest film."
         )
