@@ -173,18 +173,14 @@ def models_verify(
     engine: EngineOption = None,
 ) -> None:
     """Check a bundle as serving does: contract, hashes, graphs, and one run of every member."""
-    from cxrserve.engines.select import choose
-    from cxrserve.ensemble.bundle import load_bundle
     from cxrserve.ensemble.predictor import Predictor
 
-    settings = _settings(None, bundle=folder, engine=engine)
-    bundle = load_bundle(folder)
-    choice = choose(settings.engine, settings.precision)
-    Predictor(bundle, choice, threads=settings.threads).warm_up()
-    contract = bundle.contract
+    predictor = Predictor.open(_settings(None, bundle=folder, engine=engine))
+    predictor.warm_up()
+    contract, choice = predictor.bundle.contract, predictor.choice
     Console().print(
         f"[green]sound[/]: {contract.name} {contract.version}, {len(contract.members)} members, "
-        f"on {choice.name} {choice.version} in {choice.precision}; SHA-256 {bundle.sha256}"
+        f"on {choice.name} {choice.version} in {choice.precision}; SHA-256 {predictor.bundle.sha256}"
     )
 
 

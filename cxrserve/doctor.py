@@ -22,7 +22,7 @@ from cxrserve.settings import Settings
 def examine(settings: Settings) -> bool:
     """Print what there is; True where the service could start with `settings`."""
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for what, found in (("cxrserve", __version__), *_machine(), *_packages()):
+    for what, found in (("cxrserve", __version__), *_machine(settings), *_packages()):
         table.add_row(what, found)
     checks = [_engine(settings), _bundle(settings)]
     for what, found, fine in checks:
@@ -34,10 +34,10 @@ def examine(settings: Settings) -> bool:
     return able
 
 
-def _machine() -> list[tuple[str, str]]:
+def _machine(settings: Settings) -> list[tuple[str, str]]:
     return [
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        ("processor", f"{_cpu_name()}, {Settings().threads} of {os.cpu_count()} cores usable"),
+        ("processor", f"{_cpu_name()}, {settings.threads} of {os.cpu_count()} cores usable"),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
         ("training", "installed" if find_spec("torch") else 'not installed: pip install "cxrserve\\[train]"'),
     ]

@@ -13,21 +13,14 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from cxrserve.ensemble.pipeline import Pipeline, Reading
-from cxrserve.ensemble.predictor import Explain
+from cxrserve.ensemble.predictor import Explain, explained
 from cxrserve.errors import CxrserveError, RequestError, TooLarge, UnsupportedFormat
-from cxrserve.findings import NAMES, indices
+from cxrserve.findings import NAMES
 from cxrserve.reports.answer import Answer, answer
 from cxrserve.reports.pictures import OVERLAY_SIDE, overlay, png
+from cxrserve.reports.progress import progress_bar
 from cxrserve.reports.table import CsvWriter, answer_table
 from cxrserve.settings import Settings
 
@@ -71,7 +64,11 @@ def read_files(
     files = list(_files(paths))
     console = Console(stderr=True)
     tally = {"answered": 0, "refused": 0, "passed over": 0}
-    with _opened(output) as stream, Pipeline(settings) as pipeline, _progress(console) as progress:
+    with (
+        _opened(output) as stream,
+        Pipeline(settings) as pipeline,
+        progress_bar(console, transient=True) as progress,
+    ):
         writer = _writer(format_, stream)
         bar = progress.add_task("reading", total=len(files))
         for file, outcome in _outcomes(pipeline, files, wanted, OVERLAY_SIDE if overlays else 0):
@@ -95,10 +92,8 @@ def read_files(
 
 
 def _explain(text: str) -> Explain:
-    if text in ("positive", "all"):
-        return text  # type: ignore[return-value]
     try:
-        return indices(text.split(","))
+        return explained(text)
     except ValueError as error:
         raise RequestError(f"--findings: {error}") from None
 
@@ -163,17 +158,6 @@ def _save_overlays(folder: Path, file: _File, reading: Reading, pipeline: Pipeli
 
 def _opened(output: Path | None) -> AbstractContextManager[IO[str]]:
     return output.open("w", encoding="utf-8", newline="") if output else nullcontext(sys.stdout)
-
-
-def _progress(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 def _writer(format_: Format, stream: IO[str]) -> _Writer:

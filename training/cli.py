@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
+
+from cxrserve.reports.progress import progress_bar
 
 if TYPE_CHECKING:
     from cxrserve.ensemble.bundle import Contract
@@ -131,15 +125,7 @@ class RichProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
+        self._bars = progress_bar(console)
 
     def __enter__(self) -> RichProgress:
         self._bars.start()

@@ -13,9 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.engines.select import choose
 from cxrserve.ensemble import stack
-from cxrserve.ensemble.bundle import OperatingPoint, load_bundle
+from cxrserve.ensemble.bundle import OperatingPoint
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.findings import NAMES
 from cxrserve.settings import Settings
@@ -33,10 +32,7 @@ HEATMAP_PERCENTILE: Final = 95
 
 def open_predictor(folder: Path) -> Predictor:
     """The bundle in `folder` on the engine that would serve it here."""
-    settings = Settings()
-    return Predictor(
-        load_bundle(folder), choose(settings.engine, settings.precision), threads=settings.threads
-    )
+    return Predictor.open(Settings(bundle=folder))
 
 
 def score(predictor: Predictor, cache: PyramidCache) -> Iterator[Floats]:

@@ -14,14 +14,12 @@ from cxrserve.api.problems import FileRefused
 from cxrserve.api.record import Record, record_of
 from cxrserve.api.service import Service, service_of
 from cxrserve.ensemble.pipeline import Pipeline
-from cxrserve.ensemble.predictor import Explain
+from cxrserve.ensemble.predictor import Explain, explained
 from cxrserve.errors import ImageError, RequestError
-from cxrserve.findings import indices
 from cxrserve.reports.answer import Answer, StudyAnswer, answer, study_answer
 
 router = APIRouter(tags=["predict"])
 
-_WHICH: Final[dict[str, Explain]] = {"none": "none", "positive": "positive", "all": "all"}
 _FAILURES: Final = (400, 408, 413, 415, 422, 500, 503, 504)
 
 
@@ -114,10 +112,8 @@ def _explain(heatmaps: str) -> Explain:
     Raises:
         RequestError: a name that is none of the 14; says which, and lists them.
     """
-    if heatmaps in _WHICH:
-        return _WHICH[heatmaps]
     try:
-        return indices(heatmaps.split(","))
+        return explained(heatmaps)
     except ValueError as error:
         raise RequestError(f"heatmaps: {error}; or send none, positive or all.") from None
 

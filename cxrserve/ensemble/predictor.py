@@ -9,20 +9,31 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.engines.base import Engine, Output
-from cxrserve.engines.select import Choice
+from cxrserve.engines.select import Choice, choose
 from cxrserve.ensemble import heatmap, stack
-from cxrserve.ensemble.bundle import Bundle
+from cxrserve.ensemble.bundle import Bundle, load_bundle
 from cxrserve.errors import BundleError
-from cxrserve.findings import FINDINGS, NAMES
+from cxrserve.findings import FINDINGS, NAMES, indices
+from cxrserve.settings import Settings
 
 Levels = Mapping[int, NDArray[np.uint8]]
 Explain = Literal["none", "positive", "all"] | Collection[int]
+
+
+def explained(text: str) -> Explain:
+    """The findings to make maps of: "none", "positive", "all", or names with commas between them.
+
+    Raises:
+        ValueError: a name that is none of the 14; says which, and lists them.
+    """
+    keywords: dict[str, Explain] = {"none": "none", "positive": "positive", "all": "all"}
+    return keywords[text] if text in keywords else indices(text.split(","))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +79,16 @@ class Predictor:
         self._engines: Final[dict[int, Engine]] = {
             size: choice.build(model, size=size, threads=threads) for size, model in bundle.models.items()
         }
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """The bundle of `settings` on the engine that would serve it here.
+
+        Raises:
+            BundleError, EngineError: see `load_bundle` and `choose`.
+        """
+        choice = choose(settings.engine, settings.precision)
+        return cls(load_bundle(settings.bundle), choice, threads=settings.threads)
 
     def warm_up(self) -> None:
         """Run every engine once, so that the first request pays for nothing but itself."""

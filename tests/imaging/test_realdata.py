@@ -14,15 +14,15 @@ from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepare import prepare, read_radiograph
 from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
+from tests.conftest import REALDATA
 
-ROOT: Final = Path(__file__).parents[3] / "shared" / "realdata"
 PREPROCESSING: Final = Preprocessing(profile="mimic-cxr-jpg", sizes=(256, 512, 1024, 2048))
 
-pytestmark = pytest.mark.skipif(not ROOT.is_dir(), reason=f"{ROOT.name} is not beside the repository")
+pytestmark = pytest.mark.skipif(not REALDATA.is_dir(), reason=f"{REALDATA.name} is not beside the repository")
 
 
 def expectations() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((ROOT / "expect.json").read_text()) if ROOT.is_dir() else {}
+    found: dict[str, Any] = json.loads((REALDATA / "expect.json").read_text()) if REALDATA.is_dir() else {}
     return found
 
 
@@ -35,24 +35,24 @@ def attempt(path: Path) -> PreparedImage | CxrserveError:
 
 @pytest.mark.parametrize("name", expectations().get("must_answer", []))
 def test_must_answer(name: str) -> None:
-    assert isinstance(attempt(ROOT / "dicom" / name), PreparedImage)
+    assert isinstance(attempt(REALDATA / "dicom" / name), PreparedImage)
 
 
 @pytest.mark.parametrize("name", expectations().get("must_refuse", []))
 def test_must_refuse(name: str) -> None:
-    assert isinstance(attempt(ROOT / "dicom" / name), ImageError)
+    assert isinstance(attempt(REALDATA / "dicom" / name), ImageError)
 
 
 def test_the_same_radiograph_gives_the_same_values() -> None:
     for first, second in expectations()["same"]:
         one, other = (
-            read_radiograph((ROOT / "dicom" / name).read_bytes(), Limits()) for name in (first, second)
+            read_radiograph((REALDATA / "dicom" / name).read_bytes(), Limits()) for name in (first, second)
         )
         assert np.array_equal(one.pixels_HW, other.pixels_HW), (first, second)
 
 
 def test_every_dicom_file_is_answered_or_refused() -> None:
-    paths = sorted(path for path in (ROOT / "dicom").rglob("*") if path.is_file())
+    paths = sorted(path for path in (REALDATA / "dicom").rglob("*") if path.is_file())
     assert len(paths) > 100
     for path in paths:
         outcome = attempt(path)
@@ -62,7 +62,7 @@ def test_every_dicom_file_is_answered_or_refused() -> None:
 
 
 def test_every_radiograph_is_answered() -> None:
-    paths = sorted((ROOT / "cxr").iterdir())
+    paths = sorted((REALDATA / "cxr").iterdir())
     assert len(paths) > 30
     for path in paths:
         outcome = attempt(path)

@@ -10,11 +10,12 @@ import cv2
 import numpy as np
 
 from cxrserve.findings import INDEX, NAMES
+from tests.conftest import REALDATA
 from training.datasets.manifest import Manifest, new_manifest
 from training.datasets.sample import Labels, Part, Sample
 
 # The true headers of the published tables; tests skip where they are absent.
-TABLES = Path(__file__).parents[3] / "shared" / "realdata" / "tables"
+TABLES = REALDATA / "tables"
 
 
 def labels(**said: float) -> Labels:

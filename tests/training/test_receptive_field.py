@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,15 +14,6 @@ from torchvision.models.densenet import DenseNet
 from training.architectures import ARCHITECTURES
 from training.networks import MapHead, MapNetwork, SmallNetwork
 from training.receptive_field import Field, effective_field, energy_radius, theoretical_field
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """At these sizes several threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class Grey(MapNetwork):
