@@ -1,0 +1,1 @@
+"""The archive: what was received is kept, worked on once, and its results are delivered. Below every protocol."""
