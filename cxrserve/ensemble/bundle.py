@@ -48,6 +48,30 @@ class Lineage(_Part):
     created: str = Field(description="Date, ISO 8601.")
 
 
+class Gate(_Part):
+    """How far a variant answers from the member it stands for, measured before it may serve."""
+
+    logits: float = Field(ge=0, description="Largest difference of a logit.")
+    maps: float = Field(
+        ge=0, description="Largest difference in a map, in units of the maps' standard deviation."
+    )
+    probability: float = Field(ge=0, le=1, description="Largest change of a scale's probability.")
+    auc: float | None = Field(None, description="Largest fall of a finding's AUC; null where not measured.")
+    tolerance: float = Field(gt=0, description="The largest change of a probability that was allowed.")
+    data: str = Field(description="The images it was measured on, in words.")
+    images: int = Field(ge=1)
+    engine: str = Field(description="What ran both.")
+
+
+class Variant(_Part):
+    """The same member in another precision: `image` uint8 in, `logits` and `maps` float32 out, as ever."""
+
+    precision: Literal["fp16", "int8", "mixed"]
+    file: str = Field(pattern=_PLAIN_ONNX_NAME)
+    sha256: str = Field(pattern=_HEX_SHA256)
+    gate: Gate
+
+
 class Member(_Part):
     """One network: it sees the radiograph at one size."""
 
@@ -57,6 +81,14 @@ class Member(_Part):
     architecture: str
     parameters: int = Field(ge=1)
     normalisation: str = Field(description="What the graph does to uint8 grey before its first layer.")
+    findings: tuple[str, ...] | None = Field(
+        None, description="The findings it knows, where not all 14: what it says of others is never used."
+    )
+    variants: tuple[Variant, ...] = ()
+
+    def knows(self, name: str) -> bool:
+        """Whether it was trained to judge the finding `name`."""
+        return self.findings is None or name in self.findings
 
 
 class OperatingPoint(_Part):
@@ -77,6 +109,49 @@ class Metrics(_Part):
     auc: dict[str, dict[str, float | None]]
 
 
+class Stage(_Part):
+    """What the coarsest K scales say of the ensemble's answer, before the others have run."""
+
+    coefficients: tuple[tuple[float, ...], ...] = Field(
+        description="One row for each finding: of the K logits of the first finding, of the second, …; a constant."
+    )
+    spread: tuple[float, ...] = Field(description="Root mean square error of the predicted logit, by finding.")
+
+
+class TriageCheck(_Part):
+    """What early decisions came to, on images used neither to fit nor to calibrate them."""
+
+    guarantee: Literal["exact", "conformal"]
+    epsilon: float | None = Field(description="Promised bound on an image with a differing decision.")
+    findings: str = Field(description='A finding decided alone, or "all".')
+    data: str
+    images: int = Field(ge=1)
+    differing: int = Field(ge=0, description="Images with a decision that is not the full ensemble's.")
+    differing_below: float = Field(description="Upper end of the 95 % Clopper–Pearson interval of their share.")
+    work: float = Field(description="Mean share of the full ensemble's work.")
+    work_worst: float
+
+
+class EarlyDecisions(_Part):
+    """What `triage` needs besides the stack, fitted on validation logits when the bundle was made."""
+
+    data: str
+    images: int = Field(ge=1, description="Images the tails were measured on; none of them fitted a stage.")
+    order: tuple[int, ...] = Field(description="Sizes in the order that decides all findings with least work.")
+    orders: tuple[tuple[int, ...], ...] = Field(description="The same for each finding alone.")
+    predicts_all: bool = Field(
+        True, description="Deciding all findings takes less work by predictions than by the exact bounds alone."
+    )
+    predicts: tuple[bool, ...] = Field(description="The same for each finding alone.")
+    stages: tuple[Stage, ...]
+    joint_tail: tuple[float, ...] = Field(
+        description="Largest conformal scores over all findings, falling: spreads by which a settled "
+        "prediction lay on the wrong side."
+    )
+    finding_tails: tuple[tuple[float, ...], ...] = Field(description="The same for each finding alone.")
+    checked: tuple[TriageCheck, ...] = ()
+
+
 class Contract(_Part):
     """`bundle.json`: everything a user of the model must know, and everything serving needs."""
 
@@ -88,10 +163,13 @@ class Contract(_Part):
     preprocessing: Preprocessing
     members: tuple[Member, ...] = Field(min_length=1)
     stack: tuple[tuple[float, ...], ...] = Field(
-        description="14 rows of one weight for each member, ≥ 0, sum 1."
+        description="14 rows of one weight for each member, ≥ 0, sum 1; a row of zeros where none knows it."
     )
     calibration: Literal["identity"] = "identity"
     operating_points: dict[str, OperatingPoint]
+    unavailable: tuple[str, ...] = Field(
+        (), description="Findings that no member knows: they get no probability, no decision, no heatmap."
+    )
     study_rule: Literal["maximum", "mean"] = "maximum"
     heatmap_scale: float = Field(
         gt=0, description="Value of a heatmap shown at full strength: one for all findings and images."
@@ -100,6 +178,7 @@ class Contract(_Part):
         default_factory=dict, description="Largest difference found between engines, by what was compared."
     )
     metrics: Metrics | None = None
+    triage: EarlyDecisions | None = None
     intended_use: str
     limits: tuple[str, ...]
 
@@ -109,13 +188,31 @@ class Contract(_Part):
         sizes = tuple(member.size for member in self.members)
         _same("sizes of the members (ascending)", sizes, tuple(sorted(set(sizes))))
         _same("preprocessing.sizes", self.preprocessing.sizes, sizes)
-        _same("findings with an operating point", tuple(sorted(self.operating_points, key=_order)), NAMES)
+        for member in self.members:
+            known = tuple(name for name in NAMES if member.knows(name))
+            _same(f"findings of the member of {member.size}", member.findings or NAMES, known)
+            precisions = [variant.precision for variant in member.variants]
+            _same(f"variants of the member of {member.size}", precisions, sorted(set(precisions)))
+        unknown = tuple(name for name in NAMES if not any(member.knows(name) for member in self.members))
+        _same("unavailable findings", self.unavailable, unknown)
+        pointed = tuple(name for name in NAMES if name not in unknown)
+        _same("findings with an operating point", tuple(sorted(self.operating_points, key=_order)), pointed)
         _same("rows of the stack", len(self.stack), len(NAMES))
         for name, row in zip(NAMES, self.stack, strict=True):
             _same(f"stacking weights of {name}", len(row), len(sizes))
-            if not all(weight >= 0 for weight in row) or not math.isclose(sum(row), 1, abs_tol=1e-6):
-                raise ValueError(f"stacking weights of {name} are {row}: they must be ≥ 0 and sum to 1")
+            self._weighs_only_knowledge(name, row)
         return self
+
+    def _weighs_only_knowledge(self, name: str, row: tuple[float, ...]) -> None:
+        total = 0 if name in self.unavailable else 1
+        if not all(weight >= 0 for weight in row) or not math.isclose(sum(row), total, abs_tol=1e-6):
+            raise ValueError(f"stacking weights of {name} are {row}: they must be ≥ 0 and sum to {total}")
+        for member, weight in zip(self.members, row, strict=True):
+            if weight and not member.knows(name):
+                raise ValueError(
+                    f"stacking weights of {name} are {row}: the member of {member.size} does not know it, so "
+                    "its weight must be 0"
+                )
 
 
 def _order(name: str) -> int:
@@ -172,7 +269,16 @@ def load_bundle(folder: Path) -> Bundle:
     return Bundle(contract=contract, sha256=sha256, models=models)
 
 
-def _verified(folder: Path, member: Member) -> bytes:
+def load_variant(folder: Path, variant: Variant) -> bytes:
+    """The verified ONNX bytes of `variant`.
+
+    Raises:
+        BundleError: the file is not what the contract says.
+    """
+    return _verified(folder, variant)
+
+
+def _verified(folder: Path, member: Member | Variant) -> bytes:
     path = folder / member.file
     model = _read(path, _MAX_MEMBER_BYTES)
     found = hashlib.sha256(model).hexdigest()
