@@ -20,6 +20,7 @@ from rich.table import Table
 
 from cxrserve import __version__
 from cxrserve.errors import CxrserveError
+from cxrserve.pacs_cli import pacs
 from cxrserve.settings import EngineName, Settings, unknown_variables
 
 _OK, _SOME_FAILED, _USAGE = 0, 1, 2
@@ -35,6 +36,7 @@ app = typer.Typer(
 )
 models = typer.Typer(help="Look at model bundles, check them, make them.", no_args_is_help=True)
 app.add_typer(models, name="models")
+app.add_typer(pacs, name="pacs")
 
 BundleOption = Annotated[
     Path | None, typer.Option("--bundle", help="Folder of the model bundle.", envvar="CXRSERVE_BUNDLE")
@@ -227,3 +229,7 @@ def _complain(title: str, detail: str) -> NoReturn:
     console.print(f"[red]{title}[/]: ", end="", highlight=False)
     console.print(detail, markup=False, highlight=False)
     sys.exit(_USAGE)
+
+
+if __name__ == "__main__":
+    main()

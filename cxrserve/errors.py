@@ -13,7 +13,8 @@ CxrserveError
 │   └── NotForPresentation          raw detector data (FOR PROCESSING), no tone curve applied
 ├── Busy                       503  try again after `retry_after_s`
 │   ├── NotReady
-│   └── Overloaded
+│   ├── Overloaded
+│   └── OutOfResources              the archive cannot keep more now
 ├── DeadlineExceeded           504  the answer was not ready in time; the work was dropped
 └── ConfigurationError         500  found at start, before the first request
     ├── BundleError                 the model's contract does not hold; both sides are shown
@@ -159,6 +160,13 @@ class Overloaded(Busy):
 
     slug = "overloaded"
     title = "The service is at its limit"
+
+
+class OutOfResources(Busy):
+    """The archive cannot keep the object now: disk full or read-only, a limit reached, database locked."""
+
+    slug = "out-of-resources"
+    title = "The archive cannot keep more now"
 
 
 class DeadlineExceeded(CxrserveError):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 EngineName = Literal["auto", "openvino", "onnxruntime"]
@@ -79,6 +79,41 @@ class Settings(BaseSettings):
     )
     shutdown_timeout_s: int = Field(
         30, ge=1, description="Time that accepted requests have to finish at shutdown."
+    )
+
+    archive: Path | None = Field(
+        None, description="Folder in which received objects and results are kept; none: nothing is kept."
+    )
+    rules: Path | None = Field(
+        None, description="YAML file of the rules for received objects; none: built-in ones, nothing is sent."
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="PostgreSQL URL, for several nodes on one archive folder; else SQLite in the archive.",
+    )
+    node_name: str = Field(
+        "",
+        max_length=64,
+        description="Name of this node, the same at every start; by default the host's with PostgreSQL.",
+    )
+    archive_max_bytes: int = Field(
+        2**40, ge=1, description="Most bytes of received objects; more are refused as out of resources."
+    )
+    archive_min_free_bytes: int = Field(
+        2**30, ge=1, description="Bytes that must be free on the archive's disk; else objects are refused."
+    )
+    database_timeout_s: float = Field(
+        20.0, gt=0, description="Time to wait for the database before an object is refused."
+    )
+    study_workers: int = Field(2, ge=1, description="Studies worked on at once.")
+    delivery_workers: int = Field(4, ge=1, description="Deliveries to destinations at once.")
+    delivery_give_up_s: float = Field(
+        604_800.0, gt=0, description="Time of trying after which a delivery becomes a dead letter."
+    )
+    delivery_most_pause_s: float = Field(300.0, gt=0, description="Longest pause between two tries.")
+    token: SecretStr = Field(
+        SecretStr(""),
+        description="Bearer token asked for by everything but probes and pages; none: no one is asked.",
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")
