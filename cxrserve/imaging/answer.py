@@ -13,6 +13,7 @@ from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.imaging.radiograph import ImageAbout
 
+MOST_HEADER_BYTES: Final = 64 * 2**10  # a cleaned DICOM header: `dicom/source_header.py`
 _LONGEST_DETAIL: Final = 1000
 _REFUSALS: Final[dict[str, type[CxrserveError]]] = {
     cls.__name__: cls
@@ -47,6 +48,12 @@ class _Refusal(BaseModel):
     retire: bool
 
 
+class _HeaderAnswer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    retire: bool
+
+
 def most_answer_bytes(preprocessing: Preprocessing, preview_side: int) -> int:
     """The longest payload that an honest worker sends."""
     return _levels_bytes(preprocessing) + preview_side**2
@@ -67,6 +74,22 @@ def read_answer(
         return _image(_Answer.model_validate(header), payload, preprocessing, preview_side)
     except ValidationError as exc:
         raise _nonsense() from exc
+
+
+def read_header_answer(header: dict[str, Any], payload: bytearray) -> bytes:
+    """The cleaned DICOM header in an answer; `reports.dicom.source` reads it, and cleans it once more.
+
+    Raises:
+        RequestError, ImageError: what the worker refused the file with.
+        UnreadableImage: the answer makes no sense, so the file has broken the worker.
+    """
+    try:
+        if "error" in header:
+            raise _refusal(_Refusal.model_validate(header))
+        _HeaderAnswer.model_validate(header)
+    except ValidationError as exc:
+        raise _nonsense() from exc
+    return bytes(payload)
 
 
 def _refusal(refusal: _Refusal) -> CxrserveError:

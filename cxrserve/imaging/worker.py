@@ -1,13 +1,12 @@
 """A decode worker: `python -m cxrserve.imaging.worker`, started by `workers.DecodePool`.
 
-It prepares one image after another, with a limit on its memory and on its CPU time, and ends when the
+It does one job after another (`jobs.py`), with a limit on its memory and on its CPU time, and ends when the
 service does. What it may break is itself.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 import os
@@ -21,9 +20,8 @@ from PIL import Image
 
 from cxrserve.errors import CxrserveError, UnreadableImage
 from cxrserve.imaging import wire
+from cxrserve.imaging.jobs import JOBS, Answer, Setup
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.prepare import prepare
-from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 
 _CPU_GRACE_S: Final = 2  # beyond the deadline: the service's own clock is to strike first
@@ -41,24 +39,17 @@ def main() -> None:
     # and the workers end when it closes their sockets.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    preprocessing, limits = Preprocessing(**config["preprocessing"]), Limits(**config["limits"])
+    setup = Setup(preprocessing=Preprocessing(**config["preprocessing"]), limits=Limits(**config["limits"]))
     cv2.setNumThreads(1)
     # The limits are ours (`limits.py`); Pillow's own warns about radiographs that a detector does make.
     Image.MAX_IMAGE_PIXELS = None
     baseline = _limit_memory(config["memory_bytes"])
     with socket.socket(fileno=arguments.socket) as connection:
         wire.send(connection, {"ready": True})
-        _serve(connection, preprocessing, limits, config, retire_above=baseline + config["memory_bytes"] // 2)
+        _serve(connection, setup, config, retire_above=baseline + config["memory_bytes"] // 2)
 
 
-def _serve(
-    connection: socket.socket,
-    preprocessing: Preprocessing,
-    limits: Limits,
-    config: dict[str, Any],
-    *,
-    retire_above: int,
-) -> None:
+def _serve(connection: socket.socket, setup: Setup, config: dict[str, Any], *, retire_above: int) -> None:
     while True:
         try:
             request, data = wire.receive(connection, most_payload_bytes=_MOST_INPUT_BYTES)
@@ -66,15 +57,15 @@ def _serve(
             return
         _limit_cpu(request["timeout_s"])
         try:
-            image = prepare(bytes(data), preprocessing, limits, preview_side=request["preview_side"])
+            answer = JOBS[request["job"]](bytes(data), request, setup)
         except MemoryError:
             detail = f"decoding needed more memory than {config['memory_bytes']} bytes. Send a smaller image."
             _refuse(connection, UnreadableImage(detail), retire=True)
         except CxrserveError as error:
             _refuse(connection, error, retire=_address_space() > retire_above)
         else:
-            _answer(connection, image, retire=_address_space() > retire_above)
-            del image
+            _answer(connection, answer, retire=_address_space() > retire_above)
+            del answer
         del data
 
 
@@ -82,17 +73,8 @@ def _refuse(connection: socket.socket, error: CxrserveError, *, retire: bool) ->
     wire.send(connection, {"error": type(error).__name__, "detail": error.detail, "retire": retire})
 
 
-def _answer(connection: socket.socket, image: PreparedImage, *, retire: bool) -> None:
-    preview = [] if image.preview_HW is None else [image.preview_HW]
-    header = {
-        "about": dataclasses.asdict(image.about),
-        "applied": image.applied,
-        "warnings": image.warnings,
-        "timing_ms": image.timing_ms,
-        "preview": list(image.preview_HW.shape) if image.preview_HW is not None else None,
-        "retire": retire,
-    }
-    wire.send(connection, header, *(image.levels[size] for size in sorted(image.levels)), *preview)
+def _answer(connection: socket.socket, answer: Answer, *, retire: bool) -> None:
+    wire.send(connection, {**answer.header, "retire": retire}, *answer.payload)
 
 
 def _limit_memory(memory_bytes: int) -> int:

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from cxrserve.errors import ConfigurationError, DeadlineExceeded, NotReady, UnreadableImage
 from cxrserve.imaging import wire
-from cxrserve.imaging.answer import most_answer_bytes, read_answer
+from cxrserve.imaging.answer import MOST_HEADER_BYTES, most_answer_bytes, read_answer, read_header_answer
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
@@ -100,21 +100,44 @@ class DecodePool:
             DeadlineExceeded: `timeout_s` passed.
             NotReady: no worker can be started, or the pool is closed.
         """
+        header, payload = self._ask(
+            {"job": "prepare", "preview_side": preview_side},
+            data,
+            most_answer_bytes(self._preprocessing, preview_side),
+            timeout_s,
+        )
+        return read_answer(header, payload, self._preprocessing, preview_side)
+
+    def header(self, data: bytes | bytearray | memoryview, *, timeout_s: float | None = None) -> bytes:
+        """As `dicom.source_header.source_header`, in a worker: the small header that results need.
+
+        Raises:
+            As `prepare`; UnreadableImage where the file is no DICOM, or a UID is missing.
+        """
+        return read_header_answer(*self._ask({"job": "header"}, data, MOST_HEADER_BYTES, timeout_s))
+
+    def _ask(
+        self,
+        request: dict[str, Any],
+        data: bytes | bytearray | memoryview,
+        most_bytes: int,
+        timeout_s: float | None,
+    ) -> tuple[dict[str, Any], bytearray]:
+        """One job in a worker, for the time both the caller and the pool allow; the answer is not checked."""
         deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
         with self._borrowed(deadline) as worker:
             allowed = time.monotonic() + self._timeout_s
             try:
-                header, payload = worker.ask(
-                    {"preview_side": preview_side, "timeout_s": self._timeout_s},
+                return worker.ask(
+                    {**request, "timeout_s": self._timeout_s},
                     data,
-                    most_answer_bytes=most_answer_bytes(self._preprocessing, preview_side),
+                    most_answer_bytes=most_bytes,
                     deadline=min(deadline, allowed),
                 )
             except TimeoutError as exc:
                 raise (_too_late() if deadline < allowed else self._too_slow()) from exc
             except wire.WireError as exc:
                 raise NotReady("the service is stopping.") if self._closed else self._broke_down() from exc
-            return read_answer(header, payload, self._preprocessing, preview_side)
 
     def close(self) -> None:
         """End all workers; requests under way end with NotReady. May be called again."""

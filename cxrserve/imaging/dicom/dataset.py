@@ -62,11 +62,44 @@ class DicomFile:
     warnings: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSetBytes:
+    """A data set before its elements are read: `data` from `start` on, and how it is written."""
+
+    data: bytes
+    start: int
+    implicit: bool
+    little: bool
+    transfer_syntax: UID
+    media_storage_class: UID | None
+    warnings: tuple[str, ...]
+
+
 def parse(data: bytes, limits: Limits) -> DicomFile:
     """The elements of `data` up to Pixel Data. To be called within `border.reading`.
 
     Raises:
         UnreadableImage: cut, damaged, or an element stands there twice.
+        TooLarge: a deflated data set unfolds beyond `limits.max_inflated_bytes`.
+    """
+    opened = open_data_set(data, limits)
+    elements = _read_elements(opened)
+    dataset = Dataset(elements)
+    if "SOPClassUID" not in dataset and opened.media_storage_class:  # a DICOMDIR has it there only
+        dataset.SOPClassUID = opened.media_storage_class
+    return DicomFile(
+        dataset=dataset,
+        transfer_syntax=opened.transfer_syntax,
+        big_endian=not opened.little,
+        warnings=opened.warnings,
+    )
+
+
+def open_data_set(data: bytes, limits: Limits) -> DataSetBytes:
+    """Where the data set of a file begins, and how it is written; no element is read yet.
+
+    Raises:
+        UnreadableImage: no DICOM, or cut or damaged before its first element.
         TooLarge: a deflated data set unfolds beyond `limits.max_inflated_bytes`.
     """
     start = dicom_start(data)
@@ -77,19 +110,13 @@ def parse(data: bytes, limits: Limits) -> DicomFile:
     if declared == DeflatedExplicitVRLittleEndian:
         data, start = _inflate(data[start:], limits.max_inflated_bytes), 0
     written, warnings = _encoding(data[start : start + 8], declared)
-    elements = _read_elements(
-        BytesIO(data),
-        start,
+    return DataSetBytes(
+        data=data,
+        start=start,
         implicit=written == ImplicitVRLittleEndian,
         little=written != ExplicitVRBigEndian,
-    )
-    dataset = Dataset(elements)
-    if "SOPClassUID" not in dataset and _MEDIA_STORAGE_SOP_CLASS in meta:  # a DICOMDIR has it there only
-        dataset.SOPClassUID = meta[_MEDIA_STORAGE_SOP_CLASS]
-    return DicomFile(
-        dataset=dataset,
         transfer_syntax=declared or written,
-        big_endian=written == ExplicitVRBigEndian,
+        media_storage_class=meta.get(_MEDIA_STORAGE_SOP_CLASS),
         warnings=warnings,
     )
 
@@ -142,11 +169,12 @@ def _encoding(first: bytes, declared: UID | None) -> tuple[UID, tuple[str, ...]]
     return found, (f"The file is written in {found.name}, which is not what it declares.",)
 
 
-def _read_elements(stream: BytesIO, start: int, *, implicit: bool, little: bool) -> dict[BaseTag, Any]:
-    stream.seek(start)
+def _read_elements(opened: DataSetBytes) -> dict[BaseTag, Any]:
+    stream = BytesIO(opened.data)
+    stream.seek(opened.start)
     elements: dict[BaseTag, RawDataElement | DataElement] = {}
     wanted: list[BaseTag | int] = list(_wanted_tags())
-    for element in data_element_generator(stream, implicit, little, specific_tags=wanted):
+    for element in data_element_generator(stream, opened.implicit, opened.little, specific_tags=wanted):
         tag = element.tag
         if elements.get(tag, element).value != element.value:  # PS3.5 7.1: at most once
             raise UnreadableImage(

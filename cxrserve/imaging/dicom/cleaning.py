@@ -1,0 +1,192 @@
+"""A header's values, cleaned: what a result takes over from an image, and nothing that is not well formed.
+
+What does not keep its value representation (PS3.5 6.2) is left out; text is cut to its length. The same
+function cleans in the worker, which reads the hostile file, and again in the service, which believes no
+worker.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Final
+
+from pydicom.datadict import dictionary_VR
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+from pydicom.uid import UID
+
+from cxrserve.imaging.border import FOREIGN_ERRORS
+
+_CODE: Final[dict[str, Any]] = dict.fromkeys(
+    ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
+)
+_REQUEST: Final[dict[str, Any]] = {
+    **dict.fromkeys(("AccessionNumber", "StudyInstanceUID", "RequestedProcedureID")),
+    **dict.fromkeys(("RequestedProcedureDescription", "ScheduledProcedureStepID")),
+    "RequestedProcedureCodeSequence": _CODE,
+}
+# What a result needs; a sequence names what its items keep.
+KEPT: Final[dict[str, Any]] = {
+    **dict.fromkeys(
+        (
+            "SpecificCharacterSet", "TimezoneOffsetFromUTC",
+            # Patient, Patient Study (PS3.3 C.7.1.1, C.7.2.2)
+            "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge",
+            # General Study (C.7.2.1)
+            "StudyInstanceUID", "StudyDate", "StudyTime", "StudyID", "StudyDescription", "AccessionNumber",
+            "ReferringPhysicianName",
+            # General Series, General Equipment (C.7.3.1, C.7.5.1)
+            "SeriesInstanceUID", "SeriesNumber", "SeriesDescription", "Modality", "Laterality",
+            "BodyPartExamined", "Manufacturer", "ManufacturerModelName", "DeviceSerialNumber",
+            "SoftwareVersions", "StationName", "InstitutionName",
+            # General Image, CR and DX Image (C.7.6.1, C.8.1.2, C.8.11)
+            "InstanceNumber", "AcquisitionDate", "AcquisitionTime", "ContentDate", "ContentTime",
+            "PatientOrientation", "ImageLaterality", "ViewPosition", "PresentationIntentType",
+            "BurnedInAnnotation",
+            # Image Pixel and what a presentation state repeats (C.7.6.3, C.11.1, C.11.2)
+            "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "BitsStored",
+            "PixelRepresentation", "PixelSpacing", "ImagerPixelSpacing", "PixelAspectRatio",
+            "PresentationLUTShape", "RescaleIntercept", "RescaleSlope", "RescaleType", "WindowCenter",
+            "WindowWidth", "VOILUTFunction",
+            # SOP Common (C.12.1)
+            "SOPClassUID", "SOPInstanceUID",
+        )
+    ),
+    "ProcedureCodeSequence": _CODE,
+    "RequestAttributesSequence": _REQUEST,
+}  # fmt: skip
+
+_CODE_NEEDS: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
+_MOST_ITEMS: Final = 8  # of a sequence
+_MOST_VALUES: Final = 8  # of an element
+_LONGEST: Final = {"AE": 16, "LO": 64, "SH": 16, "LT": 1024, "ST": 1024, "PN": 64, "UC": 64, "UT": 1024}
+_UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)  # PS3.5 9.1
+_LONGEST_UID: Final = 64
+_CODE_STRING: Final = re.compile(r"[A-Z0-9 _]{1,16}", re.ASCII)
+_AGE: Final = re.compile(r"\d{3}[DWMY]", re.ASCII)
+_TIME: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", re.ASCII)
+
+
+def cleaned(dataset: Dataset, kept: dict[str, Any] = KEPT) -> Dataset:
+    """A new data set with the elements of `kept` that are well formed. Never raises for a value."""
+    clean = Dataset()
+    for keyword, inner in kept.items():
+        with suppress(*FOREIGN_ERRORS):
+            if keyword not in dataset:
+                continue
+            value = dataset[keyword].value
+            if inner is not None:
+                setattr(clean, keyword, _items(value, inner))
+            elif (found := _values(dictionary_VR(keyword), value)) is not None:
+                setattr(clean, keyword, found)
+    return clean
+
+
+def is_uid(text: str) -> bool:
+    """True for a UID as PS3.5 9.1 wants it."""
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
+
+
+def _items(value: Iterable[Dataset], kept: dict[str, Any]) -> list[Dataset]:
+    items = [cleaned(item, kept) for item, _ in zip(value, range(_MOST_ITEMS), strict=False)]
+    if kept is _CODE:  # PS3.3 8: a code without one of these three is none
+        return [item for item in items if all(item.get(keyword) for keyword in _CODE_NEEDS)]
+    return [item for item in items if len(item)]
+
+
+def _values(vr: str, value: Any) -> Any:
+    """The element's well-formed values, None where nothing is left; "" stays where it was empty."""
+    if value is None or (isinstance(value, str) and not value):
+        return "" if vr in ("PN", "LO", "SH", "DA", "TM", "CS") else None
+    clean = _CLEANERS[vr]
+    if not isinstance(value, MultiValue | list | tuple):
+        return clean(vr, value)
+    values = [clean(vr, each) for each in value[:_MOST_VALUES]]
+    # A value left out would move the others to other places.
+    return values if all(each is not None for each in values) else None
+
+
+def _text(vr: str, value: Any) -> str | None:
+    plain = "".join(c if c.isprintable() else " " for c in str(value)[: _LONGEST[vr]])
+    return plain.replace("\\", " ").strip() or None
+
+
+def _person_name(vr: str, value: Any) -> str | None:
+    groups = str(value)[:1024].split("=")[:3]  # PS3.5 6.2.1: alphabetic, ideographic, phonetic
+    name = "=".join(_text(vr, group) or "" for group in groups).rstrip("=")
+    return name or None
+
+
+def _code_string(vr: str, value: Any) -> str | None:
+    text = str(value)[:64].strip().upper()
+    return text if _CODE_STRING.fullmatch(text) else None
+
+
+def _character_set(vr: str, value: Any) -> str | None:
+    text = str(value)[:16].strip()
+    return text if re.fullmatch(r"[A-Z0-9 _]*", text) else None
+
+
+def _date(vr: str, value: Any) -> str | None:
+    text = str(value)[:10].strip().replace(".", "")  # ACR-NEMA wrote 1993.08.22
+    with suppress(ValueError):
+        return datetime.datetime.strptime(text, "%Y%m%d").strftime("%Y%m%d") if len(text) == 8 else None
+    return None
+
+
+def _time(vr: str, value: Any) -> str | None:
+    text = str(value)[:16].strip().replace(":", "")  # ACR-NEMA wrote 12:00:00
+    return text if _TIME.fullmatch(text) else None
+
+
+def _age(vr: str, value: Any) -> str | None:
+    text = str(value)[:8].strip()
+    return text if _AGE.fullmatch(text) else None
+
+
+def _uid(vr: str, value: Any) -> UID | None:
+    text = str(value)[: _LONGEST_UID + 1].strip("\0 ")
+    return UID(text) if is_uid(text) else None
+
+
+def _decimal(vr: str, value: Any) -> str | None:
+    number = float(value)
+    return f"{number:.10g}" if math.isfinite(number) and len(f"{number:.10g}") <= 16 else None
+
+
+def _integer(vr: str, value: Any) -> int | None:
+    number = int(value)
+    return number if -(2**31) <= number < 2**31 else None
+
+
+def _unsigned(vr: str, value: Any) -> int | None:
+    number = int(value)
+    return number if 0 <= number < 2**16 else None
+
+
+_CLEANERS: Final[dict[str, Callable[[str, Any], Any]]] = {
+    **dict.fromkeys(_LONGEST, _text),
+    "PN": _person_name,
+    "CS": _code_string,
+    "DA": _date,
+    "TM": _time,
+    "AS": _age,
+    "UI": _uid,
+    "DS": _decimal,
+    "IS": _integer,
+    "US": _unsigned,
+}
+
+
+def character_set(dataset: Dataset) -> tuple[str, ...]:
+    """The Specific Character Set that `dataset` declares, () where it declares none that is well formed."""
+    if "SpecificCharacterSet" not in dataset:
+        return ()
+    value = dataset["SpecificCharacterSet"].value
+    values = value if isinstance(value, MultiValue | list | tuple) else (value,)
+    found = [_character_set("CS", each or "") for each in values[:_MOST_VALUES]]
+    return tuple(each for each in found if each is not None) if any(found) else ()

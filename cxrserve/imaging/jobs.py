@@ -1,0 +1,57 @@
+"""What a decode worker can be asked to do: one function for each kind of job.
+
+A new kind is a function here, a reader of its answer in `answer.py`, and a method of `workers.DecodePool`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cxrserve.imaging.dicom.source_header import source_header
+from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.prepare import prepare
+from cxrserve.imaging.pyramid import Preprocessing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What goes back over the wire: a header as JSON, and buffers."""
+
+    header: dict[str, Any]
+    payload: tuple[Any, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What a worker was started with."""
+
+    preprocessing: Preprocessing
+    limits: Limits
+
+
+Job = Callable[[bytes, dict[str, Any], Setup], Answer]
+
+
+def _prepare(data: bytes, request: dict[str, Any], setup: Setup) -> Answer:
+    image = prepare(data, setup.preprocessing, setup.limits, preview_side=request["preview_side"])
+    preview = [] if image.preview_HW is None else [image.preview_HW]
+    return Answer(
+        header={
+            "about": dataclasses.asdict(image.about),
+            "applied": image.applied,
+            "warnings": image.warnings,
+            "timing_ms": image.timing_ms,
+            "preview": list(image.preview_HW.shape) if image.preview_HW is not None else None,
+        },
+        payload=(*(image.levels[size] for size in sorted(image.levels)), *preview),
+    )
+
+
+def _header(data: bytes, request: dict[str, Any], setup: Setup) -> Answer:
+    return Answer(header={}, payload=(source_header(data, setup.limits),))
+
+
+JOBS: Final[dict[str, Job]] = {"prepare": _prepare, "header": _header}

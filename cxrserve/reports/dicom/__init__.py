@@ -1,0 +1,114 @@
+"""DICOM results: what goes back into the study of a radiograph.
+
+source.py        the cleaned header of the image they belong to
+objects.py       what a result is, and what a report is made of, as plain values
+uids.py          UIDs and the device's identity, the same for the same work
+regions.py       a heatmap to outlines in pixels of the image
+summary.py       one image in plain values
+page.py          the overlay as a picture
+overlay.py       ... as Secondary Capture
+presentation.py  outlines over the original, as a presentation state
+segmentation.py  the same regions as bits
+report.py        the study's TID 1500 structured report
+
+highdicom takes most of a second to import, so it is loaded with the first result and not with the service.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cxrserve.ensemble.bundle import Bundle
+from cxrserve.ensemble.pipeline import Reading
+from cxrserve.reports.dicom.objects import (
+    DicomObject,
+    FindingSummary,
+    ImageSummary,
+    Options,
+    Reference,
+    Refusal,
+    Region,
+)
+
+if TYPE_CHECKING:
+    from cxrserve.reports.dicom.source import Source
+
+__all__ = [
+    "DicomObject",
+    "FindingSummary",
+    "ImageSummary",
+    "Options",
+    "Reference",
+    "Refusal",
+    "Region",
+    "image_objects",
+    "image_summary",
+    "read_source",
+    "refusal_report",
+    "study_report",
+]
+
+
+def read_source(header: bytes) -> Source:
+    """The header that `DecodePool.header` returned. As `source.read_source`."""
+    from cxrserve.reports.dicom.source import read_source as read
+
+    return read(header)
+
+
+def image_summary(
+    source: Source, reading: Reading, bundle: Bundle, options: Options | None = None
+) -> ImageSummary:
+    """What a report says of one image. As `summary.image_summary`."""
+    from cxrserve.reports.dicom.summary import image_summary as summarise
+
+    return summarise(source, reading, bundle, options or Options())
+
+
+def image_objects(
+    source: Source,
+    reading: Reading,
+    bundle: Bundle,
+    *,
+    when: datetime.datetime,
+    options: Options | None = None,
+) -> list[DicomObject]:
+    """The objects that belong to one image: overlay, presentation state, and what `options` ask for.
+
+    Args:
+        reading: made with `preview_side` of at least 1 and maps of the positive findings.
+        when: the time the objects are given; the same work at the same time gives the same bytes.
+    """
+    from cxrserve.reports.dicom.overlay import overlay_object
+    from cxrserve.reports.dicom.presentation import presentation_state
+    from cxrserve.reports.dicom.segmentation import segmentation
+
+    chosen = options or Options()
+    summary = image_summary(source, reading, bundle, chosen)
+    made = [
+        overlay_object(source, reading, bundle, when) if chosen.overlay else None,
+        presentation_state(source, summary, bundle, when) if chosen.presentation_state else None,
+        segmentation(source, summary, bundle, when) if chosen.segmentation else None,
+    ]
+    return [each for each in made if each is not None]
+
+
+def study_report(
+    sources: Sequence[Source],
+    summaries: Sequence[ImageSummary],
+    refusals: Sequence[Refusal],
+    bundle: Bundle,
+    *,
+    when: datetime.datetime,
+) -> DicomObject:
+    """One structured report for the images of a study. As `report.study_report`."""
+    from cxrserve.reports.dicom.report import study_report as build
+
+    return build(sources, summaries, refusals, bundle, when)
+
+
+def refusal_report(source: Source, refusal: Refusal, bundle: Bundle, when: datetime.datetime) -> DicomObject:
+    """The report of a study in which no image was judged. As `study_report` without summaries."""
+    return study_report([source], [], [refusal], bundle, when=when)

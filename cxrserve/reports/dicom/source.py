@@ -1,0 +1,74 @@
+"""The image a result belongs to: the cleaned header from a decode worker, read in the service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from cxrserve.errors import UnreadableImage
+from cxrserve.imaging.border import reading
+from cxrserve.imaging.dicom.cleaning import character_set, cleaned, is_uid
+from cxrserve.reports.dicom.objects import Reference
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """One image's header.
+
+    Attributes:
+        header: the elements of `imaging.dicom.cleaning.KEPT` that the file had, each well formed.
+        character_set: Specific Character Set that holds all its text, () for ASCII.
+    """
+
+    header: Dataset
+    character_set: tuple[str, ...]
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Study Instance UID."""
+        return str(self.header.StudyInstanceUID)
+
+    @property
+    def series_instance_uid(self) -> str:
+        """Series Instance UID."""
+        return str(self.header.SeriesInstanceUID)
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """SOP Instance UID."""
+        return str(self.header.SOPInstanceUID)
+
+    @property
+    def sop_class_uid(self) -> str:
+        """SOP Class UID."""
+        return str(self.header.SOPClassUID)
+
+    @property
+    def reference(self) -> Reference:
+        """What another object says to point at this image."""
+        return Reference(
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self.sop_instance_uid,
+            series_instance_uid=self.series_instance_uid,
+        )
+
+
+def read_source(header: bytes) -> Source:
+    """The source in `header`, from `DecodePool.header`; cleaned once more, as a worker is not believed.
+
+    Raises:
+        UnreadableImage: it is no such header.
+    """
+    with reading("the header"):
+        dataset = dcmread(BytesIO(header))
+        clean = cleaned(dataset)
+        uids = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+        if not all(is_uid(str(clean.get(keyword, ""))) for keyword in uids):
+            raise UnreadableImage("the header lacks one of its UIDs. Send the image again from its source.")
+        declared = character_set(dataset)
+        if "SpecificCharacterSet" in clean:
+            del clean.SpecificCharacterSet
+        return Source(header=clean, character_set=declared)
