@@ -1,0 +1,254 @@
+"""Early decisions with a guarantee: run scales one after another, stop once every decision is settled.
+
+A decision is the side of its operating point on which a finding's probability lies. The stack is a convex
+sum, so the scales that have run already bound it:
+
+    Σ_done w σ(l)  ≤  p  ≤  Σ_done w σ(l) + Σ_left w.
+
+Two guarantees:
+
+- *exact*: these bounds and nothing else. The decision is the full ensemble's, always. Nothing tighter can be
+  proved without running the scale: a network's logit has no useful bound that holds for every image.
+- *conformal*: what the scales left will add is predicted from what the others said, and the prediction's
+  error is bounded by conformal risk control (Angelopoulos et al. 2022) on images that were not used to fit
+  the prediction. For an image exchangeable with those, the probability that any decision differs from the
+  full ensemble's is at most ε. The exact bounds hold besides, and are used where they are tighter.
+
+Legend: F findings, S scales (ascending by size), K stages (scales that have run).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.ensemble.bundle import EarlyDecisions
+from cxrserve.ensemble.stack import sigmoid
+from cxrserve.errors import RequestError
+
+Guarantee = Literal["exact", "conformal"]
+Floats = NDArray[np.float64]
+# The bounds are sums of a few doubles in another order than the full sum: far wider than their rounding.
+_ROUNDING: Final = 1e-12
+
+
+def logit(probability: NDArray[np.floating] | float) -> Floats:
+    """ln(p / (1 − p)), with p kept off 0 and 1 by the smallest step a double has near 1."""
+    inside = np.clip(
+        np.asarray(probability, np.float64), np.finfo(np.float64).eps, 1 - np.finfo(np.float64).eps
+    )
+    value: Floats = np.log(inside) - np.log1p(-inside)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bounds:
+    """What is known of each finding's probability, float64 [F] each."""
+
+    lower_F: Floats
+    upper_F: Floats
+
+    def settled_F(self, thresholds_F: Floats) -> NDArray[np.bool_]:
+        """True where both bounds lie on one side of the threshold (at it counts as above)."""
+        settled: NDArray[np.bool_] = (self.lower_F >= thresholds_F) | (self.upper_F < thresholds_F)
+        return settled
+
+
+def exact_bounds(logits_FS: Floats, weights_FS: Floats, done_S: NDArray[np.bool_]) -> Bounds:
+    """The bounds that hold whatever the scales left say.
+
+    Args:
+        logits_FS: float64 [F, S]; values of scales that have not run are not looked at.
+        done_S: True for the scales that have run.
+    """
+    heard_FS = done_S & (weights_FS > 0)  # a member may not know a finding, and says NaN of it
+    said_F = (weights_FS * sigmoid(np.where(heard_FS, logits_FS, -np.inf))).sum(axis=1)
+    left_F = np.where(done_S, 0.0, weights_FS).sum(axis=1)
+    if done_S.all():
+        return Bounds(lower_F=said_F.clip(0, 1), upper_F=said_F.clip(0, 1))
+    return Bounds(
+        lower_F=(said_F - _ROUNDING).clip(0, 1),
+        # A scale that says nothing of a finding has the weight 0 and leaves nothing open.
+        upper_F=np.where(left_F > 0, said_F + left_F + _ROUNDING, said_F).clip(0, 1),
+    )
+
+
+def predicted_logits(conformal: EarlyDecisions, logits_FS: Floats, stage: int) -> Floats:
+    """The logit [..., F] of the ensemble's probability, predicted from the `stage` coarsest scales.
+
+    Args:
+        logits_FS: float64 [..., F, S].
+    """
+    coefficients_FP = np.array(conformal.stages[stage - 1].coefficients, np.float64)
+    said = logits_FS[..., :stage].reshape(*logits_FS.shape[:-2], -1)
+    predicted: Floats = said @ coefficients_FP[:, :-1].T + coefficients_FP[:, -1]
+    return predicted
+
+
+def margin(conformal: EarlyDecisions, epsilon: float, findings: Collection[int]) -> float:
+    """How many spreads a predicted logit may be wrong: the conformal quantile for `epsilon`.
+
+    For one finding its own scores are used; for more, the scores of all 14 at once, which hold for any
+    subset of them.
+
+    Raises:
+        RequestError: ε is smaller than 1 / (n + 1) for the n images the bundle was calibrated on, or so
+            large that the bundle does not hold the quantile.
+    """
+    count = conformal.images
+    smallest, largest = 1 / (count + 1), len(conformal.joint_tail) / (count + 1)
+    if not smallest <= epsilon <= largest:
+        raise RequestError(
+            f"epsilon {epsilon:g} is out of reach: this bundle was calibrated on {count} images, which "
+            f"allows {smallest:.6f} to {largest:.4f}. Ask for the guarantee exact, or another epsilon."
+        )
+    single = next(iter(findings)) if len(findings) == 1 else None
+    tail = conformal.joint_tail if single is None else conformal.finding_tails[single]
+    # The ⌈(n + 1)(1 − ε)⌉-th smallest of n scores is the ⌊(n + 1) ε⌋-th largest.
+    return tail[math.floor((count + 1) * epsilon + 1e-9) - 1]
+
+
+def _open_margin(
+    guarantee: Guarantee, early: EarlyDecisions | None, epsilon: float, findings: Collection[int]
+) -> float:
+    if guarantee == "exact":
+        return math.inf
+    if early is None:
+        raise RequestError(
+            "this bundle holds no calibration for the guarantee conformal; ask for the guarantee exact."
+        )
+    return margin(early, epsilon, findings)
+
+
+def _predicts(guarantee: Guarantee, early: EarlyDecisions | None, findings: Collection[int]) -> bool:
+    """Whether predictions are worth their way from coarse to fine; where not, the exact bounds keep any ε."""
+    if guarantee == "exact" or early is None:
+        return False
+    return early.predicts[next(iter(findings))] if len(findings) == 1 else early.predicts_all
+
+
+def _order(
+    sizes: tuple[int, ...], early: EarlyDecisions | None, findings: Collection[int]
+) -> tuple[int, ...]:
+    """The scales by decision per cost, as measured when the bundle was made; else from cheap to dear."""
+    if early is None:
+        return sizes
+    return early.orders[next(iter(findings))] if len(findings) == 1 else early.order
+
+
+class Triage:
+    """The decisions about one image, as scale after scale says what it sees.
+
+    `next_size` names the scale to run, or None once all is settled; `tell` takes what it said.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        weights_FS: Floats,
+        thresholds_F: Floats,
+        *,
+        findings: Collection[int],
+        guarantee: Guarantee = "exact",
+        early: EarlyDecisions | None = None,
+        epsilon: float = 0.001,
+    ) -> None:
+        """Start with nothing known.
+
+        Args:
+            sizes: of the scales, ascending.
+            findings: indices of the findings to decide, at least one.
+            early: what the bundle was made with; without it the scales run from cheap to dear.
+            epsilon: for the guarantee conformal.
+
+        Raises:
+            RequestError: the conformal guarantee is asked for, and the bundle holds no calibration for it, or
+                none for this ε.
+        """
+        self._sizes: Final = tuple(sizes)
+        self._weights_FS: Final = weights_FS
+        self._thresholds_F: Final = thresholds_F
+        self._wanted_F: Final = np.zeros(len(thresholds_F), np.bool_)
+        self._wanted_F[list(findings)] = True
+        self._margin: Final = _open_margin(guarantee, early, epsilon, findings)
+        self._conformal: Final = early if _predicts(guarantee, early, findings) else None
+        self._order: Final = self._sizes if self._conformal else _order(self._sizes, early, findings)
+        self.logits_FS: Final[Floats] = np.full(weights_FS.shape, np.nan)
+        self.settled_by: Final[dict[int, int]] = {}
+        self._done_S: Final = np.zeros(len(sizes), np.bool_)
+        # Bounds of a finding stay as they were when it was settled: the decision and its reason go together.
+        self._bounds = exact_bounds(self.logits_FS, weights_FS, self._done_S)
+        self._settle(0)
+
+    @property
+    def ran(self) -> tuple[int, ...]:
+        """Sizes of the scales that have run."""
+        return tuple(size for size, done in zip(self._sizes, self._done_S, strict=True) if done)
+
+    @property
+    def work(self) -> float:
+        """Share of the full ensemble's work that was done: a network costs as its pixels do."""
+        return sum(size**2 for size in self.ran) / sum(size**2 for size in self._sizes)
+
+    @property
+    def bounds(self) -> Bounds:
+        """What is known of each finding; for one that is settled, what was known when it was."""
+        return self._bounds
+
+    @property
+    def positive_F(self) -> NDArray[np.bool_]:
+        """True where the decision is "at or above the operating point". Says nothing of what is open."""
+        positive: NDArray[np.bool_] = self._bounds.lower_F >= self._thresholds_F
+        return positive
+
+    def next_size(self) -> int | None:
+        """The next scale that bears on an open decision; None where there is none."""
+        open_F = self._wanted_F.copy()
+        open_F[list(self.settled_by)] = False
+        for size in self._order:
+            index = self._sizes.index(size)
+            if not self._done_S[index] and self._bears_on(open_F, index):
+                return size
+        return None
+
+    def _bears_on(self, open_F: NDArray[np.bool_], index: int) -> bool:
+        """A prediction needs every coarser scale; the bounds need only those with a weight."""
+        if self._conformal is not None and index < len(self._sizes) - 1:
+            return bool(open_F.any())
+        return bool((self._weights_FS[open_F, index] > 0).any())
+
+    def tell(self, size: int, logits_F: NDArray[np.floating]) -> None:
+        """Take what the scale of `size` said, float [F]."""
+        index = self._sizes.index(size)
+        self.logits_FS[:, index] = logits_F
+        self._done_S[index] = True
+        self._settle(size)
+
+    def _settle(self, size: int) -> None:
+        known = self._known()
+        fixed_F = np.zeros_like(self._wanted_F)
+        fixed_F[list(self.settled_by)] = True
+        self._bounds = Bounds(
+            lower_F=np.where(fixed_F, self._bounds.lower_F, known.lower_F),
+            upper_F=np.where(fixed_F, self._bounds.upper_F, known.upper_F),
+        )
+        for finding in np.flatnonzero(known.settled_F(self._thresholds_F) & self._wanted_F & ~fixed_F):
+            self.settled_by[int(finding)] = size
+
+    def _known(self) -> Bounds:
+        exact = exact_bounds(self.logits_FS, self._weights_FS, self._done_S)
+        stage = int(self._done_S.sum())
+        in_order = bool(self._done_S[:stage].all())
+        if self._conformal is None or not 0 < stage < len(self._sizes) or not in_order:
+            return exact
+        centre_F = predicted_logits(self._conformal, self.logits_FS, stage)
+        reach_F = self._margin * np.array(self._conformal.stages[stage - 1].spread, np.float64)
+        return Bounds(
+            lower_F=np.maximum(exact.lower_F, sigmoid(centre_F - reach_F)),
+            upper_F=np.minimum(exact.upper_F, sigmoid(centre_F + reach_F)),
+        )
