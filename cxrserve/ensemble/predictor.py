@@ -42,9 +42,10 @@ class Prediction:
 
     Attributes:
         logits_FS: float64 [14, S], what each scale says.
-        weights_FS: float64 [14, S], how much each scale counts; rows sum to 1.
-        probabilities_F: float64 [14].
-        thresholds_F: float64 [14].
+        weights_FS: float64 [14, S], how much each scale counts; rows sum to 1, or are zeros where no member
+            knows the finding.
+        probabilities_F: float64 [14], NaN where no member knows the finding.
+        thresholds_F: float64 [14], NaN likewise.
         maps: by finding index, float32 [G, G] on the finest grid, raw scale, for those asked for.
         timing_ms: "engine_<size>", "stack", "heatmaps".
     """
@@ -59,7 +60,7 @@ class Prediction:
 
     @property
     def positive_F(self) -> NDArray[np.bool_]:
-        """True where the probability is at or above the finding's operating point."""
+        """True where the probability is at or above the finding's operating point; never where it is NaN."""
         return self.probabilities_F >= self.thresholds_F
 
 
@@ -73,9 +74,11 @@ class Predictor:
         self.choice: Final = choice
         self.sizes: Final = contract.preprocessing.sizes
         self._weights_FS: Final = np.array(contract.stack, np.float64)
+        points = contract.operating_points
         self._thresholds_F: Final = np.array(
-            [contract.operating_points[name].threshold for name in NAMES], np.float64
+            [points[name].threshold if name in points else np.nan for name in NAMES], np.float64
         )
+        self._known_F: Final = ~np.isin(NAMES, contract.unavailable)
         self._engines: Final[dict[int, Engine]] = {
             size: choice.build(model, size=size, threads=threads) for size, model in bundle.models.items()
         }
@@ -115,7 +118,8 @@ class Predictor:
             )
             if not np.isfinite(logits_FS).all():
                 raise BundleError("a member answered with a score that is not a number: nothing can be said")
-            probabilities_F = stack.stacked(logits_FS[None], self._weights_FS)[0]
+            stacked_F = stack.stacked(logits_FS[None], self._weights_FS)[0]
+            probabilities_F = np.where(self._known_F, stacked_F, np.nan)
         with timed(timing_ms, "heatmaps"):
             maps_Fhw = {size: outputs[size].maps_NFhw[0] for size in self.sizes}
             maps = self._maps(maps_Fhw, logits_FS, self._wanted(explain, probabilities_F))
@@ -132,11 +136,10 @@ class Predictor:
     def _wanted(self, explain: Explain, probabilities_F: NDArray[np.float64]) -> Collection[int]:
         if explain == "none":
             return ()
-        if explain == "all":
-            return range(len(FINDINGS))
         if explain == "positive":
             return [int(finding) for finding in np.flatnonzero(probabilities_F >= self._thresholds_F)]
-        return explain
+        asked = range(len(FINDINGS)) if explain == "all" else explain
+        return [finding for finding in asked if self._known_F[finding]]
 
     def _maps(
         self, maps_Fhw: Mapping[int, heatmap.Map], logits_FS: NDArray[np.float64], wanted: Collection[int]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from cxrserve.ensemble import heatmap
@@ -53,9 +55,11 @@ class ScaleReport(_Part):
     """What the network of one size says."""
 
     size: int
-    logit: float
-    probability: float = Field(description="σ(logit)")
-    weight: float = Field(description="Share of this scale in the finding; a finding's weights sum to 1.")
+    logit: float | None = Field(description="Null where this scale's network does not know the finding.")
+    probability: float | None = Field(description="σ(logit), null likewise.")
+    weight: float = Field(
+        description="Share of this scale in the finding; a finding's weights sum to 1, to 0 if unavailable."
+    )
 
 
 class HeatmapReport(_Part):
@@ -75,9 +79,11 @@ class FindingReport(_Part):
     """One finding."""
 
     finding: str
-    probability: float
-    positive: bool = Field(description="probability ≥ threshold")
-    threshold: float = Field(description="The finding's operating point.")
+    probability: float | None = Field(
+        description="Null where no network of the bundle knows the finding: nothing is said of it."
+    )
+    positive: bool = Field(description="probability ≥ threshold; false where the probability is null.")
+    threshold: float | None = Field(description="The finding's operating point; null likewise.")
     scales: list[ScaleReport]
     heatmap: HeatmapReport | None
 
@@ -97,11 +103,12 @@ class StudyFinding(_Part):
     """One finding over all images of a study."""
 
     finding: str
-    probability: float
+    probability: float | None = Field(description="Null where no network of the bundle knows the finding.")
     positive: bool
-    threshold: float
+    threshold: float | None
     decided_by: int | None = Field(
-        description="Position of the image with the largest probability; null where the rule is the mean."
+        description="Position of the image with the largest probability; null where the rule is the mean, "
+        "or the probability is null."
     )
 
 
@@ -155,19 +162,29 @@ def _finding(index: int, reading: Reading, contract: Contract) -> FindingReport:
     prediction = reading.prediction
     return FindingReport(
         finding=NAMES[index],
-        probability=float(prediction.probabilities_F[index]),
+        probability=_known(prediction.probabilities_F[index]),
         positive=bool(prediction.positive_F[index]),
-        threshold=float(prediction.thresholds_F[index]),
-        scales=[
-            ScaleReport(
-                size=size, logit=float(logit), probability=float(sigmoid(logit)), weight=float(weight)
-            )
-            for size, logit, weight in zip(
-                prediction.sizes, prediction.logits_FS[index], prediction.weights_FS[index], strict=True
-            )
-        ],
+        threshold=_known(prediction.thresholds_F[index]),
+        scales=[_scale(index, scale, reading, contract) for scale in range(len(prediction.sizes))],
         heatmap=_heatmap(index, reading, contract),
     )
+
+
+def _scale(index: int, scale: int, reading: Reading, contract: Contract) -> ScaleReport:
+    prediction = reading.prediction
+    logit = prediction.logits_FS[index, scale]
+    known = contract.members[scale].knows(NAMES[index])
+    return ScaleReport(
+        size=prediction.sizes[scale],
+        logit=float(logit) if known else None,
+        probability=float(sigmoid(logit)) if known else None,
+        weight=float(prediction.weights_FS[index, scale]),
+    )
+
+
+def _known(value: float) -> float | None:
+    """JSON has no NaN, and what is not known is nothing."""
+    return None if math.isnan(value) else float(value)
 
 
 def _heatmap(index: int, reading: Reading, contract: Contract) -> HeatmapReport | None:
@@ -193,20 +210,23 @@ def study_answer(answers: Sequence[Answer], bundle: Bundle) -> StudyAnswer:
     studies = {one.image.study_instance_uid for one in answers} - {None}
     if len(studies) > 1:
         raise RequestError(f"the images belong to {len(studies)} different studies; send one study at a time")
-    probabilities_NF = np.array([[finding.probability for finding in one.findings] for one in answers])
+    # As float64, what is not known (null) is NaN, and stays so under the rule.
+    probabilities_NF = np.array(
+        [[finding.probability for finding in one.findings] for one in answers], np.float64
+    )
     by_maximum = bundle.contract.study_rule == "maximum"
     whole_F = probabilities_NF.max(axis=0) if by_maximum else probabilities_NF.mean(axis=0)
-    thresholds_F = [finding.threshold for finding in answers[0].findings]
+    thresholds_F = np.array([finding.threshold for finding in answers[0].findings], np.float64)
     return StudyAnswer(
         model=model_about(bundle),
         rule=bundle.contract.study_rule,
         findings=[
             StudyFinding(
                 finding=name,
-                probability=float(whole_F[index]),
+                probability=_known(whole_F[index]),
                 positive=bool(whole_F[index] >= thresholds_F[index]),
-                threshold=thresholds_F[index],
-                decided_by=int(probabilities_NF[:, index].argmax()) if by_maximum else None,
+                threshold=_known(thresholds_F[index]),
+                decided_by=_decider(probabilities_NF[:, index]) if by_maximum else None,
             )
             for index, name in enumerate(NAMES)
         ],
@@ -214,3 +234,7 @@ def study_answer(answers: Sequence[Answer], bundle: Bundle) -> StudyAnswer:
         warnings=[],
         timing_ms={"total": round(sum(one.timing_ms["total"] for one in answers), 2)},
     )
+
+
+def _decider(probabilities_N: NDArray[np.float64]) -> int | None:
+    return None if np.isnan(probabilities_N).any() else int(probabilities_N.argmax())

@@ -10,9 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cxrserve.findings import NAMES
-from cxrserve.reports.answer import Answer
+from cxrserve.reports.answer import Answer, ScaleReport
 
 _STRONG, _FAINT = "bold yellow", "dim"
+_UNKNOWN = "–"
 
 
 def answer_table(title: str, answer: Answer) -> Table:
@@ -26,16 +27,27 @@ def answer_table(title: str, answer: Answer) -> Table:
     for finding in answer.findings:
         table.add_row(
             finding.finding,
-            f"{finding.probability:.3f}" + (" ●" if finding.positive else "  "),
-            f"{finding.threshold:.3f}",
-            *(f"{scale.probability:.2f} × {scale.weight:.0%}" for scale in finding.scales),
+            _figure(finding.probability) + (" ●" if finding.positive else "  "),
+            _figure(finding.threshold),
+            *(_share(scale) for scale in finding.scales),
             style=_STRONG if finding.positive else "",
         )
     return table
 
 
+def _figure(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.3f}"
+
+
+def _share(scale: ScaleReport) -> str:
+    return _UNKNOWN if scale.probability is None else f"{scale.probability:.2f} × {scale.weight:.0%}"
+
+
 class CsvWriter:
-    """One line for each file: its path, what went wrong if anything did, and 14 probabilities."""
+    """One line for each file: its path, what went wrong if anything did, and 14 probabilities.
+
+    The cell of a finding that the bundle does not know is empty.
+    """
 
     def __init__(self, stream: IO[str]) -> None:
         self._writer = csv.writer(stream, lineterminator="\n")
@@ -43,7 +55,9 @@ class CsvWriter:
 
     def answered(self, path: str, answer: Answer) -> None:
         """A line of probabilities."""
-        probabilities: Sequence[str] = [f"{finding.probability:.6f}" for finding in answer.findings]
+        probabilities: Sequence[str] = [
+            "" if finding.probability is None else f"{finding.probability:.6f}" for finding in answer.findings
+        ]
         model = f"{answer.model.name} {answer.model.version}"
         self._writer.writerow([_cell(path), "ok", *probabilities, model, answer.model.sha256])
 
