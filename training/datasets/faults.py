@@ -16,6 +16,7 @@ Reason = Literal[
     "image file missing",
     "path outside the dataset",
     "image listed twice",
+    "image cannot be decoded",
 ]
 
 EXAMPLES: Final = 3

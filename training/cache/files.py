@@ -1,0 +1,141 @@
+"""The files of a cache: one memory-mapped array for each size, and which of its rows are filled.
+
+A row is marked only after its pixels were flushed to the disk: what is marked is there after `kill -9`, and
+after a power cut. Rows that are not marked are filled again.
+
+Legend: N rows, S side of a level.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from training.datasets.faults import DatasetError
+from training.datasets.manifest_files import write_atomically
+
+# Complete: `cache.json` says what is in it. Being filled: `filling.json` says so.
+COMPLETE: Final = "cache.json"
+FILLING: Final = "filling.json"
+PENDING, DONE, BAD = 0, 1, 2
+# Rows between two flushes: what a kill costs at most.
+FLUSH_EVERY: Final = 64
+_SPARE_BYTES: Final = 2**30
+
+Description = Mapping[str, object]
+
+
+class CacheFiles:
+    """Arrays of N rows in `folder`, being filled; `state_N` is uint8 [N]: pending, done or bad.
+
+    Args:
+        folder: made if it is not there; files of another description in it are replaced.
+        wanted: what the cache is to hold; JSON.
+        arrays: dtype and shape of each array by file name, N first.
+
+    Raises:
+        DatasetError: the disk has not enough room.
+    """
+
+    def __init__(
+        self, folder: Path, wanted: Description, arrays: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]
+    ) -> None:
+        self.folder = folder
+        self.wanted = wanted
+        folder.mkdir(parents=True, exist_ok=True)
+        count = next(iter(arrays.values()))[1][0]
+        arrays = {**arrays, "state.npy": (np.uint8, (count,))}
+        if described(folder / FILLING) != json_like(wanted):
+            (folder / FILLING).unlink(missing_ok=True)
+            (folder / COMPLETE).unlink(missing_ok=True)
+            for name in arrays:
+                (folder / name).unlink(missing_ok=True)
+            _check_room(folder, bytes_of(arrays))
+            for name, (dtype, shape) in arrays.items():
+                _create(folder / name, dtype, shape)
+            write_atomically(folder / FILLING, json.dumps(wanted))
+        self._arrays = {name: np.load(folder / name, mmap_mode="r+") for name in arrays}
+        self._unmarked: list[tuple[int, int]] = []
+
+    @property
+    def state_N(self) -> NDArray[np.uint8]:
+        state_N: NDArray[np.uint8] = self["state.npy"]
+        return state_N
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+    def pending(self) -> list[int]:
+        """Rows that are still to be filled, ascending."""
+        return [int(row) for row in np.flatnonzero(self.state_N == PENDING)]
+
+    def mark(self, row: int, state: int) -> None:
+        """Say that `row` was filled; it counts from the next flush on."""
+        self._unmarked.append((row, state))
+        if len(self._unmarked) >= FLUSH_EVERY:
+            self.flush()
+
+    def flush(self) -> None:
+        """Bring every row to the disk, then the marks."""
+        for name, array in self._arrays.items():
+            if name != "state.npy":
+                array.flush()
+        for row, state in self._unmarked:
+            self.state_N[row] = state
+        self._unmarked.clear()
+        self._arrays["state.npy"].flush()
+
+    def complete(self, said: Description) -> None:
+        """Write `cache.json` with `said`: from now on the cache is complete."""
+        self.flush()
+        write_atomically(self.folder / COMPLETE, json.dumps(said))
+        (self.folder / FILLING).unlink()
+
+
+def level_file(size: int) -> str:
+    return f"level_{size}.npy"
+
+
+def level_arrays(count: int, sizes: Sequence[int]) -> dict[str, tuple[DTypeLike, tuple[int, ...]]]:
+    """The arrays of the levels of `count` images: uint8 [N, S, S] each."""
+    return {level_file(size): (np.uint8, (count, size, size)) for size in sizes}
+
+
+def bytes_of(arrays: Mapping[str, tuple[DTypeLike, tuple[int, ...]]]) -> int:
+    """What `arrays` take on the disk."""
+    return sum(np.dtype(dtype).itemsize * int(np.prod(shape)) for dtype, shape in arrays.values())
+
+
+def described(path: Path) -> dict[str, Any] | None:
+    """What a description says; None where there is none that can be read."""
+    try:
+        said: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return said
+
+
+def json_like(value: Description) -> dict[str, Any]:
+    """`value` as it comes back from JSON: tuples are lists there."""
+    said: dict[str, Any] = json.loads(json.dumps(value))
+    return said
+
+
+def _create(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> None:
+    """A new file of zeros, which takes room only where it is written to."""
+    np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+
+def _check_room(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed + _SPARE_BYTES > free:
+        raise DatasetError(
+            f"the pyramids need {needed / 1e9:.1f} GB and the disk of {folder} has {free / 1e9:.1f} GB free; "
+            "choose another place with --work, or fewer or smaller sizes"
+        )
