@@ -77,6 +77,15 @@ class Settings(BaseSettings):
     max_waiting: int = Field(
         16, ge=0, description="Requests that may wait for the engines; more get 503 at once."
     )
+    batch_pixels: int = Field(
+        2**20, ge=1, description="Most pixels of one batch; an image larger than that runs alone."
+    )
+    batch_delay_s: float = Field(
+        0.005, gt=0, description="Most time a batch waits for images that are being decoded; none when idle."
+    )
+    stat_lead_s: float = Field(
+        30.0, gt=0, description="A stat image goes before routine ones that came less than this before it."
+    )
     shutdown_timeout_s: int = Field(
         30, ge=1, description="Time that accepted requests have to finish at shutdown."
     )
@@ -114,6 +123,32 @@ class Settings(BaseSettings):
     token: SecretStr = Field(
         SecretStr(""),
         description="Bearer token asked for by everything but probes and pages; none: no one is asked.",
+    )
+
+    dicom_ae_title: str = Field(
+        "CXRSERVE",
+        pattern=r"^[\x21-\x5b\x5d-\x7e]([\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?$",
+        description="AE title of the DICOM node; associations that call another one are rejected.",
+    )
+    dicom_port: int = Field(
+        11112, ge=0, le=65535, description="TCP port of the DICOM node, on `host`; 0 takes a free one."
+    )
+    dicom_max_associations: int = Field(16, ge=1, le=256, description="Associations open at once.")
+    dicom_max_pdu_bytes: int = Field(
+        131_072, ge=4096, le=2**24, description="Longest P-DATA-TF PDU that the node takes."
+    )
+    dicom_accept_timeout_s: float = Field(
+        10.0, gt=0, description="Time for a TLS handshake and the A-ASSOCIATE-RQ (the ARTIM timer)."
+    )
+    dicom_idle_timeout_s: float = Field(
+        60.0, gt=0, description="Time an association may say nothing, or a PDU may take to arrive."
+    )
+    dicom_tls_certificate: Path | None = Field(
+        None, description="PEM file of the node's certificate and chain; with it, the node speaks TLS only."
+    )
+    dicom_tls_key: Path | None = Field(None, description="PEM file of the certificate's key.")
+    dicom_tls_ca: Path | None = Field(
+        None, description="PEM file of the authorities whose client certificates are asked for and taken."
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much is logged.")

@@ -18,17 +18,33 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """What a member says: `logits_NF` float32 [N, 14], `maps_NFhw` float32 [N, 14, S/32, S/32]."""
+    """What a member says: `logits_NF` float32 [N, 14], `maps_NFhw` float32 [N, 14, S/32, S/32].
+
+    Attributes:
+        seconds: how long the run took that it comes from; 0 where nobody measured.
+    """
 
     logits_NF: NDArray[np.float32]
     maps_NFhw: NDArray[np.float32]
+    seconds: float = 0.0
+
+    def of_image(self, position: int, seconds: float) -> Output:
+        """What it says of the image at `position` alone, as an Output of N = 1."""
+        one = slice(position, position + 1)
+        return Output(logits_NF=self.logits_NF[one], maps_NFhw=self.maps_NFhw[one], seconds=seconds)
 
 
 class Engine(Protocol):
-    """One member, compiled for this machine. Not thread-safe: one owner calls it."""
+    """One member, compiled for this machine. Not thread-safe: one owner calls it.
+
+    Attributes:
+        most_images: how many images one run gains from; 1 where a batch is no faster than its images one by
+            one. `run` takes any number all the same.
+    """
 
     name: str
     precision: ActualPrecision
+    most_images: int
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S]."""

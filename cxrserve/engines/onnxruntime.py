@@ -32,6 +32,7 @@ class OnnxRuntimeEngine:
     """One member in an ONNX Runtime session."""
 
     name = "onnxruntime"
+    most_images = 1
 
     def __init__(self, model: bytes, *, size: int, precision: ActualPrecision, threads: int) -> None:
         self.precision: ActualPrecision = precision

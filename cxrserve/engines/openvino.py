@@ -38,6 +38,7 @@ class OpenVinoEngine:
     """One member, compiled with a static shape: dynamic shapes make OpenVINO's memory grow."""
 
     name = "openvino"
+    most_images = 1
 
     def __init__(self, model: bytes, *, size: int, precision: ActualPrecision, threads: int) -> None:
         self.precision: ActualPrecision = precision

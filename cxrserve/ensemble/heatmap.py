@@ -37,6 +37,16 @@ def ensemble_map(maps: Mapping[int, Map], weights: Mapping[int, float]) -> Map:
     return np.maximum(total_GG, 0)
 
 
+def scale_maps(maps: Mapping[int, Map], weights: Mapping[int, float]) -> dict[int, Map]:
+    """What each scale brings to one finding's map: by size, weight × ReLU(map), float32 [S/32, S/32], ≥ 0.
+
+    Each is on its scale's own grid and in the ensemble's unit, nats, so that the scales can be compared.
+    Enlarged and summed they lie at or above `ensemble_map`, which lets one scale speak against another
+    before it clips; where no scale does, they are equal to it.
+    """
+    return {size: np.maximum(np.float32(weights[size]) * grid, 0) for size, grid in maps.items()}
+
+
 def lay_over(grid_GG: Map, place: Placement, height: int, width: int) -> Map:
     """`grid_GG` of the square level, laid over the radiograph: float32 [height, width], pixel to pixel.
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import time
-from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from cxrserve.engines.select import choose
+from cxrserve.ensemble.batching import Batcher, Job
 from cxrserve.ensemble.bundle import load_bundle
-from cxrserve.ensemble.predictor import Explain, Levels, Prediction, Predictor
-from cxrserve.errors import DeadlineExceeded, NotReady
+from cxrserve.ensemble.cancellation import Cancellation
+from cxrserve.ensemble.line import Priority
+from cxrserve.ensemble.predictor import Explain, Prediction, Predictor
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.workers import DecodePool
+from cxrserve.metrics import Metrics
 from cxrserve.settings import Settings
+
+# Room in the engines' queue for callers that keep a line of their own: the archive, the command line.
+_OTHERS: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,14 +36,18 @@ class Reading:
 class Pipeline:
     """The decode pool beside the engines. `read` may be called from many threads.
 
+    An image has its place in the line from the moment it is admitted; the decoders run ahead while the
+    engines work, and the stack and the maps are made in the caller's thread, beside them.
+
     Raises on construction:
         BundleError, EngineError: everything is verified, built and warmed up before it is ready.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
         bundle = load_bundle(settings.bundle)
         choice = choose(settings.engine, settings.precision)
         self.settings: Final = settings
+        self.metrics: Final = metrics or Metrics()
         # The workers start while the engines are being built.
         self._decoders: Final = DecodePool(
             bundle.contract.preprocessing,
@@ -49,66 +58,105 @@ class Pipeline:
         )
         try:
             self.predictor: Final = Predictor(bundle, choice, threads=settings.threads)
-            self.predictor.warm_up()
+            expected_s = self.predictor.warm_up()
             self._decoders.wait_ready()
         except BaseException:
             self._decoders.close()
             raise
-        # The one owner of the engines: first come, first served.
-        self._engines: Final = ThreadPoolExecutor(1, thread_name_prefix="engines")
+        self._batcher: Final = Batcher(
+            [self.predictor.engines],
+            self.metrics,
+            most_images=settings.max_waiting + 1 + settings.decode_workers + _OTHERS,
+            batch_pixels=settings.batch_pixels,
+            max_delay_s=settings.batch_delay_s,
+            stat_lead_s=settings.stat_lead_s,
+            expected_s=expected_s,
+        )
 
     def read(
         self,
         data: bytes,
         *,
         explain: Explain = "positive",
+        explain_scales: bool = False,
         preview_side: int = 0,
         timeout_s: float = math.inf,
+        priority: Priority = "routine",
+        cancelled: Cancellation | None = None,
     ) -> Reading:
         """Read one file.
 
         Args:
             data: the bytes of a DICOM, JPEG or PNG file.
             explain: the findings to make maps of.
+            explain_scales: also bring what each scale brings to those maps.
             preview_side: longest side of the grey picture to bring along for overlays; 0 for none.
             timeout_s: time the reading may take; what waits longer is dropped.
+            priority: `stat` goes before `routine`, within the head start of `Settings.stat_lead_s`.
+            cancelled: thrown by the caller when nobody waits any more; what has not run is dropped.
 
         Raises:
             RequestError, ImageError: the file is refused; says why.
             DeadlineExceeded: the reading was not ready in time.
+            Overloaded: too many images are inside.
             NotReady: the pipeline is closed.
+            Cancelled: as asked.
         """
         started = time.perf_counter()
-        image = self._decoders.prepare(
-            data, preview_side=preview_side, timeout_s=None if math.isinf(timeout_s) else timeout_s
-        )
-        prediction = self._predict(image.levels, explain, timeout_s - (time.perf_counter() - started))
-        total_ms = (time.perf_counter() - started) * 1000
+        with self._batcher.admit(priority=priority, timeout_s=timeout_s, cancelled=cancelled) as job:
+            image = self.prepare(job, data, preview_side=preview_side)
+            asked = time.perf_counter()
+            futures = {size: job.submit(size, image.levels[size]) for size in self.predictor.sizes}
+            outputs = {size: job.result(future) for size, future in futures.items()}
+            waiting_s = time.perf_counter() - asked - sum(output.seconds for output in outputs.values())
+        prediction = self.predictor.conclude(outputs, explain=explain, explain_scales=explain_scales)
+        self.metrics.stages({stage: prediction.timing_ms[stage] for stage in ("stack", "heatmaps")})
         return Reading(
             image=image,
             prediction=prediction,
-            timing_ms={**image.timing_ms, **prediction.timing_ms, "total": total_ms},
+            timing_ms={
+                **image.timing_ms,
+                "waiting": max(0.0, waiting_s * 1000),
+                **prediction.timing_ms,
+                "total": (time.perf_counter() - started) * 1000,
+            },
         )
 
-    def _predict(self, levels: Levels, explain: Explain, left_s: float) -> Prediction:
-        try:
-            work = self._engines.submit(self.predictor.predict, levels, explain=explain)
-        except RuntimeError as error:  # shut down
-            raise NotReady("the service is stopping.") from error
-        try:
-            return work.result(None if math.isinf(left_s) else max(0.0, left_s))
-        except TimeoutError as error:
-            work.cancel()  # unless it has begun, it never will
-            raise DeadlineExceeded(
-                "the engines did not reach this image in time (CXRSERVE_REQUEST_TIMEOUT_S). Try again later."
-            ) from error
-        except CancelledError as error:
-            raise NotReady("the service is stopping.") from error
+    def prepare(self, job: Job, data: bytes, *, preview_side: int = 0) -> PreparedImage:
+        """Decode the file of an admitted image, in a worker.
 
-    def close(self) -> None:
-        """End the decode workers and drop what waits for the engines. Idempotent."""
+        Raises:
+            RequestError, ImageError, DeadlineExceeded, NotReady, Cancelled: as `read`.
+        """
+        job.check()
+        image = self._decoders.prepare(data, preview_side=preview_side, timeout_s=job.left_s)
+        self.metrics.stages(image.timing_ms)
+        job.check()
+        return image
+
+    def admit(
+        self,
+        *,
+        priority: Priority = "routine",
+        timeout_s: float = math.inf,
+        cancelled: Cancellation | None = None,
+    ) -> Job:
+        """A place in the line for an image whose scales the caller submits; see `Batcher.admit`."""
+        return self._batcher.admit(priority=priority, timeout_s=timeout_s, cancelled=cancelled)
+
+    def retry_after_s(self, images: int) -> int:
+        """Seconds that `images` will take, by what images took of late; at least 1."""
+        return self._batcher.retry_after_s(images)
+
+    def worker_pids(self) -> tuple[int, ...]:
+        """Process ids of the decode workers."""
+        return self._decoders.worker_pids()
+
+    def close(self, *, drain_s: float = 0.0) -> None:
+        """Admit no more; let the images inside finish for `drain_s`, then drop them. Idempotent."""
+        self._batcher.drain(drain_s)
         self._decoders.close()
-        self._engines.shutdown(cancel_futures=True)
+        self._batcher.close()
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Self
 
 import numpy as np
@@ -47,7 +47,9 @@ class Prediction:
         probabilities_F: float64 [14], NaN where no member knows the finding.
         thresholds_F: float64 [14], NaN likewise.
         maps: by finding index, float32 [G, G] on the finest grid, raw scale, for those asked for.
-        timing_ms: "engine_<size>", "stack", "heatmaps".
+        scale_maps: by finding index and size, float32 [S/32, S/32]: what each scale brings to the finding's
+            map, evidence weight × ReLU(raw map); see `heatmap.scale_maps`. Empty unless asked for.
+        timing_ms: "engine_<size>", "stack", "heatmaps"; where the engines are shared, "waiting" for them.
     """
 
     sizes: tuple[int, ...]
@@ -57,6 +59,7 @@ class Prediction:
     thresholds_F: NDArray[np.float64]
     maps: dict[int, heatmap.Map]
     timing_ms: dict[str, float]
+    scale_maps: dict[int, dict[int, heatmap.Map]] = field(default_factory=dict)
 
     @property
     def positive_F(self) -> NDArray[np.bool_]:
@@ -65,7 +68,16 @@ class Prediction:
 
 
 class Predictor:
-    """A bundle on engines. Not thread-safe: one owner calls it, and gives it all its cores."""
+    """A bundle on engines.
+
+    `predict` runs them itself and is not thread-safe. Where requests share the engines, a `Batcher` owns
+    them, and `conclude`, which is thread-safe, makes the prediction of what they said.
+
+    Attributes:
+        engines: by size; each is called by one owner at a time.
+        weights_FS: float64 [14, S], the stack.
+        thresholds_F: float64 [14], the operating points.
+    """
 
     def __init__(self, bundle: Bundle, choice: Choice, *, threads: int) -> None:
         contract = bundle.contract
@@ -73,13 +85,13 @@ class Predictor:
         self.bundle: Final = replace(bundle, models={})
         self.choice: Final = choice
         self.sizes: Final = contract.preprocessing.sizes
-        self._weights_FS: Final = np.array(contract.stack, np.float64)
+        self.weights_FS: Final = np.array(contract.stack, np.float64)
         points = contract.operating_points
-        self._thresholds_F: Final = np.array(
+        self.thresholds_F: Final = np.array(
             [points[name].threshold if name in points else np.nan for name in NAMES], np.float64
         )
         self._known_F: Final = ~np.isin(NAMES, contract.unavailable)
-        self._engines: Final[dict[int, Engine]] = {
+        self.engines: Final[dict[int, Engine]] = {
             size: choice.build(model, size=size, threads=threads) for size, model in bundle.models.items()
         }
 
@@ -93,43 +105,63 @@ class Predictor:
         choice = choose(settings.engine, settings.precision)
         return cls(load_bundle(settings.bundle), choice, threads=settings.threads)
 
-    def warm_up(self) -> None:
-        """Run every engine once, so that the first request pays for nothing but itself."""
-        self.predict({size: np.zeros((size, size), np.uint8) for size in self.sizes}, explain="all")
+    def warm_up(self) -> dict[int, float]:
+        """Run every engine once, so that the first request pays for nothing but itself.
 
-    def predict(self, levels: Levels, *, explain: Explain = "positive") -> Prediction:
+        Returns:
+            seconds each size took; a little more than later runs will.
+        """
+        dark = {size: np.zeros((size, size), np.uint8) for size in self.sizes}
+        timing_ms = self.predict(dark, explain="all").timing_ms
+        return {size: timing_ms[f"engine_{size}"] / 1000 for size in self.sizes}
+
+    def predict(
+        self, levels: Levels, *, explain: Explain = "positive", explain_scales: bool = False
+    ) -> Prediction:
         """Look at one radiograph at every scale, stack the opinions, explain those asked for.
 
         Args:
             levels: by size, uint8 [S, S], from `imaging.pyramid.build_pyramid`.
             explain: the findings to make maps of.
+            explain_scales: make `scale_maps` of them, too.
 
         Raises:
             BundleError: a member answered NaN or infinity.
         """
-        timing_ms: dict[str, float] = {}
         outputs: dict[int, Output] = {}
         for size in self.sizes:
-            with timed(timing_ms, f"engine_{size}"):
-                outputs[size] = self._engines[size].run(levels[size][None, None])
+            started = time.perf_counter()
+            output = self.engines[size].run(levels[size][None, None])
+            outputs[size] = replace(output, seconds=time.perf_counter() - started)
+        return self.conclude(outputs, explain=explain, explain_scales=explain_scales)
+
+    def conclude(
+        self, outputs: Mapping[int, Output], *, explain: Explain = "positive", explain_scales: bool = False
+    ) -> Prediction:
+        """What the ensemble says, from what each member said of one image (N = 1). Thread-safe.
+
+        Raises:
+            BundleError: a member answered NaN or infinity.
+        """
+        timing_ms = {f"engine_{size}": outputs[size].seconds * 1000 for size in self.sizes}
         with timed(timing_ms, "stack"):
             logits_FS = np.stack([outputs[size].logits_NF[0] for size in self.sizes], axis=-1).astype(
                 np.float64
             )
             if not np.isfinite(logits_FS).all():
                 raise BundleError("a member answered with a score that is not a number: nothing can be said")
-            stacked_F = stack.stacked(logits_FS[None], self._weights_FS)[0]
-            probabilities_F = np.where(self._known_F, stacked_F, np.nan)
+            probabilities_F = stack.stacked(logits_FS[None], self.weights_FS)[0]
         with timed(timing_ms, "heatmaps"):
-            maps_Fhw = {size: outputs[size].maps_NFhw[0] for size in self.sizes}
-            maps = self._maps(maps_Fhw, logits_FS, self._wanted(explain, probabilities_F))
+            wanted = self._wanted(explain, probabilities_F)
+            maps, scale_maps = self._maps(outputs, logits_FS, wanted, explain_scales)
         return Prediction(
             sizes=self.sizes,
             logits_FS=logits_FS,
-            weights_FS=self._weights_FS,
+            weights_FS=self.weights_FS,
             probabilities_F=probabilities_F,
-            thresholds_F=self._thresholds_F,
+            thresholds_F=self.thresholds_F,
             maps=maps,
+            scale_maps=scale_maps,
             timing_ms=timing_ms,
         )
 
@@ -137,21 +169,26 @@ class Predictor:
         if explain == "none":
             return ()
         if explain == "positive":
-            return [int(finding) for finding in np.flatnonzero(probabilities_F >= self._thresholds_F)]
+            return [int(finding) for finding in np.flatnonzero(probabilities_F >= self.thresholds_F)]
         asked = range(len(FINDINGS)) if explain == "all" else explain
         return [finding for finding in asked if self._known_F[finding]]
 
     def _maps(
-        self, maps_Fhw: Mapping[int, heatmap.Map], logits_FS: NDArray[np.float64], wanted: Collection[int]
-    ) -> dict[int, heatmap.Map]:
-        evidence_FS = stack.evidence_weights(logits_FS, self._weights_FS)
-        return {
-            finding: heatmap.ensemble_map(
-                {size: maps_Fhw[size][finding] for size in self.sizes},
-                dict(zip(self.sizes, evidence_FS[finding].tolist(), strict=True)),
-            )
-            for finding in wanted
-        }
+        self,
+        outputs: Mapping[int, Output],
+        logits_FS: NDArray[np.float64],
+        wanted: Collection[int],
+        explain_scales: bool,
+    ) -> tuple[dict[int, heatmap.Map], dict[int, dict[int, heatmap.Map]]]:
+        evidence_FS = stack.evidence_weights(logits_FS, self.weights_FS)
+        maps, scale_maps = {}, {}
+        for finding in wanted:
+            grids = {size: outputs[size].maps_NFhw[0, finding] for size in self.sizes}
+            weights = dict(zip(self.sizes, evidence_FS[finding].tolist(), strict=True))
+            maps[finding] = heatmap.ensemble_map(grids, weights)
+            if explain_scales:
+                scale_maps[finding] = heatmap.scale_maps(grids, weights)
+        return maps, scale_maps
 
 
 @contextmanager

@@ -4,12 +4,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from cxrserve.engines.base import Output
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import BundleError, ConfigurationError, DeadlineExceeded, NotReady, UnsupportedFormat
 from tests import radiographs
@@ -35,13 +37,26 @@ def test_a_bad_file_costs_nobody_else(make_settings: MakeSettings) -> None:
 @contextmanager
 def _engines_busy(pipeline: Pipeline) -> Iterator[None]:
     """The engines' one owner is held, as by a long inference, while the block lasts."""
-    release = threading.Event()
-    held = pipeline._engines.submit(release.wait)
-    try:
-        yield
-    finally:
-        release.set()
-        held.result()
+    held, release = threading.Event(), threading.Event()
+    engine = pipeline.predictor.engines[64]
+    run = engine.run
+
+    def slow(image_N1SS: NDArray[np.uint8]) -> Output:
+        held.set()
+        release.wait()
+        return run(image_N1SS)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
+        patch.setattr(engine, "run", slow)
+        running = thread.submit(pipeline.read, radiographs.jpeg())
+        held.wait(30)
+        patch.setattr(engine, "run", run)
+        try:
+            yield
+        finally:
+            release.set()
+            with suppress(NotReady):
+                running.result(30)
 
 
 def test_what_waits_too_long_is_dropped(make_settings: MakeSettings) -> None:
@@ -55,7 +70,7 @@ def test_what_waits_when_the_pipeline_closes_ends(make_settings: MakeSettings) -
     with Pipeline(make_settings()) as pipeline, ThreadPoolExecutor(2) as threads:
         with _engines_busy(pipeline):
             waiting = threads.submit(pipeline.read, radiographs.jpeg())
-            while not pipeline._engines._work_queue.qsize():
+            while pipeline.metrics.registry.get_sample_value("cxrserve_images_inside") != 2:
                 time.sleep(0.005)
             closing = threads.submit(pipeline.close)
             with pytest.raises(NotReady):

@@ -1,0 +1,311 @@
+"""The Batcher: all requests share the engines through one line, with one owner thread for each device.
+
+An idle device takes what comes at once. A busy one finds, when it is done, what has gathered meanwhile: the
+scale whose turn it is (see `line`), and the same scale of the images behind it up to the batch's budget of
+pixels. It waits for more, for `max_delay_s` at the most, only where its batch has room and images are on
+their way from the decoders.
+
+Whatever is dropped (too late, cancelled, another scale of its image failed) leaves the line at once; what
+runs, finishes. An engine that fails on a batch is asked again image by image, so that nobody pays for a
+neighbour: what an image is told never depends on its batch.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.engines.base import Engine, Output
+from cxrserve.ensemble.cancellation import Cancellation, Cancelled
+from cxrserve.ensemble.line import Line, Part, Place, Priority
+from cxrserve.errors import CxrserveError, DeadlineExceeded, NotReady, Overloaded
+from cxrserve.metrics import Metrics
+
+# Weight of the newest measurement in the expected time of a scale.
+_NEWEST: Final = 0.2
+
+
+class Job:
+    """One image from its admission to its answer; a context manager. Made by `Batcher.admit`."""
+
+    def __init__(
+        self, batcher: Batcher, place: Place, priority: Priority, deadline_s: float, cancelled: Cancellation
+    ) -> None:
+        self._batcher: Final = batcher
+        self.place: Final = place
+        self.priority: Final = priority
+        self.deadline_s: Final = deadline_s
+        self._cancelled: Final = cancelled
+        self.on_its_way = True  # nothing submitted yet
+        self.dropped: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        self._cancelled.call(lambda: self._batcher.drop(self, Cancelled(), "cancelled"))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave; whatever of the image still waits is dropped."""
+        self._cancelled.call(None)
+        self._batcher.leave(self)
+
+    @property
+    def left_s(self) -> float | None:
+        """Time left, for calls that take a timeout: None for no limit."""
+        return None if math.isinf(self.deadline_s) else max(0.0, self.deadline_s - time.monotonic())
+
+    def check(self) -> None:
+        """Go on?
+
+        Raises:
+            Cancelled: nobody waits for it.
+            DeadlineExceeded: it is too late.
+        """
+        if self._cancelled.cancelled:
+            raise Cancelled
+        if time.monotonic() >= self.deadline_s:
+            raise _too_late()
+
+    def submit(self, size: int, image_SS: NDArray[np.uint8]) -> Future[Output]:
+        """Queue one scale: uint8 [S, S]. The future holds the Output of one image (N = 1), or raises
+
+        DeadlineExceeded: it did not run in time; Cancelled: nobody waits; NotReady: the service stops;
+        or whatever the engine raised.
+        """
+        return self._batcher.submit(self, size, image_SS)
+
+    def result(self, future: Future[Output]) -> Output:
+        """Wait for `future`, as long as the image has time.
+
+        Raises:
+            DeadlineExceeded, Cancelled, NotReady: see `submit`.
+        """
+        try:
+            return future.result(self.left_s)
+        except TimeoutError:
+            raise _too_late() from None
+
+
+class Batcher:
+    """The one owner of the engines. Thread-safe.
+
+    Args:
+        devices: for each device its engines by size; they share one line.
+        metrics: where depth, wait, batch sizes and busy time are noted.
+        most_images: images inside at once; more are refused.
+        batch_pixels: most pixels of a batch; a single image may have more.
+        max_delay_s: most time a batch with room waits for images on their way.
+        stat_lead_s: the head start of stat before routine.
+        expected_s: time of one image at each size, until it is measured.
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[Mapping[int, Engine]],
+        metrics: Metrics,
+        *,
+        most_images: int,
+        batch_pixels: int,
+        max_delay_s: float,
+        stat_lead_s: float,
+        expected_s: Mapping[int, float],
+    ) -> None:
+        self._metrics: Final = metrics
+        self._most_images: Final = most_images
+        self._batch_pixels: Final = batch_pixels
+        self._max_delay_s: Final = max_delay_s
+        self._stat_lead_s: Final = stat_lead_s
+        self._expected_s: Final = dict(expected_s)
+        self._changed: Final = threading.Condition()
+        self._line: Final = Line(devices[0].keys())
+        self._jobs: Final[set[Job]] = set()
+        self._admitted = 0
+        self._closing = self._closed = False
+        for size in devices[0]:
+            metrics.queue_depth.labels(size).set_function(partial(self._line.depth, size))
+        metrics.images_inside.set_function(lambda: len(self._jobs))
+        self._owners: Final = [
+            threading.Thread(target=self._own, args=(str(number), engines), name=f"engines-{number}")
+            for number, engines in enumerate(devices)
+        ]
+        for owner in self._owners:
+            owner.start()
+
+    def admit(
+        self,
+        *,
+        priority: Priority = "routine",
+        timeout_s: float = math.inf,
+        cancelled: Cancellation | None = None,
+    ) -> Job:
+        """A place in the line for one image, to be used as a context manager.
+
+        Raises:
+            Overloaded: at once, where as many images are inside as may be.
+            NotReady: the service is stopping.
+        """
+        now_s = time.monotonic()
+        with self._changed:
+            if self._closing:
+                raise _stopping()
+            inside = len(self._jobs)
+            if inside >= self._most_images:
+                raise Overloaded(
+                    f"{inside} images are inside, the most the engines' queue takes. Try again later.",
+                    retry_after_s=self.retry_after_s(inside),
+                )
+            self._admitted += 1
+            place = Place(due_s=now_s + (priority == "routine") * self._stat_lead_s, number=self._admitted)
+            job = Job(self, place, priority, now_s + timeout_s, cancelled or Cancellation())
+            self._jobs.add(job)
+            return job
+
+    def retry_after_s(self, images: int) -> int:
+        """Seconds until `images` will have been read, by the time that images took of late; at least 1."""
+        return max(1, math.ceil(images * sum(self._expected_s.values()) / len(self._owners)))
+
+    def submit(self, job: Job, size: int, image_SS: NDArray[np.uint8]) -> Future[Output]:
+        """See `Job.submit`."""
+        future: Future[Output] = Future()
+        part = Part(
+            place=job.place,
+            size=size,
+            image_SS=image_SS,
+            future=future,
+            queued_s=time.monotonic(),
+            deadline_s=job.deadline_s,
+            priority=job.priority,
+        )
+        with self._changed:
+            if self._closed or job.dropped is not None:
+                _fail(part, job.dropped or _stopping())
+                return future
+            job.on_its_way = False
+            self._line.add(part)
+            self._changed.notify_all()
+        return future
+
+    def drop(self, job: Job, error: BaseException, reason: str) -> None:
+        """Take what waits of `job` out of the line and let it fail with `error`; what runs, finishes."""
+        with self._changed:
+            job.dropped = job.dropped or error
+            dropped = self._line.drop(job.place)
+            job.on_its_way = False
+            self._changed.notify_all()
+        self._drop(dropped, error, reason)
+
+    def leave(self, job: Job) -> None:
+        """The image is answered or given up: its place is free."""
+        with self._changed:
+            self._jobs.discard(job)
+        self.drop(job, Cancelled(), "given-up")
+
+    def drain(self, limit_s: float) -> None:
+        """Admit no more, and wait until those inside have finished, for `limit_s` at the most."""
+        with self._changed:
+            self._closing = True
+            self._changed.wait_for(lambda: not self._jobs, limit_s)
+
+    def close(self) -> None:
+        """Drop what waits and end the owners. Idempotent."""
+        with self._changed:
+            self._closing = self._closed = True
+            left = self._line.drop_all()
+            self._changed.notify_all()
+        self._drop(left, _stopping(), "stopping")
+        for owner in self._owners:
+            owner.join()
+
+    def _own(self, device: str, engines: Mapping[int, Engine]) -> None:
+        busy = self._metrics.engine_busy.labels(device)
+        while parts := self._next(engines):
+            started = time.monotonic()
+            for part in parts:
+                wait = self._metrics.queue_wait.labels(part.size, part.priority)
+                wait.observe(started - part.queued_s)
+            self._run(engines[parts[0].size], parts)
+            busy.inc(time.monotonic() - started)
+
+    def _next(self, engines: Mapping[int, Engine]) -> list[Part]:
+        """The next batch for a device; empty when all is over."""
+        with self._changed:
+            while not self._closed:
+                self._drop(self._line.drop_late(time.monotonic()), _too_late(), "deadline")
+                head = self._line.head()
+                if head is None:
+                    self._changed.wait()
+                    continue
+                most = self._most(engines[head.size], head.size)
+                patience_s = head.queued_s + self._max_delay_s - time.monotonic()
+                if patience_s > 0 and self._line.depth(head.size) < most and self._more_are_coming():
+                    self._changed.wait(patience_s)
+                    continue
+                return self._line.take(head.size, most)
+        return []
+
+    def _most(self, engine: Engine, size: int) -> int:
+        return max(1, min(engine.most_images, self._batch_pixels // size**2))
+
+    def _more_are_coming(self) -> bool:
+        return any(job.on_its_way for job in self._jobs)
+
+    def _run(self, engine: Engine, parts: Sequence[Part]) -> None:
+        size, started = parts[0].size, time.perf_counter()
+        try:
+            output = engine.run(np.stack([part.image_SS[None] for part in parts]))
+        except Exception as error:
+            self._alone(engine, parts, error)
+            return
+        took_s = time.perf_counter() - started
+        self._expected_s[size] += _NEWEST * (took_s / len(parts) - self._expected_s[size])
+        self._metrics.batch_images.labels(size).observe(len(parts))
+        self._metrics.stage_seconds.labels(f"engine_{size}").observe(took_s)
+        for position, part in enumerate(parts):
+            _fulfil(part, output.of_image(position, took_s))
+
+    def _alone(self, engine: Engine, parts: Sequence[Part], error: Exception) -> None:
+        """A batch failed: each image for itself; one that fails alone takes its other scales with it."""
+        if len(parts) > 1:
+            for part in parts:
+                self._run(engine, [part])
+            return
+        _fail(parts[0], error)
+        with self._changed:
+            rest = self._line.drop(parts[0].place)
+        self._drop(rest, error, "failed")
+
+    def _drop(self, parts: Sequence[Part], error: BaseException, reason: str) -> None:
+        for part in parts:
+            self._metrics.queue_dropped.labels(part.size, reason).inc()
+            _fail(part, error)
+
+
+def _fulfil(part: Part, output: Output) -> None:
+    with suppress(InvalidStateError):  # its reader has cancelled it
+        part.future.set_result(output)
+
+
+def _fail(part: Part, error: BaseException) -> None:
+    with suppress(InvalidStateError):
+        part.future.set_exception(error)
+
+
+def _stopping() -> CxrserveError:
+    return NotReady("the service is stopping.")
+
+
+def _too_late() -> CxrserveError:
+    return DeadlineExceeded(
+        "the engines did not reach this image in time (CXRSERVE_REQUEST_TIMEOUT_S). Try again later."
+    )
