@@ -16,11 +16,12 @@ from typing import Annotated, Any, Final, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from cxrserve.archive.callers import Caller
 from cxrserve.errors import ConfigurationError
 
 Priority = Literal["stat", "routine"]
 # What is made of an image or a study; a rule may send fewer of them.
-ResultKind = Literal["report", "overlay", "contours", "segmentation"]
+ResultKind = Literal["report", "overlay", "presentation-state", "segmentation"]
 
 _AE_TITLE: Final = re.compile(r"[\x21-\x5b\x5d-\x7e](?:[\x20-\x5b\x5d-\x7e]{0,14}[\x21-\x5b\x5d-\x7e])?")
 _MOST_BYTES: Final = 2**20
@@ -137,7 +138,7 @@ class Rule(_Part):
     match: Match = Match()
     destinations: tuple[str, ...] = Field((), description="Names of destinations; none: results stay here.")
     results: tuple[ResultKind, ...] = Field(
-        ("report", "overlay", "contours"), min_length=1, description="Which results are sent."
+        ("report", "overlay", "presentation-state"), min_length=1, description="Which results are sent."
     )
     priority: Priority = "routine"
     quiet_time_s: float | None = Field(None, ge=0, description="As in the file's head, for this rule.")
@@ -161,6 +162,7 @@ class Rules(_Part):
     quiet_time_s: float = Field(
         30.0, ge=0, description="A study is complete when nothing has arrived for it this long."
     )
+    callers: tuple[Caller, ...] = Field((), description="Who may send by DICOM; none: everyone may.")
     destinations: dict[_Name, Peer] = Field(default_factory=dict)
     rules: tuple[Rule, ...] = Field(min_length=1)
     retention: Retention = Retention()
