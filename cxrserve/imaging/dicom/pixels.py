@@ -28,7 +28,7 @@ from cxrserve.imaging.dicom.header import PixelHeader
 
 Samples = NDArray[Any]
 
-_NATIVE: Final = frozenset(
+NATIVE: Final = frozenset(
     (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 )
 _UNDEFINED_LENGTH: Final = 0xFFFFFFFF
@@ -43,7 +43,7 @@ def decode_pixels(file: DicomFile, header: PixelHeader) -> tuple[Samples, tuple[
             BitsStored.
     """
     syntax = file.transfer_syntax
-    if syntax in _NATIVE:
+    if syntax in NATIVE:
         raw = _decode_native(file, header)
     elif syntax in CODECS:
         raw = _decode_compressed(file.dataset, syntax, header)

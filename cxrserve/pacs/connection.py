@@ -1,0 +1,217 @@
+"""One connection to the node: pynetdicom's socket, with an end to every PDU's length, size and time.
+
+pynetdicom reads as many bytes as a PDU says it has, up to 4 GB, and waits for them for ever. Here a PDU is
+read whole and looked at before pynetdicom sees it. What breaks a limit is shown to its state machine as a
+PDU of no known type, which it answers as PS3.8 9.2 asks: A-ABORT, then the end of the connection.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pynetdicom.association import Association
+from pynetdicom.transport import AssociationSocket
+
+ASSOCIATE_RQ: Final = 0x01
+_P_DATA_TF: Final = 0x04
+_HEADER: Final = struct.Struct(">BxL")  # type, reserved, length: PS3.8 9.3.1
+_PDV: Final = struct.Struct(">LBB")  # length, presentation context, message control header: PS3.8 9.3.5.1
+_UNKNOWN: Final = bytearray(b"\xff\0\0\0\0\0")
+# PS3.8 sets no limit for A-ASSOCIATE-RQ; 128 contexts with 60 transfer syntaxes each stay below this.
+_MOST_NEGOTIATION_BYTES: Final = 256 * 1024
+_MOST_CONTEXTS: Final = 128  # their identifiers are the odd numbers of a byte: PS3.8 9.3.2.2
+_CONTEXTS_START: Final = 68  # within the body of A-ASSOCIATE-RQ: PS3.8 Table 9-11
+_PRESENTATION_CONTEXT: Final = 0x20
+_MOST_COMMAND_BYTES: Final = 64 * 1024
+_LAST, _COMMAND = 0b10, 0b01  # of the message control header: PS3.8 E.2
+_READ_BYTES: Final = 256 * 1024
+_LINGER_S: Final = 2.0
+_TOLERANCE_BYTES: Final = 64  # some count the length without the headers within
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WireLimits:
+    """What one connection may cost.
+
+    Attributes:
+        most_pdu_bytes: longest P-DATA-TF, which is also what the negotiation tells the peer.
+        most_object_bytes: longest data set of one message.
+        pdu_timeout_s: time for a PDU that has begun to be complete, and for the peer to take an answer.
+    """
+
+    most_pdu_bytes: int
+    most_object_bytes: int
+    pdu_timeout_s: float
+
+
+class PduReader:
+    """Whole PDUs from a socket, within limits.
+
+    Attributes:
+        refused: why nothing more is read; None while all is well. No patient data.
+    """
+
+    def __init__(self, sock: socket.socket, limits: WireLimits) -> None:
+        self.refused: str | None = None
+        self._socket: Final = sock
+        self._limits: Final = limits
+        self._buffer: Final = bytearray()
+        self._object_bytes = 0
+        self._command_bytes = 0
+
+    @property
+    def has_bytes(self) -> bool:
+        """True if something was read from the socket that nobody asked for yet."""
+        return bool(self._buffer)
+
+    def read(self, timeout_s: float | None = None) -> tuple[bytearray, bytearray]:
+        """The next PDU: its six bytes of header, and its body. Short where the connection ended.
+
+        Raises:
+            TimeoutError: it was not whole in time.
+            OSError: the connection broke.
+        """
+        until = time.monotonic() + (self._limits.pdu_timeout_s if timeout_s is None else timeout_s)
+        header = self._take(_HEADER.size, until)
+        if len(header) < _HEADER.size:
+            return header, bytearray()
+        kind, length = _HEADER.unpack(header)
+        if self._is_too_long(kind, length):
+            return _UNKNOWN[:], bytearray()
+        body = self._take(length, until)
+        if kind == _P_DATA_TF and len(body) == length:
+            self._look_at(body)
+        elif kind == ASSOCIATE_RQ and _contexts(body) > _MOST_CONTEXTS:
+            self.refused = f"the A-ASSOCIATE-RQ proposes more than {_MOST_CONTEXTS} presentation contexts"
+        return (_UNKNOWN[:], bytearray()) if self.refused else (header, body)
+
+    def _is_too_long(self, kind: int, length: int) -> bool:
+        most = self._limits.most_pdu_bytes if kind == _P_DATA_TF else _MOST_NEGOTIATION_BYTES
+        if not ASSOCIATE_RQ <= kind <= 0x07:
+            self.refused = "the bytes are no PDU of the DICOM upper layer"
+        elif length > most + _TOLERANCE_BYTES:
+            self.refused = f"a PDU of type {kind} has {length} bytes; {most} are allowed"
+        return self.refused is not None
+
+    def _look_at(self, body: bytearray) -> None:
+        """Check the fragments of a P-DATA-TF, and count what they add to the message."""
+        position = 0
+        while position < len(body):
+            length, _, control = _PDV.unpack_from(body, position) if position + 6 <= len(body) else (0, 0, 0)
+            position += 4 + length
+            if length < 2 or position > len(body):
+                self.refused = "the fragments of a P-DATA-TF do not add up to its length"
+                return
+            self._count(length - 2, control)
+
+    def _count(self, size: int, control: int) -> None:
+        if control & _COMMAND:
+            self._command_bytes = self._command_bytes + size
+            if self._command_bytes > _MOST_COMMAND_BYTES:
+                self.refused = f"a command has more than {_MOST_COMMAND_BYTES} bytes"
+            if control & _LAST:
+                self._command_bytes = self._object_bytes = 0
+            return
+        self._object_bytes += size
+        if self._object_bytes > self._limits.most_object_bytes:
+            self.refused = f"an object has more than {self._limits.most_object_bytes} bytes"
+
+    def drain(self) -> None:
+        """Throw away what still comes, for a moment: so that the peer may read why it was refused."""
+        until = time.monotonic() + _LINGER_S
+        self._buffer.clear()
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+            while self._receive(until):
+                self._buffer.clear()
+        except OSError:
+            pass
+
+    def _take(self, count: int, until: float) -> bytearray:
+        while len(self._buffer) < count and self._receive(until):
+            pass
+        taken = self._buffer[:count]
+        del self._buffer[:count]
+        return taken
+
+    def _receive(self, until: float) -> int:
+        left_s = until - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError("the peer was too slow")
+        self._socket.settimeout(left_s)
+        chunk = self._socket.recv(_READ_BYTES)
+        self._socket.settimeout(self._limits.pdu_timeout_s)  # for what is sent
+        self._buffer.extend(chunk)
+        return len(chunk)
+
+
+def _contexts(body: bytes) -> int:
+    """How many presentation contexts an A-ASSOCIATE-RQ proposes."""
+    return sum(kind == _PRESENTATION_CONTEXT for kind in _items(body))
+
+
+def _items(body: bytes) -> Iterator[int]:
+    position = _CONTEXTS_START
+    while position + 4 <= len(body):
+        kind, length = struct.unpack_from(">BxH", body, position)
+        yield kind
+        position += 4 + length
+
+
+class Connection(AssociationSocket):
+    """What pynetdicom reads from, once the first PDU is there.
+
+    Args:
+        first: the A-ASSOCIATE-RQ that the door has read already.
+    """
+
+    def __init__(
+        self,
+        association: Association,
+        sock: socket.socket,
+        reader: PduReader,
+        first: tuple[bytearray, bytearray],
+    ) -> None:
+        super().__init__(association, client_socket=sock)
+        self._reader: Final = reader
+        self._readable: Final = select.poll()  # select() fails beyond 1,024 open files
+        self._readable.register(sock, select.POLLIN)
+        self._header: bytearray | None = first[0]
+        self._body: bytearray | None = first[1]
+
+    @property
+    def ready(self) -> bool:
+        """True if there is something to be read."""
+        if self._header is not None or self._reader.has_bytes:
+            return True
+        if self.socket is None or not self._is_connected:
+            return False
+        if self._reader.refused is not None:
+            self._reader.drain()
+            return False
+        if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
+            return True
+        return bool(self._readable.poll(0))
+
+    def recv(self, nr_bytes: int) -> bytearray:
+        """The header, then the body of a PDU, as pynetdicom asks for them.
+
+        Raises:
+            OSError: the peer went away, or was too slow.
+        """
+        if self._body is not None and self._header is None:
+            body, self._body = self._body, None
+            return body
+        if self._header is None:
+            self._header, self._body = self._reader.read()
+        header, self._header = self._header, None
+        if header == _UNKNOWN:  # pynetdicom asks for no body
+            self._body = None
+        return header

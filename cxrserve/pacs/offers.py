@@ -1,0 +1,45 @@
+"""What the node offers in the negotiation: storage of radiographs, in what can be decoded here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydicom.uid import (
+    UID,
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGExtended12Bit,
+    SecondaryCaptureImageStorage,
+)
+from pynetdicom.presentation import PresentationContext, build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    Verification,
+)
+
+from cxrserve.imaging.dicom.codecs import CODECS
+from cxrserve.imaging.dicom.pixels import NATIVE
+
+# Digital X-Ray FOR PROCESSING is not among them: raw detector data are refused in the negotiation.
+STORAGE_CLASSES: Final = (
+    ComputedRadiographyImageStorage,
+    DigitalXRayImageStorageForPresentation,
+    SecondaryCaptureImageStorage,
+)
+# JPEG Extended is left out: its 8-bit process is decoded, its 12-bit process is not, and a peer that is told
+# so now converts the image itself.
+TRANSFER_SYNTAXES: Final[tuple[UID, ...]] = tuple(
+    sorted(NATIVE) + sorted(syntax for syntax in CODECS if syntax != JPEGExtended12Bit)
+)
+_UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
+
+
+def offered_contexts() -> list[PresentationContext]:
+    """The presentation contexts that the node accepts; every one of them as SCP."""
+    return [
+        build_context(Verification, list(_UNCOMPRESSED)),
+        build_context(StorageCommitmentPushModel, list(_UNCOMPRESSED)),
+        *(build_context(each, list(TRANSFER_SYNTAXES)) for each in STORAGE_CLASSES),
+    ]

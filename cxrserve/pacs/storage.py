@@ -1,0 +1,120 @@
+"""C-STORE: one received object, into the archive, and the status that tells the truth about it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from io import BytesIO
+from typing import Final
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import data_element_generator
+from pydicom.uid import UID
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.events import Event
+
+from cxrserve.archive.archive import Archive
+from cxrserve.archive.receipt import Outcome, Source
+from cxrserve.errors import CxrserveError, UnreadableImage
+from cxrserve.imaging.border import reading
+from cxrserve.imaging.dicom.dataset import open_data_set
+from cxrserve.imaging.limits import Limits
+
+_audit: Final = logging.getLogger("cxrserve.audit")
+_log: Final = logging.getLogger("cxrserve.pacs")
+
+SUCCESS: Final = 0x0000
+MISMATCH: Final = 0xA900  # Data set does not match SOP class: PS3.4 Table B.2-1
+OF_OUTCOME: Final[dict[Outcome, int]] = {
+    "kept": SUCCESS,
+    "duplicate": SUCCESS,
+    "ignored": SUCCESS,
+    "refused": 0x0124,  # Refused: not authorized, PS3.7 C.5.11; here: no rule takes it
+    "quarantined": 0x0111,  # Duplicate SOP instance, PS3.7 C.5.6; here: with other content
+}
+_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
+_MOST_COMMENT: Final = 64  # Error Comment is LO
+_PLAIN: Final = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
+    """Answer one C-STORE-RQ; success only where the archive has the object for good."""
+    started = time.perf_counter()
+    association = event.assoc
+    source = Source(
+        protocol="dimse",
+        calling_ae=str(association.requestor.ae_title).strip(),
+        address=str(association.requestor.address),
+    )
+    size = 0
+    sha256: str | None = None
+    try:
+        part10 = event.encoded_dataset()
+        size = len(part10)
+        _check_same(event.request, part10, limits)
+        receipt = archive.receive(part10, source)
+        status, comment, outcome, sha256 = (
+            OF_OUTCOME[receipt.outcome],
+            receipt.detail,
+            str(receipt.outcome),
+            receipt.sha256,
+        )
+    except CxrserveError as error:
+        status, comment, outcome = error.dimse_status, error.title, error.slug
+    except Exception:
+        _log.exception("an object could not be kept")
+        status, comment, outcome = CxrserveError.dimse_status, CxrserveError.title, CxrserveError.slug
+    _audit.info(
+        "store calling_ae=%s address=%s status=%04X outcome=%s bytes=%s sha256=%s ms=%d",
+        _PLAIN.sub("?", source.calling_ae) or "-",
+        source.address,
+        status,
+        outcome,
+        size,
+        sha256 or "-",
+        (time.perf_counter() - started) * 1000,
+    )
+    return _response(status, comment)
+
+
+class _Mismatch(UnreadableImage):
+    """The command and the data set speak of different objects."""
+
+    dimse_status = MISMATCH
+    slug = "not-the-announced-object"
+    title = "The data set is not the object of the command"
+
+
+def _check_same(request: C_STORE, part10: bytes, limits: Limits) -> None:
+    """PS3.4 B.2.2.1: what the command says of the object is what its data set says."""
+    sop_class, sop_instance = _identity(part10, limits)
+    if (sop_class, sop_instance) != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):
+        raise _Mismatch("SOP Class UID or SOP Instance UID differ between command and data set.")
+
+
+def _identity(part10: bytes, limits: Limits) -> tuple[str, str]:
+    """SOP Class UID and SOP Instance UID of the data set; "" where it has none."""
+    with reading("the data set"):
+        opened = open_data_set(part10, limits)
+        stream = BytesIO(opened.data)
+        stream.seek(opened.start)
+        uids = {
+            int(element.tag): bytes(element.value or b"").strip(b"\0 ").decode("ascii", "replace")
+            for element in data_element_generator(
+                stream,
+                opened.implicit,
+                opened.little,
+                stop_when=lambda tag, vr, length: tag > _SOP_INSTANCE,
+            )
+            if element.tag in (_SOP_CLASS, _SOP_INSTANCE)
+        }
+        return UID(uids.get(_SOP_CLASS, "")), UID(uids.get(_SOP_INSTANCE, ""))
+
+
+def _response(status: int, comment: str) -> Dataset:
+    response = Dataset()
+    response.Status = status
+    if status != SUCCESS:
+        response.ErrorComment = comment[:_MOST_COMMENT]
+    return response
