@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cxrserve import errors
 from cxrserve.errors import CxrserveError, UnreadableImage
+from cxrserve.imaging.displayed import DisplayedImage, DisplayHeader, payload_bytes
 from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.imaging.radiograph import ImageAbout
@@ -45,6 +46,13 @@ class _Refusal(BaseModel):
 
     error: str
     detail: str = Field(max_length=_LONGEST_DETAIL)
+    retire: bool
+
+
+class _DisplayAnswer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    display: DisplayHeader
     retire: bool
 
 
@@ -90,6 +98,24 @@ def read_header_answer(header: dict[str, Any], payload: bytearray) -> bytes:
     except ValidationError as exc:
         raise _nonsense() from exc
     return bytes(payload)
+
+
+def read_display_answer(header: dict[str, Any], payload: bytearray) -> DisplayedImage:
+    """The image for a screen in an answer.
+
+    Raises:
+        RequestError, ImageError: what the worker refused the file with.
+        UnreadableImage: the answer makes no sense, so the file has broken the worker.
+    """
+    try:
+        if "error" in header:
+            raise _refusal(_Refusal.model_validate(header))
+        shown = _DisplayAnswer.model_validate(header).display
+    except ValidationError as exc:
+        raise _nonsense() from exc
+    if shown.lowest > shown.highest or len(payload) != payload_bytes(shown):
+        raise _nonsense()
+    return DisplayedImage(header=shown, payload=payload)
 
 
 def _refusal(refusal: _Refusal) -> CxrserveError:

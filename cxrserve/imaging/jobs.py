@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from cxrserve.imaging.dicom.source_header import source_header
+from cxrserve.imaging.display import display
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepare import prepare
 from cxrserve.imaging.pyramid import Preprocessing
@@ -54,4 +55,9 @@ def _header(data: bytes, request: dict[str, Any], setup: Setup) -> Answer:
     return Answer(header={}, payload=(source_header(data, setup.limits),))
 
 
-JOBS: Final[dict[str, Job]] = {"prepare": _prepare, "header": _header}
+def _display(data: bytes, request: dict[str, Any], setup: Setup) -> Answer:
+    shown = display(data, setup.preprocessing, setup.limits)
+    return Answer(header={"display": shown.header.model_dump(mode="json")}, payload=(shown.payload,))
+
+
+JOBS: Final[dict[str, Job]] = {"prepare": _prepare, "header": _header, "display": _display}

@@ -18,7 +18,14 @@ from typing import Any, Final, Self
 
 from cxrserve.errors import ConfigurationError, DeadlineExceeded, NotReady, UnreadableImage
 from cxrserve.imaging import wire
-from cxrserve.imaging.answer import MOST_HEADER_BYTES, most_answer_bytes, read_answer, read_header_answer
+from cxrserve.imaging.answer import (
+    MOST_HEADER_BYTES,
+    most_answer_bytes,
+    read_answer,
+    read_display_answer,
+    read_header_answer,
+)
+from cxrserve.imaging.displayed import DisplayedImage, most_display_bytes
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
@@ -48,6 +55,7 @@ class DecodePool:
         memory_bytes: int,
     ) -> None:
         self._preprocessing = preprocessing
+        self._most_display_bytes = most_display_bytes(limits.max_pixels)
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
         self._config = {
@@ -115,6 +123,16 @@ class DecodePool:
             As `prepare`; UnreadableImage where the file is no DICOM, or a UID is missing.
         """
         return read_header_answer(*self._ask({"job": "header"}, data, MOST_HEADER_BYTES, timeout_s))
+
+    def display(
+        self, data: bytes | bytearray | memoryview, *, timeout_s: float | None = None
+    ) -> DisplayedImage:
+        """As `display.display`, in a worker: the stored values, and how the file wants them shown.
+
+        Raises:
+            As `prepare`.
+        """
+        return read_display_answer(*self._ask({"job": "display"}, data, self._most_display_bytes, timeout_s))
 
     def _ask(
         self,
