@@ -47,7 +47,9 @@ class Silent:
 def small(original: Recipe) -> Recipe:
     """`original` at sizes and numbers that take seconds."""
     fits = {
-        size: dataclasses.replace(fit, epochs=2, crop_epochs=2, crop_pixels=64, batch=8, crop_batch=8)
+        size: dataclasses.replace(
+            fit, epochs=2, crop_epochs=min(2, fit.crop_epochs), crop_pixels=64, batch=8, crop_batch=8
+        )
         for size, fit in zip(SIZES, original.fits.values(), strict=False)
     }
     return dataclasses.replace(

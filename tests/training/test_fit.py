@@ -10,13 +10,16 @@ import torch
 
 from cxrserve.findings import INDEX
 from training.cache import PyramidCache
-from training.fit import PLACED, batches, calibrate_head, cell_loss, drift_loss, fit, load, load_crops
+from training.fit import batches, fit, load
+from training.fit.calibrate import calibrate_head
+from training.fit.crops import load_crops
+from training.fit.losses import PLACED, cell_loss, drift_loss
 from training.networks import SmallNetwork
-from training.recipes import FitConfig, demo
+from training.recipes import Augmentation, FitConfig, demo
 
 SIZE = 128
 FRACTURE = INDEX["Fracture"]
-CONFIG = dataclasses.replace(demo().fits[256], crop_pixels=64, shift_cells=0, flip=False)
+CONFIG = dataclasses.replace(demo().fits[256], crop_pixels=64, augment=Augmentation())
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def white_in(image_SS: np.ndarray, places_hw: np.ndarray) -> bool:
 
 @pytest.mark.parametrize(("flip", "shift_cells"), [(False, 0), (True, 0), (True, 6)])
 def test_places_move_with_the_image(cache: PyramidCache, flip: bool, shift_cells: int) -> None:
-    config = dataclasses.replace(CONFIG, flip=flip, shift_cells=shift_cells)
+    config = dataclasses.replace(CONFIG, augment=Augmentation(flip=flip, shift_cells=shift_cells))
     images, labels, places = load(cache, SIZE, np.arange(8), config, np.random.default_rng(1))
     assert images.dtype == torch.uint8
     assert places.shape == (8, 14, 4, 4)

@@ -1,0 +1,37 @@
+"""What a fit needs to know of its images, wherever they come from.
+
+Legend: N images, F findings, S side of a level, G side of the grid of places.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Samples(Protocol):
+    """N images at one or more sizes, with what is known about them.
+
+    Attributes:
+        labels_NF: float32 [N, 14]: 0, 1, or NaN where nothing is known (masked in the loss).
+        places_NFGG: uint8 [N, 14, G, G], 1 where a finding lies in the squashed image; None where nobody
+            knows, which is everywhere but in phantoms.
+        study_N: int64 [N], equal for images of one study.
+    """
+
+    @property
+    def labels_NF(self) -> NDArray[np.float32]: ...
+
+    @property
+    def places_NFGG(self) -> NDArray[np.uint8] | None: ...
+
+    @property
+    def study_N(self) -> NDArray[np.int64]: ...
+
+    def __len__(self) -> int: ...
+
+    def level(self, size: int) -> NDArray[np.uint8]:
+        """uint8 [N, S, S] of side `size`, as a rule memory-mapped."""
+        ...
