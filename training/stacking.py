@@ -44,7 +44,8 @@ def fit_stack(
 ) -> StackFit:
     """Weights that minimise binary cross-entropy on validation logits [N, F, S] and labels [N, F].
 
-    v starts at zero, which is voting; Adam with an exponentially falling rate, full batch.
+    v starts at zero, which is voting; Adam with an exponentially falling rate, full batch. A label that is
+    NaN does not count; a finding of which nothing is known keeps equal weights.
     """
     logits = torch.from_numpy(np.asarray(logits_NFS, np.float64))
     labels = torch.from_numpy(np.asarray(labels_NF, np.float64))
@@ -71,9 +72,13 @@ def fit_stack(
 def stack_loss(logits_NFS: Tensor, labels_NF: Tensor, v_FS: Tensor) -> Tensor:
     """Binary cross-entropy of the stacked probability, from logits: no digit is lost at either end.
 
-    log p = logsumexp_s(log w + log σ(l)) and log(1 − p) = logsumexp_s(log w + log σ(−l)), as Σ w = 1.
+    log p = logsumexp_s(log w + log σ(l)) and log(1 − p) = logsumexp_s(log w + log σ(−l)), as Σ w = 1. Mean over
+    the labels that are known, i.e. not NaN.
     """
     log_weights_FS = v_FS.log_softmax(-1)
     log_present_NF = torch.logsumexp(log_weights_FS + functional.logsigmoid(logits_NFS), -1)
     log_absent_NF = torch.logsumexp(log_weights_FS + functional.logsigmoid(-logits_NFS), -1)
-    return -(labels_NF * log_present_NF + (1 - labels_NF) * log_absent_NF).mean()
+    known_NF = ~labels_NF.isnan()
+    labels_NF = labels_NF.nan_to_num()
+    loss_NF = -(labels_NF * log_present_NF + (1 - labels_NF) * log_absent_NF)
+    return (loss_NF * known_NF).sum() / known_NF.sum().clamp(min=1)

@@ -2,7 +2,7 @@
 
 from training.cache.images import cache_images, changed_files, content_sha256, undecodable
 from training.cache.phantoms import cache_phantoms
-from training.cache.pyramids import Labels, Places, PyramidCache, open_cache
+from training.cache.pyramids import Labels, Places, PyramidCache, open_cache, open_films
 
 __all__ = [
     "Labels",
@@ -13,5 +13,6 @@ __all__ = [
     "changed_files",
     "content_sha256",
     "open_cache",
+    "open_films",
     "undecodable",
 ]
