@@ -120,6 +120,36 @@ def predict(
 
 
 @app.command()
+def bench(
+    films: Annotated[list[Path], typer.Argument(help="Files and folders to send; DICOM, JPEG or PNG.")],
+    url: Annotated[
+        str | None, typer.Option(help="A service that runs already; otherwise one is started for it.")
+    ] = None,
+    path: Annotated[str, typer.Option(help="Where to POST.")] = "/predict?heatmaps=none",
+    levels: Annotated[
+        str, typer.Option(help="Levels of load, in percent of the capacity found.")
+    ] = "25,50,75,100,200",
+    seconds: Annotated[float, typer.Option(min=1, help="Seconds of each level.")] = 30.0,
+    output: Annotated[Path | None, typer.Option(help="File for the figures, as JSON.")] = None,
+    bundle: BundleOption = None,
+) -> None:
+    """Load the service and say what it takes: cold start, capacity, latencies under load.
+
+    The load is open-loop: requests come when they are due, however slow the answers are, and a latency counts
+    from then. `cxrserve phantoms DIR` (with [train]) draws films to send.
+    """
+    from cxrserve.bench.command import bench as run_bench
+    from cxrserve.bench.measure import Plan
+
+    try:
+        shares = tuple(int(level) for level in levels.split(","))
+    except ValueError:
+        raise typer.BadParameter(f"--levels {levels[:60]!r}: whole percents, parted by commas") from None
+    plan = Plan(shares=shares, seconds=seconds, path=path)
+    run_bench(films, _settings(None, bundle=bundle), plan, url=url, output=output)
+
+
+@app.command()
 def settings() -> None:
     """List every setting with its value here; each can be set as CXRSERVE_<NAME>, --set or a flag."""
     current = _settings(None)
@@ -210,6 +240,7 @@ def _add_training(target: typer.Typer, name: str) -> None:
 
 _add_training(app, "train")
 _add_training(models, "init")
+_add_training(app, "phantoms")
 
 
 def main() -> None:

@@ -1,0 +1,163 @@
+"""Requests at a service: as fast as it answers (closed loop), or at a set rate, come what may (open loop)."""
+
+from __future__ import annotations
+
+import http.client
+import math
+import queue
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+GONE: Final = 0  # the status of a request whose connection broke
+_TIMEOUT_S: Final = 300.0
+# Connections an open loop may have; one above the most that any service here takes at once by far.
+_MOST_CONNECTIONS: Final = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sent:
+    """One request: its HTTP status, the seconds from when it was due to its answer, and its lateness."""
+
+    status: int
+    seconds: float
+    late_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Level:
+    """What one level of load came to. Seconds count from when a request was due, not sent."""
+
+    asked_rate: float | None
+    seconds: float
+    sent: tuple[Sent, ...]
+
+    @property
+    def statuses(self) -> dict[int, int]:
+        """How many requests got which status."""
+        return dict(sorted(Counter(one.status for one in self.sent).items()))
+
+    @property
+    def rate(self) -> float:
+        """Images answered with 200 a second."""
+        return self.statuses.get(200, 0) / self.seconds
+
+    def percentile(self, percent: float, *, status: int = 200) -> float:
+        """Seconds within which `percent` of the requests with this status were answered; NaN for none."""
+        seconds = sorted(one.seconds for one in self.sent if one.status == status)
+        if not seconds:
+            return math.nan
+        return seconds[min(len(seconds) - 1, math.ceil(percent / 100 * len(seconds)) - 1)]
+
+
+class Client:
+    """POSTs files to one address; a connection for each thread, kept open until the client is closed."""
+
+    def __init__(self, url: str, path: str) -> None:
+        parts = urlsplit(url)
+        self._address: Final = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self._path: Final = path
+        self._own: Final = threading.local()
+        self._all: Final[list[http.client.HTTPConnection]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for connection in self._all:
+            connection.close()
+
+    def post(self, data: bytes) -> int:
+        """The status of the answer to `data`; 0 where there was none."""
+        try:
+            connection = self._connection()
+            connection.request("POST", self._path, data, {"Content-Type": "application/octet-stream"})
+            response = connection.getresponse()
+            response.read()
+        except (OSError, http.client.HTTPException):
+            self._own.connection.close()
+            return GONE
+        if response.will_close:
+            connection.close()
+        return response.status
+
+    def _connection(self) -> http.client.HTTPConnection:
+        if not hasattr(self._own, "connection"):
+            host, port = self._address
+            self._own.connection = http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
+            self._all.append(self._own.connection)
+        connection: http.client.HTTPConnection = self._own.connection
+        return connection
+
+
+def closed_loop(client: Client, films: Sequence[bytes], *, clients: int, seconds: float) -> Level:
+    """`clients` threads that each send the next film as soon as the last was answered."""
+    sent: queue.SimpleQueue[Sent] = queue.SimpleQueue()
+    started = time.perf_counter()
+    until = started + seconds
+
+    def work(number: int) -> None:
+        turn = number
+        while (due := time.perf_counter()) < until:
+            status = client.post(films[turn % len(films)])
+            sent.put(Sent(status=status, seconds=time.perf_counter() - due, late_s=0.0))
+            turn += clients
+
+    with ThreadPoolExecutor(clients) as pool:
+        list(pool.map(work, range(clients)))
+    took = time.perf_counter() - started
+    return Level(asked_rate=None, seconds=took, sent=tuple(_drained(sent)))
+
+
+def open_loop(
+    client: Client,
+    films: Sequence[bytes],
+    *,
+    rate: float,
+    seconds: float,
+    seed: int = 0,
+    told: Callable[[], None] = lambda: None,
+) -> Level:
+    """Requests at random times, `rate` of them a second on average (Poisson), whatever the service does.
+
+    Args:
+        told: called after each answer.
+    """
+    sent: queue.SimpleQueue[Sent] = queue.SimpleQueue()
+    dues = list(_arrivals(rate, seconds, seed))
+    started = time.perf_counter()
+
+    def work(due: float, film: bytes) -> None:
+        late_s = time.perf_counter() - started - due
+        status = client.post(film)
+        sent.put(Sent(status=status, seconds=time.perf_counter() - started - due, late_s=late_s))
+        told()
+
+    with ThreadPoolExecutor(_MOST_CONNECTIONS) as pool:
+        for turn, due in enumerate(dues):
+            time.sleep(max(0.0, started + due - time.perf_counter()))
+            pool.submit(work, due, films[turn % len(films)])
+    took = max(seconds, time.perf_counter() - started)
+    return Level(asked_rate=rate, seconds=took, sent=tuple(_drained(sent)))
+
+
+def _arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
+    clock = random.Random(seed)  # noqa: S311 (arrival times, not secrets)
+    due = clock.expovariate(rate)
+    while due < seconds:
+        yield due
+        due += clock.expovariate(rate)
+
+
+def _drained(sent: queue.SimpleQueue[Sent]) -> Iterator[Sent]:
+    while not sent.empty():
+        yield sent.get()

@@ -1,0 +1,139 @@
+"""The whole measurement: cold start, one request at a time, saturation, and levels of open-loop load."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cxrserve.bench.load import Client, Level, closed_loop, open_loop
+from cxrserve.bench.service import Started, resident_mib
+from cxrserve.errors import RequestError
+
+# Clients of the closed loops that look for saturation: enough that no engine waits for a client.
+_SATURATING: Final = 4
+_ALONE_REQUESTS_S: Final = 8.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        shares: levels of load in percent of the capacity found.
+        seconds: of each level.
+    """
+
+    shares: tuple[int, ...] = (25, 50, 75, 100, 200)
+    seconds: float = 30.0
+    path: str = "/predict?heatmaps=none"
+
+
+@dataclass(kw_only=True, slots=True)
+class Measured:
+    """What one service came to; `levels` by percent of its capacity, megabytes are MiB, resident."""
+
+    name: str
+    ready_s: float | None
+    alone: Level
+    saturated: Level
+    levels: dict[int, Level] = field(default_factory=dict)
+    resident_mib: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures, seconds and images a second; latencies count from when a request was due."""
+        return {
+            "name": self.name,
+            "ready_s": self.ready_s,
+            "resident_mib": self.resident_mib,
+            "alone": level_json(self.alone),
+            "saturated": level_json(self.saturated),
+            "levels": {str(share): level_json(level) for share, level in self.levels.items()},
+        }
+
+
+def level_json(level: Level) -> dict[str, Any]:
+    """The figures of one level."""
+    return {
+        "asked_rate": level.asked_rate,
+        "rate": level.rate,
+        "seconds": level.seconds,
+        "statuses": level.statuses,
+        "p50_s": level.percentile(50),
+        "p95_s": level.percentile(95),
+        "p99_s": level.percentile(99),
+        "refused_p99_s": level.percentile(99, status=503),
+        "sent_late_p99_s": sorted(one.late_s for one in level.sent)[int(0.99 * len(level.sent))]
+        if level.sent
+        else None,
+    }
+
+
+def films_of(paths: Sequence[Path]) -> list[bytes]:
+    """The bytes of every file in `paths`, folders with the files in them.
+
+    Raises:
+        RequestError: there is none.
+    """
+    files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
+    films = [
+        file.read_bytes() for file in files if file.suffix.lower() in {".dcm", ".jpg", ".jpeg", ".png", ""}
+    ]
+    if not films:
+        raise RequestError(f"no DICOM, JPEG or PNG file in {', '.join(map(str, paths))}.")
+    return films
+
+
+def measure(
+    service: Started, name: str, films: Sequence[bytes], plan: Plan, told: Callable[[str, float], None]
+) -> Measured:
+    """Measure a service that is ready.
+
+    Args:
+        told: called before each part with its name and the seconds it will take.
+
+    Raises:
+        RequestError: it refuses these films; nothing about its speed can be said then.
+    """
+    with Client(service.url, plan.path) as client:
+        return _measure(client, service, name, films, plan, told)
+
+
+def _measure(
+    client: Client,
+    service: Started,
+    name: str,
+    films: Sequence[bytes],
+    plan: Plan,
+    told: Callable[[str, float], None],
+) -> Measured:
+    if (status := client.post(films[0])) != 200:
+        raise RequestError(f"{name} answers {status} to the first film: only answers of 200 can be timed.")
+    told(f"{name}: one at a time", _ALONE_REQUESTS_S)
+    alone = closed_loop(client, films, clients=1, seconds=_ALONE_REQUESTS_S)
+    told(f"{name}: saturated", plan.seconds)
+    measured = Measured(
+        name=name,
+        ready_s=service.ready_s,
+        alone=alone,
+        saturated=closed_loop(client, films, clients=_SATURATING, seconds=plan.seconds),
+    )
+    capacity = measured.saturated.rate
+    for share in plan.shares:
+        told(f"{name}: {share} % of {capacity:.2f} images/s", plan.seconds)
+        rate = capacity * share / 100
+        measured.levels[share] = open_loop(client, films, rate=rate, seconds=plan.seconds, seed=share)
+    measured.resident_mib = resident_mib(service.pid) if service.pid else None
+    return measured
+
+
+def bare_engine(bundle: Path, film: Path, seconds: float) -> dict[str, float]:
+    """Images a second of the engines alone, in a process of its own."""
+    command = [sys.executable, "-m", "cxrserve.bench.bare", str(bundle), str(seconds), str(film)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 (ourselves)
+    figures: dict[str, float] = json.loads(output.splitlines()[-1])
+    return figures

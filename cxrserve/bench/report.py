@@ -1,0 +1,54 @@
+"""What was measured, as a table for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from cxrserve.bench.load import Level
+from cxrserve.bench.measure import Measured
+
+
+def overview(measured: Sequence[Measured], bare: dict[str, float] | None) -> Table:
+    """One row a service: ready, one at a time, saturated, memory."""
+    table = Table(header_style="dim")
+    for heading in ("service", "ready", "one at a time", "saturated", "of the bare engines", "memory"):
+        table.add_column(heading, justify="left" if heading == "service" else "right")
+    for one in measured:
+        rate = one.saturated.rate
+        table.add_row(
+            one.name,
+            "–" if one.ready_s is None else f"{one.ready_s:.1f} s",
+            _seconds(one.alone.percentile(50)),
+            f"{rate:.2f} images/s",
+            f"{100 * rate / bare['images_per_s']:.0f} %" if bare else "–",
+            "–" if one.resident_mib is None else f"{one.resident_mib:.0f} MiB",
+        )
+    return table
+
+
+def levels(measured: Measured) -> Table:
+    """One row a level of load: asked, answered, p50, p95, p99, refused and how fast."""
+    table = Table(header_style="dim", title=measured.name, title_justify="left")
+    for heading in ("load", "asked", "answered", "p50", "p95", "p99", "refused", "refused within"):
+        table.add_column(heading, justify="right")
+    for share, level in measured.levels.items():
+        table.add_row(f"{share} %", f"{level.asked_rate:.2f}/s", f"{level.rate:.2f}/s", *_latencies(level))
+    return table
+
+
+def _latencies(level: Level) -> list[str]:
+    refused = {status: count for status, count in level.statuses.items() if status != 200}
+    return [
+        *(_seconds(level.percentile(percent)) for percent in (50, 95, 99)),
+        ", ".join(f"{count} × {status or 'cut off'}" for status, count in refused.items()) or "none",
+        _seconds(level.percentile(99, status=503)),
+    ]
+
+
+def _seconds(seconds: float) -> str:
+    if math.isnan(seconds):
+        return "–"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"
