@@ -17,7 +17,7 @@ from cxrserve.ensemble.pipeline import Reading
 from cxrserve.ensemble.stack import sigmoid
 from cxrserve.errors import RequestError
 from cxrserve.findings import NAMES
-from cxrserve.reports.pictures import heatmap_picture, png
+from cxrserve.reports.pictures import heatmap_picture, png, scale_picture
 
 DISCLAIMER = (
     "Research use only. Not a medical device: not for diagnosis, not for any decision about a patient."
@@ -51,19 +51,8 @@ class ImageReport(_Part):
     sop_instance_uid: str | None
 
 
-class ScaleReport(_Part):
-    """What the network of one size says."""
-
-    size: int
-    logit: float | None = Field(description="Null where this scale's network does not know the finding.")
-    probability: float | None = Field(description="σ(logit), null likewise.")
-    weight: float = Field(
-        description="Share of this scale in the finding; a finding's weights sum to 1, to 0 if unavailable."
-    )
-
-
 class HeatmapReport(_Part):
-    """Grad-CAM of the ensemble, laid over the whole radiograph."""
+    """Grad-CAM of the ensemble, or one scale's part of it, laid over the whole radiograph."""
 
     png: str = Field(
         description="8-bit grey PNG in base64, width × height, aligned with rows × columns; "
@@ -73,6 +62,20 @@ class HeatmapReport(_Part):
     height: int
     max: float = Field(description="Largest raw value in the picture, before it was cut off at `scale`.")
     scale: float = Field(description="Raw value of grey 255: the same for all findings and all images.")
+
+
+class ScaleReport(_Part):
+    """What the network of one size says."""
+
+    size: int
+    logit: float | None = Field(description="Null where this scale's network does not know the finding.")
+    probability: float | None = Field(description="σ(logit), null likewise.")
+    weight: float = Field(
+        description="Share of this scale in the finding; a finding's weights sum to 1, to 0 if unavailable."
+    )
+    heatmap: HeatmapReport | None = Field(
+        None, description="What this scale brings to the finding's heatmap, in the same unit; if asked for."
+    )
 
 
 class FindingReport(_Part):
@@ -166,7 +169,7 @@ def _finding(index: int, reading: Reading, contract: Contract) -> FindingReport:
         positive=bool(prediction.positive_F[index]),
         threshold=_known(prediction.thresholds_F[index]),
         scales=[_scale(index, scale, reading, contract) for scale in range(len(prediction.sizes))],
-        heatmap=_heatmap(index, reading, contract),
+        heatmap=_report(heatmap_picture(reading, index, contract), contract),
     )
 
 
@@ -179,6 +182,7 @@ def _scale(index: int, scale: int, reading: Reading, contract: Contract) -> Scal
         logit=float(logit) if known else None,
         probability=float(sigmoid(logit)) if known else None,
         weight=float(prediction.weights_FS[index, scale]),
+        heatmap=_report(scale_picture(reading, index, prediction.sizes[scale], contract), contract),
     )
 
 
@@ -187,8 +191,7 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _heatmap(index: int, reading: Reading, contract: Contract) -> HeatmapReport | None:
-    picture_hw = heatmap_picture(reading, index, contract)
+def _report(picture_hw: heatmap.Map | None, contract: Contract) -> HeatmapReport | None:
     if picture_hw is None:
         return None
     height, width = picture_hw.shape

@@ -21,14 +21,15 @@ from cxrserve.imaging.pyramid import placement, shape_within
 Picture = NDArray[np.uint8]
 
 HEATMAP_SIDE: Final = 512  # longest side of a heatmap; the finest grid has 64 cells
+SCALE_MAP_SIDE: Final = 256  # of one scale's part: four of them come with each heatmap
 OVERLAY_SIDE: Final = 1024  # longest side of the radiograph in an overlay
 RESEARCH_USE: Final = "Research use only. Not for diagnosis."
 
 _OPACITY: Final = 0.75  # of the colour at full strength: the radiograph stays visible under it
 _COLOURS: Final = cv2.COLORMAP_INFERNO  # perceptually even, and dark where there is nothing
-_PAPER: Final = (18, 18, 20)
-_INK: Final = (232, 232, 235)
-_FAINT: Final = (150, 150, 158)
+PAPER: Final = (18, 18, 20)
+INK: Final = (232, 232, 235)
+FAINT: Final = (150, 150, 158)
 _MARGIN: Final = 14
 _STRIP_HEIGHT: Final = 92
 _NARROWEST: Final = 620  # sheet width at which the words below the picture fit
@@ -42,13 +43,27 @@ def heatmap_picture(
     Args:
         shape_hw: the picture's height and width; by default the radiograph's aspect, 512 on the long side.
     """
-    grid_GG = reading.prediction.maps.get(index)
+    about = reading.image.about
+    shape_hw = shape_hw or shape_within(about.rows, about.columns, HEATMAP_SIDE)
+    return _laid_over(reading.prediction.maps.get(index), reading, contract, shape_hw)
+
+
+def scale_picture(reading: Reading, index: int, size: int, contract: Contract) -> heatmap.Map | None:
+    """What the scale `size` brings to finding `index`'s heatmap, raw; None where that was not asked for."""
+    about = reading.image.about
+    shape_hw = shape_within(about.rows, about.columns, SCALE_MAP_SIDE)
+    grid_SS = reading.prediction.scale_maps.get(index, {}).get(size)
+    return _laid_over(grid_SS, reading, contract, shape_hw)
+
+
+def _laid_over(
+    grid_GG: heatmap.Map | None, reading: Reading, contract: Contract, shape_hw: tuple[int, int]
+) -> heatmap.Map | None:
     if grid_GG is None:
         return None
     about = reading.image.about
-    height, width = shape_hw or shape_within(about.rows, about.columns, HEATMAP_SIDE)
     place = placement(about.rows, about.columns, contract.preprocessing.fit)
-    return heatmap.lay_over(grid_GG, place, height, width)
+    return heatmap.lay_over(grid_GG, place, *shape_hw)
 
 
 def overlay(reading: Reading, index: int, contract: Contract) -> Picture | None:
@@ -69,7 +84,7 @@ def overlay(reading: Reading, index: int, contract: Contract) -> Picture | None:
     if picture_hw is None:
         return None
     blended = blend(preview_hw, heatmap.to_grey(picture_hw, contract.heatmap_scale))
-    sheet = Image.new("RGB", (max(width, _NARROWEST), height + _STRIP_HEIGHT), _PAPER)
+    sheet = Image.new("RGB", (max(width, _NARROWEST), height + _STRIP_HEIGHT), PAPER)
     sheet.paste(Image.fromarray(blended), ((sheet.width - width) // 2, 0))
     _write_strip(sheet, height, index, reading, contract)
     return np.asarray(sheet)
@@ -90,7 +105,7 @@ def _write_strip(sheet: Image.Image, top: int, index: int, reading: Reading, con
     draw.text(
         (_MARGIN, top + 10),
         f"{NAMES[index]}  {prediction.probabilities_F[index]:.3f}",
-        fill=_INK,
+        fill=INK,
         font=large,
     )
     side_of = "at or above" if prediction.positive_F[index] else "below"
@@ -98,27 +113,32 @@ def _write_strip(sheet: Image.Image, top: int, index: int, reading: Reading, con
     draw.text(
         (_MARGIN, top + 42),
         f"{side_of} its operating point {prediction.thresholds_F[index]:.3f}   ·   {model}",
-        fill=_FAINT,
+        fill=FAINT,
         font=small,
     )
-    draw.text((_MARGIN, top + 64), RESEARCH_USE, fill=_INK, font=small)
-    _draw_scale(sheet, top, contract.heatmap_scale, small)
+    draw.text((_MARGIN, top + 64), RESEARCH_USE, fill=INK, font=small)
+    draw_scale(sheet, sheet.width - _MARGIN, top + 20, contract.heatmap_scale, small)
 
 
-def _draw_scale(
-    sheet: Image.Image, top: int, full_strength: float, font: ImageFont.FreeTypeFont | ImageFont.ImageFont
+def draw_scale(
+    sheet: Image.Image,
+    right: int,
+    top: int,
+    full_strength: float,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
+    """The colour scale in raw values, 200 wide and 56 high, its upper right corner at `right`, `top`."""
     width, height = 200, 14
-    left = sheet.width - _MARGIN - width
+    left = right - width
     ramp = np.tile(np.linspace(0, 255, width).round().astype(np.uint8), (height, 1))
     bar = blend(np.full_like(ramp, 110), ramp)
-    sheet.paste(Image.fromarray(bar), (left, top + 20))
+    sheet.paste(Image.fromarray(bar), (left, top))
     draw = ImageDraw.Draw(sheet)
-    draw.text((left, top + 40), "0", fill=_FAINT, font=font)
+    draw.text((left, top + 20), "0", fill=FAINT, font=font)
     # The colour goes with the square root of the value (`heatmap.to_grey`): half-way stands a quarter.
-    draw.text((left + width // 2, top + 40), f"{full_strength / 4:.2g}", fill=_FAINT, font=font, anchor="ma")
-    draw.text((left + width, top + 40), f"{full_strength:.3g} +", fill=_FAINT, font=font, anchor="ra")
-    draw.text((left + width, top + 62), "evidence (Grad-CAM), nats", fill=_FAINT, font=font, anchor="ra")
+    draw.text((left + width // 2, top + 20), f"{full_strength / 4:.2g}", fill=FAINT, font=font, anchor="ma")
+    draw.text((right, top + 20), f"{full_strength:.3g} +", fill=FAINT, font=font, anchor="ra")
+    draw.text((right, top + 42), "evidence (Grad-CAM), nats", fill=FAINT, font=font, anchor="ra")
 
 
 def png(picture: Picture) -> bytes:
