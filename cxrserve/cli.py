@@ -6,7 +6,6 @@ through an entry point and loaded only when one of its commands is called.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import entry_points
@@ -14,14 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
 
 from cxrserve import __version__
 from cxrserve.errors import CxrserveError
+from cxrserve.options import BundleOption, EngineOption, SetOption, settings_of
 from cxrserve.pacs_cli import pacs
-from cxrserve.settings import EngineName, Settings, unknown_variables
+from cxrserve.settings import Settings
 
 _OK, _SOME_FAILED, _USAGE = 0, 1, 2
 _OF_TRAINING = ("torch", "torchvision", "onnx", "onnxscript")  # the [train] extra
@@ -38,43 +37,6 @@ models = typer.Typer(help="Look at model bundles, check them, make them.", no_ar
 app.add_typer(models, name="models")
 app.add_typer(pacs, name="pacs")
 
-BundleOption = Annotated[
-    Path | None, typer.Option("--bundle", help="Folder of the model bundle.", envvar="CXRSERVE_BUNDLE")
-]
-EngineOption = Annotated[
-    EngineName | None, typer.Option(help="Inference engine; auto takes the fastest that is installed.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="NAME=VALUE", help="Any other setting; `cxrserve settings` lists them."),
-]
-
-
-def _settings(assignments: list[str] | None, **flags: object) -> Settings:
-    """Settings from the environment, then --set, then flags.
-
-    Raises:
-        typer.BadParameter: a setting that does not exist, or a value it cannot take.
-    """
-    if unknown := unknown_variables(os.environ):
-        raise typer.BadParameter(f"no such setting: {', '.join(unknown)}; `cxrserve settings` lists them")
-    values: dict[str, object] = {}
-    for assignment in assignments or []:
-        name, equals, value = assignment.partition("=")
-        name = name.strip().lower().removeprefix("cxrserve_")
-        if not equals or name not in Settings.model_fields:
-            raise typer.BadParameter(f"--set {assignment!r}: NAME=VALUE with a NAME of `cxrserve settings`")
-        values[name] = value
-    values.update({name: value for name, value in flags.items() if value is not None})
-    try:
-        return Settings.model_validate(values)
-    except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}, not {str(fault['input'])[:60]!r}"
-            for fault in error.errors()
-        )
-        raise typer.BadParameter(f"settings (CXRSERVE_* or flags): {faults}") from None
-
 
 @app.command()
 def serve(
@@ -87,7 +49,7 @@ def serve(
     """Start the HTTP service: POST /predict, /predict/study, /model, /docs."""
     from cxrserve.api.server import serve as run_server
 
-    settings = _settings(assignments, bundle=bundle, host=host, port=port, engine=engine)
+    settings = settings_of(assignments, bundle=bundle, host=host, port=port, engine=engine)
     raise typer.Exit(run_server(settings))
 
 
@@ -114,7 +76,7 @@ def predict(
     """
     from cxrserve.file_reader import read_files
 
-    settings = _settings(assignments, bundle=bundle, engine=engine)
+    settings = settings_of(assignments, bundle=bundle, engine=engine)
     all_well = read_files(paths, settings, overlays=heatmaps, explain=findings, format_=format, output=output)
     raise typer.Exit(_OK if all_well else _SOME_FAILED)
 
@@ -146,13 +108,13 @@ def bench(
     except ValueError:
         raise typer.BadParameter(f"--levels {levels[:60]!r}: whole percents, parted by commas") from None
     plan = Plan(shares=shares, seconds=seconds, path=path)
-    run_bench(films, _settings(None, bundle=bundle), plan, url=url, output=output)
+    run_bench(films, settings_of(None, bundle=bundle), plan, url=url, output=output)
 
 
 @app.command()
 def settings() -> None:
     """List every setting with its value here; each can be set as CXRSERVE_<NAME>, --set or a flag."""
-    current = _settings(None)
+    current = settings_of(None)
     table = Table(header_style="dim")
     for heading in ("setting", "value", "what it does"):
         table.add_column(heading)
@@ -166,7 +128,7 @@ def doctor(bundle: BundleOption = None, engine: EngineOption = None) -> None:
     """Say what this machine has, which engine will be used and why, and what is missing."""
     from cxrserve.doctor import examine
 
-    raise typer.Exit(_OK if examine(_settings(None, bundle=bundle, engine=engine)) else _SOME_FAILED)
+    raise typer.Exit(_OK if examine(settings_of(None, bundle=bundle, engine=engine)) else _SOME_FAILED)
 
 
 @models.command("list")
@@ -207,7 +169,7 @@ def models_verify(
     """Check a bundle as serving does: contract, hashes, graphs, and one run of every member."""
     from cxrserve.ensemble.predictor import Predictor
 
-    predictor = Predictor.open(_settings(None, bundle=folder, engine=engine))
+    predictor = Predictor.open(settings_of(None, bundle=folder, engine=engine))
     predictor.warm_up()
     contract, choice = predictor.bundle.contract, predictor.choice
     Console().print(

@@ -1,1 +1,87 @@
 """The station: the HTTP service, the DICOM node and the durable work behind both, in one process."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from contextlib import ExitStack
+from types import FrameType
+from typing import Final
+
+from cxrserve import __version__
+from cxrserve.api.app import create_app
+from cxrserve.api.server import Server, configure_logging
+from cxrserve.archive.archive import Archive
+from cxrserve.archive.rules import load_rules
+from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.errors import ConfigurationError
+from cxrserve.pacs.destinations import destinations_of
+from cxrserve.pacs.node import Node
+from cxrserve.settings import Settings
+
+_FAILED: Final = 2
+_ENDING: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
+    """Serve until told to stop; the exit status.
+
+    Everything is opened in the order of the data's way back: engines, archive, DICOM port, HTTP port. So what
+    is accepted can be kept and worked on. At SIGTERM the ports are closed first, and what was begun has
+    `shutdown_timeout_s` to end; the archive takes the rest up at the next start.
+
+    Args:
+        http: serve the viewer, the worklist, DICOMweb and the predictions as well.
+        dicom: listen for DICOM; without it, and without HTTP, this process only works.
+    """
+    if settings.archive is None:
+        raise ConfigurationError("the node needs a folder for what it receives: --archive or CXRSERVE_ARCHIVE.")
+    configure_logging(settings.log_level)
+    stop = threading.Event()
+    for number in _ENDING:
+        signal.signal(number, lambda *_: stop.set())
+    rules = load_rules(settings.rules)
+    with ExitStack() as open_now:
+        destinations = destinations_of(rules.destinations, settings.dicom_ae_title)
+        pipeline = open_now.enter_context(Pipeline(settings))
+        archive = open_now.enter_context(Archive.open(settings, pipeline, destinations))
+        node = open_now.enter_context(Node(settings, archive, rules)) if dicom else None
+        if node is not None:
+            _say(f"DICOM node {settings.dicom_ae_title} is ready on {settings.host}:{node.port}")
+        if stop.is_set():
+            return 0
+        if http:
+            return _serve_http(settings, pipeline, archive, node)
+        _say(f"cxrserve {__version__} works on {settings.archive}")
+        stop.wait()
+    return 0
+
+
+def _serve_http(settings: Settings, pipeline: Pipeline, archive: Archive, node: Node | None) -> int:
+    server = _Server(create_app(settings, pipeline, archive), settings)
+    server.node = node
+    try:
+        server.run()
+    except KeyboardInterrupt:  # uvicorn raises it again once it has shut down in order
+        pass
+    except SystemExit:  # the address could not be bound; uvicorn has logged why
+        return _FAILED
+    return 0
+
+
+class _Server(Server):
+    """Closes the DICOM port along with the HTTP port, and not after its last answer."""
+
+    node: Node | None = None
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """On SIGTERM and SIGINT."""
+        super().handle_exit(sig, frame)
+        if self.node is not None:
+            threading.Thread(target=self.node.stop_accepting, name="stop-accepting").start()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -26,7 +26,7 @@ def serve(settings: Settings) -> int:
     The address is open at once, and /readyz tells when the model is loaded. A bundle or an engine that
     cannot be used ends the server with that message.
     """
-    _configure_logging(settings.log_level)
+    configure_logging(settings.log_level)
     app = create_app(settings)
     server = Server(app, settings)
     try:
@@ -93,7 +93,7 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     )
 
 
-def _configure_logging(level: str) -> None:
+def configure_logging(level: str) -> None:
     logging.basicConfig(
         level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )

@@ -13,6 +13,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from pynetdicom import evt
@@ -75,7 +76,7 @@ class Door(ThreadedAssociationServer):
         self._limits: Final = limits
         self._most_associations: Final = most_associations
         self._lock: Final = threading.Lock()
-        self._waiting: Final[dict[socket.socket, None]] = {}  # the longest waiting first
+        self._waiting: Final[dict[Any, socket.socket]] = {}  # by address, the longest waiting first
         self._brought: Final[dict[socket.socket, tuple[PduReader, tuple[bytearray, bytearray]]]] = {}
         super().__init__(
             entity,
@@ -98,19 +99,18 @@ class Door(ThreadedAssociationServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Let a connection wait; put the longest waiting one out where there is no room."""
         with self._lock:
-            self._waiting[request] = None
+            self._waiting[client_address] = request
             longest = next(iter(self._waiting)) if len(self._waiting) > _WAITING_ROOM else None
-            if longest is not None:
-                del self._waiting[longest]
-        if longest is not None:
-            _hang_up(longest)
+            put_out = None if longest is None else self._waiting.pop(longest)
+        if put_out is not None:
+            _end(put_out)
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """See one connection through the door, in its own thread."""
         connection: socket.socket = request
         try:
-            connection = self._with_tls(request)
+            connection = self._with_tls(request, client_address)
             reader = PduReader(connection, self._limits)
             first = reader.read(self.patience_s)
             if reader.refused or not first[0] or first[0][0] != ASSOCIATE_RQ:
@@ -121,19 +121,24 @@ class Door(ThreadedAssociationServer):
             _hang_up(connection)
         finally:
             with self._lock:
-                self._waiting.pop(request, None)
+                self._waiting.pop(client_address, None)
 
     def brought_by(self, connection: socket.socket) -> tuple[PduReader, tuple[bytearray, bytearray]]:
         """The reader of `connection` and the A-ASSOCIATE-RQ it has read; once."""
         return self._brought.pop(connection)
 
-    def _with_tls(self, request: socket.socket) -> socket.socket:
+    def _with_tls(self, request: socket.socket, address: Any) -> socket.socket:
         request.settimeout(self.patience_s)
         request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
             return request
+        connection = self._tls.wrap_socket(request, server_side=True, do_handshake_on_connect=False)
+        with self._lock:
+            if address in self._waiting:
+                self._waiting[address] = connection
         try:
-            return self._tls.wrap_socket(request, server_side=True)
+            connection.do_handshake()
+            return connection
         except ssl.SSLError as error:
             _log.warning("a TLS handshake failed: %s", error.reason or "refused")
             raise
@@ -157,18 +162,19 @@ class Door(ThreadedAssociationServer):
 
 def _tell(connection: socket.socket, pdu: bytes, reader: PduReader) -> None:
     """Send a last PDU and end the connection, so that the peer can read it."""
-    try:
+    with suppress(OSError):
         if pdu:
             connection.sendall(pdu)
             reader.drain()
-    except OSError:
-        pass
     _hang_up(connection)
 
 
 def _hang_up(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
+    _end(connection)
     connection.close()
+
+
+def _end(connection: socket.socket) -> None:
+    """Wake whoever waits for `connection`; closing it is for them."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)

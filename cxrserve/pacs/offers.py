@@ -19,8 +19,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from cxrserve import __version__
 from cxrserve.imaging.dicom.codecs import CODECS
 from cxrserve.imaging.dicom.pixels import NATIVE
+
+IMPLEMENTATION_CLASS_UID: Final = "2.25.235118904721307549218846213377560912345"
+IMPLEMENTATION_VERSION_NAME: Final = f"CXRSERVE_{__version__}"[:16]  # PS3.7 D.3.3.2.2
 
 # Digital X-Ray FOR PROCESSING is not among them: raw detector data are refused in the negotiation.
 STORAGE_CLASSES: Final = (

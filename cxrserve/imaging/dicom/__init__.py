@@ -76,7 +76,12 @@ def _about(file: DicomFile, header: PixelHeader) -> ImageAbout:
 
 def _uid(dataset: Dataset, keyword: str) -> str | None:
     uid = text(dataset, keyword)
-    return uid if len(uid) <= _LONGEST_UID and _UID.fullmatch(uid) else None
+    return uid if is_uid(uid) else None
+
+
+def is_uid(text: str) -> bool:
+    """True if `text` is a well-formed UID: PS3.5 9.1."""
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 def _spacing_mm(dataset: Dataset) -> tuple[float, float] | None:

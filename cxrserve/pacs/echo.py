@@ -1,0 +1,34 @@
+"""Is a peer there? C-ECHO, or a QIDO-RS search that finds at most one study."""
+
+from __future__ import annotations
+
+import time
+
+import requests
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from cxrserve.archive.destination import DeliveryError
+from cxrserve.archive.rules import DimsePeer, Peer
+from cxrserve.pacs.client import associated
+from cxrserve.pacs.web import translated, web_client
+
+
+def echo(peer: Peer, calling_ae: str) -> float:
+    """Milliseconds until `peer` answered.
+
+    Raises:
+        DeliveryError: it did not, or not well.
+    """
+    started = time.perf_counter()
+    if isinstance(peer, DimsePeer):
+        with associated(peer, [build_context(Verification)], calling_ae) as association:
+            status = association.send_c_echo().get("Status")
+        if status != 0:
+            raise DeliveryError(f"{peer.ae_title} did not answer the C-ECHO with success.", retryable=True)
+    else:
+        try:
+            web_client(peer).search_for_studies(limit=1)
+        except (requests.RequestException, OSError) as error:
+            raise translated(error, peer) from error
+    return (time.perf_counter() - started) * 1000
