@@ -11,7 +11,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 ObjectKind = Literal["overlay", "presentation-state", "segmentation", "report"]
-FORMAT: Final = 1  # of ImageSummary
+SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,7 @@ class Reference(_Part):
 class ImageSummary(_Part):
     """Everything a report says of one image; JSON goes in and out."""
 
-    format: Literal[1] = FORMAT
+    format: Literal[1] = 1
     study_instance_uid: str
     image: Reference
     rows: int
@@ -95,7 +95,7 @@ class ImageSummary(_Part):
 
 
 class Refusal(_Part):
-    """An image that was not judged: which, and the error that says why (`cxrserve.errors`, no patient data)."""
+    """An image that was not judged, and the error that says why (`cxrserve.errors`, no patient data)."""
 
     image: Reference
     slug: str

@@ -1,0 +1,64 @@
+"""UIDs and the device's identity: the same for the same work, so that work done twice gives one result.
+
+A UID is 2.25 and a UUID (PS3.5 B.2), made from what the object is about: never random, never the time.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Final
+
+from cxrserve import __version__
+from cxrserve.ensemble.bundle import Bundle
+
+MANUFACTURER: Final = "cxrserve"
+IMPLEMENTATION_CLASS_UID: Final = "2.25.22154387595639598516570461512055017007"
+IMPLEMENTATION_VERSION: Final = "CXRSERVE"
+_NAMESPACE: Final = uuid.UUID("aa02f523-7632-5ece-a0ad-b1bdedde5faf")
+
+
+def made_uid(*about: str) -> str:
+    """The UID that belongs to `about`, in this order, under this version of the program."""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, chr(10).join((__version__, *about))).int}"
+
+
+def object_uid(kind: str, bundle: Bundle, study_instance_uid: str, *about: str) -> str:
+    """SOP Instance UID of the object of `kind` that `bundle` makes about these instances of a study."""
+    return made_uid(kind, bundle.sha256, study_instance_uid, *about)
+
+
+def series_uid(kind: str, bundle: Bundle, study_instance_uid: str) -> str:
+    """Series Instance UID: one series for each kind of object in a study."""
+    return made_uid("series", kind, bundle.sha256, study_instance_uid)
+
+
+def device_uid(bundle: Bundle) -> str:
+    """Device UID: another one after each training, as IHE AIR wants it."""
+    return f"2.25.{uuid.uuid5(_NAMESPACE, 'device ' + bundle.sha256).int}"
+
+
+def software_versions(bundle: Bundle) -> list[str]:
+    """Software Versions (0018,1020): this program, and the model."""
+    return [f"cxrserve {__version__}"[:64], f"{bundle.contract.name} {bundle.contract.version}"[:64]]
+
+
+def plain(text: str) -> str:
+    """`text` in ASCII: what we write must fit any patient's character set."""
+    spelt = text.translate(_SPELT)
+    return spelt.encode("ascii", "replace").decode("ascii")
+
+
+_SPELT: Final = str.maketrans(
+    {
+        "×": "x",
+        "–": "-",
+        "—": "-",
+        "−": "-",
+        "·": "-",
+        "≥": ">=",
+        "≤": "<=",
+        "σ": "sigma",
+        "’": "'",
+        "…": "...",
+    }
+)

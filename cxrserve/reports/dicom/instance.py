@@ -1,0 +1,140 @@
+"""What every result has: the study it goes into, the device that made it, the times, and its bytes.
+
+highdicom builds each kind of object; what is common is set here once, over what it set, since it writes the
+time of day and its own name where the same work must give the same bytes.
+"""
+
+from __future__ import annotations
+
+import datetime
+from copy import deepcopy
+from io import BytesIO
+from typing import Any, Final
+
+from highdicom import ContributingEquipment
+from pydicom import dcmwrite
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from cxrserve.ensemble.bundle import Bundle
+from cxrserve.reports.dicom.identity import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION,
+    MANUFACTURER,
+    device_uid,
+    series_uid,
+    software_versions,
+)
+from cxrserve.reports.dicom.objects import DicomObject, ObjectKind
+from cxrserve.reports.dicom.source import Source
+
+# Above what modalities number their series with, so that results stand below the images.
+_SERIES: Final[dict[ObjectKind, tuple[int, str]]] = {
+    "report": (9901, "cxrserve report (research use only)"),
+    "overlay": (9902, "cxrserve overlay (research use only)"),
+    "presentation-state": (9903, "cxrserve contours (research use only)"),
+    "segmentation": (9904, "cxrserve regions (research use only)"),
+}
+# Type 2 in Patient and General Study (PS3.3 C.7.1.1, C.7.2.1): there, if empty.
+_ALWAYS: Final = (
+    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
+    *("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+)
+_WHERE_GIVEN: Final = (
+    *("IssuerOfPatientID", "PatientAge", "StudyDescription", "TimezoneOffsetFromUTC"),
+    "ProcedureCodeSequence",
+)
+_SEXES: Final = ("M", "F", "O")
+_TIMES: Final = (
+    ("InstanceCreationDate", "InstanceCreationTime"),
+    ("ContentDate", "ContentTime"),
+    ("PresentationCreationDate", "PresentationCreationTime"),
+    ("DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
+)
+
+
+def referable(source: Source) -> Dataset:
+    """The source's header with every element that highdicom reads from an image."""
+    made = deepcopy(source.header)  # setting an element changes it where it is shared
+    for keyword in _ALWAYS:
+        if keyword not in made:
+            setattr(made, keyword, None)
+    made.PatientName = made.ReferringPhysicianName = None  # highdicom judges names: `finished` sets them
+    if made.PatientSex not in _SEXES:
+        made.PatientSex = None
+    made.SamplesPerPixel = made.get("SamplesPerPixel") or 1
+    return made
+
+
+def series_arguments(
+    kind: ObjectKind, source: Source, bundle: Bundle, when: datetime.datetime
+) -> dict[str, Any]:
+    """What highdicom's constructors want to know of series and equipment."""
+    number, description = _SERIES[kind]
+    return {
+        "series_instance_uid": series_uid(kind, bundle, source.study_instance_uid),
+        "series_number": number,
+        "series_description": description,
+        "instance_number": int(source.header.get("InstanceNumber") or 0) % 10**6 or 1,
+        "manufacturer": MANUFACTURER,
+        "manufacturer_model_name": bundle.contract.name[:64],
+        "software_versions": software_versions(bundle),
+        "device_serial_number": bundle.sha256,
+        "specific_character_set": None,
+    }
+
+
+def finished(
+    instance: Dataset, kind: ObjectKind, source: Source, bundle: Bundle, when: datetime.datetime
+) -> DicomObject:
+    """`instance` with what is common to all results, as bytes."""
+    _place_in_study(instance, source)
+    _sign(instance, bundle, when)
+    instance.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    instance.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
+    instance.file_meta.TransferSyntaxUID = UID(ExplicitVRLittleEndian)
+    file = BytesIO()
+    dcmwrite(file, instance, enforce_file_format=True)
+    return DicomObject(
+        kind=kind,
+        sop_class_uid=str(instance.SOPClassUID),
+        sop_instance_uid=str(instance.SOPInstanceUID),
+        series_instance_uid=str(instance.SeriesInstanceUID),
+        part10=file.getvalue(),
+    )
+
+
+def _place_in_study(instance: Dataset, source: Source) -> None:
+    """Patient and study word for word, in the character set of the image: ours is ASCII."""
+    character_set = source.character_set
+    if character_set:
+        instance.SpecificCharacterSet = list(character_set) if len(character_set) > 1 else character_set[0]
+    elif "SpecificCharacterSet" in instance:
+        del instance.SpecificCharacterSet
+    instance.StudyInstanceUID = source.study_instance_uid
+    for keyword in _ALWAYS:
+        setattr(instance, keyword, source.header.get(keyword))
+    for keyword in _WHERE_GIVEN:
+        if keyword in source.header:
+            setattr(instance, keyword, source.header[keyword].value)
+
+
+def _sign(instance: Dataset, bundle: Bundle, when: datetime.datetime) -> None:
+    """The device, and the time it is given. IHE AIR: the same values here and in the report's content."""
+    instance.DeviceUID = device_uid(bundle)
+    equipment = ContributingEquipment(
+        manufacturer=MANUFACTURER,
+        purpose_of_reference=codes.DCM.ProcessingEquipment,
+        manufacturer_model_name=bundle.contract.name[:64],
+        software_versions=software_versions(bundle),
+        device_serial_number=bundle.sha256,
+        contribution_datetime=when.strftime("%Y%m%d%H%M%S"),
+        contribution_description="Research use only, not for diagnosis: findings and heatmaps by networks",
+    )
+    equipment.DeviceUID = device_uid(bundle)
+    instance.ContributingEquipmentSequence = [equipment]
+    for date, time in _TIMES:
+        if date in instance:
+            setattr(instance, date, when.strftime("%Y%m%d"))
+            setattr(instance, time, when.strftime("%H%M%S"))

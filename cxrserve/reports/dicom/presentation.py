@@ -1,0 +1,202 @@
+"""Outlines and words over the original, nothing burnt in: a presentation state (PS3.3 A.33.1).
+
+Where a study's viewer supports it, a click takes the whole layer away, and the radiograph stays at its own
+depth and size.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import datetime
+from typing import Any, Final
+
+import numpy as np
+from highdicom import ModalityLUTTransformation, PresentationLUTTransformation
+from highdicom.color import CIELabColor
+from highdicom.pr import (
+    GraphicAnnotation,
+    GraphicLayer,
+    GraphicObject,
+    GrayscaleSoftcopyPresentationState,
+    SoftcopyVOILUTTransformation,
+    TextObject,
+)
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+from cxrserve.ensemble.bundle import Bundle
+from cxrserve.findings import INDEX, NAMES
+from cxrserve.reports.dicom.identity import MANUFACTURER, made_uid, object_uid
+from cxrserve.reports.dicom.instance import finished, referable, series_arguments
+from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Region
+from cxrserve.reports.dicom.source import Source
+
+_WORDS: Final = "SUMMARY"  # the layer of the text that belongs to no place
+_TEXT_HEIGHT: Final = 0.03  # of the image's rows
+_TEXT_WIDTH: Final = 0.42  # of its columns
+_LINE: Final = 0.03  # of the display's height
+
+
+def presentation_state(
+    source: Source, summary: ImageSummary, bundle: Bundle, when: datetime.datetime
+) -> DicomObject | None:
+    """The outlines of `summary`, one layer a finding; None for a colour image: it refers to grey ones."""
+    image = referable(source)
+    if image.SamplesPerPixel != 1:
+        return None
+    image.Rows, image.Columns = summary.rows, summary.columns
+    positive = [finding for finding in summary.findings if finding.positive]
+    words = GraphicLayer(
+        layer_name=_WORDS, order=1, description="Findings and notice", display_color=_colour("")
+    )
+    layers, annotations = [words], [_notice(image, words, positive)]
+    for order, finding in enumerate((each for each in positive if each.regions), start=2):
+        layer = GraphicLayer(
+            layer_name=finding.finding.upper()[:16].strip(),
+            order=order,
+            description=f"{finding.finding} {finding.probability:.3f}",
+            display_color=_colour(finding.finding),
+        )
+        layers.append(layer)
+        annotations.append(_outlines(image, layer, finding, summary, bundle))
+    study = source.study_instance_uid
+    made = GrayscaleSoftcopyPresentationState(
+        referenced_images=[image],
+        sop_instance_uid=object_uid("presentation-state", bundle, study, source.sop_instance_uid),
+        content_label="CXRSERVE",
+        content_description="Research use only: outlines of evidence",
+        content_creator_name=f"{MANUFACTURER}^",
+        graphic_layers=layers,
+        graphic_annotations=annotations,
+        presentation_lut_transformation=PresentationLUTTransformation(
+            # PS3.3 C.7.6.3.1.2: MONOCHROME1 shows its lowest value white; so must the presentation state.
+            presentation_lut_shape="INVERSE" if _white_is_low(image) else "IDENTITY"
+        ),
+        **_grey_scale(image),
+        **series_arguments("presentation-state", source, bundle, when),
+    )
+    _set_shape(made, image)
+    return finished(made, "presentation-state", source, bundle, when)
+
+
+def tracking(
+    bundle: Bundle, summary: ImageSummary, finding: str, number: int | None = None
+) -> tuple[str, str]:
+    """Identifier and UID of one finding of one image, or of its region `number`; the same in every object."""
+    place = "" if number is None else f" region {number + 1}"
+    return f"{finding}{place}"[:64], made_uid(
+        "tracking", bundle.sha256, summary.image.sop_instance_uid, finding, str(number)
+    )
+
+
+def colour_of(finding: str) -> tuple[int, int, int]:
+    """RGB of a finding's outlines: as many hues as findings, neighbours in the list far apart."""
+    if finding not in INDEX:
+        return 255, 255, 255
+    hue = (INDEX[finding] * 5 % len(NAMES)) / len(NAMES)
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.62, 0.9)
+    return round(red * 255), round(green * 255), round(blue * 255)
+
+
+def _colour(finding: str) -> CIELabColor:
+    return CIELabColor.from_rgb(*colour_of(finding))
+
+
+def _notice(image: Dataset, layer: GraphicLayer, positive: list[FindingSummary]) -> GraphicAnnotation:
+    lines = [
+        f"{each.finding} {each.probability:.2f} (operating point {each.threshold:.2f})" for each in positive
+    ]
+    lines = lines or ["No finding at or above its operating point"]
+    lines.insert(0, "RESEARCH USE ONLY - NOT FOR DIAGNOSIS")
+    box = (0.01, 0.01, 0.60, 0.01 + _LINE * len(lines))
+    text = TextObject(
+        text_value="\r\n".join(lines), units="DISPLAY", bounding_box=box, text_justification="LEFT"
+    )
+    return GraphicAnnotation(referenced_images=[image], graphic_layer=layer, text_objects=[text])
+
+
+def _outlines(
+    image: Dataset, layer: GraphicLayer, finding: FindingSummary, summary: ImageSummary, bundle: Bundle
+) -> GraphicAnnotation:
+    graphics, texts = [], []
+    for number, region in enumerate(finding.regions):
+        identifier, uid = tracking(bundle, summary, finding.finding, number)
+        graphics.append(
+            GraphicObject(
+                graphic_type="POLYLINE",
+                graphic_data=np.array(region.points),
+                units="PIXEL",
+                tracking_id=identifier,
+                tracking_uid=uid,
+            )
+        )
+        texts.append(
+            TextObject(
+                text_value=f"{finding.finding} {finding.probability:.2f}",
+                units="PIXEL",
+                bounding_box=_box_above(region, summary),
+                text_justification="LEFT",
+            )
+        )
+    return GraphicAnnotation(
+        referenced_images=[image], graphic_layer=layer, graphic_objects=graphics, text_objects=texts
+    )
+
+
+def _box_above(region: Region, summary: ImageSummary) -> tuple[float, float, float, float]:
+    """A box for words on the upper edge of `region`, pushed into the image."""
+    left, top = min(x for x, _ in region.points), min(y for _, y in region.points)
+    width, height = summary.columns * _TEXT_WIDTH, summary.rows * _TEXT_HEIGHT
+    left = max(1.0, min(left, summary.columns - width))
+    top = max(1.0, top - height)
+    return round(left, 1), round(top, 1), round(left + width, 1), round(top + height, 1)
+
+
+def _white_is_low(image: Dataset) -> bool:
+    return bool(image.get("PhotometricInterpretation") == "MONOCHROME1")
+
+
+def _grey_scale(image: Dataset) -> dict[str, Any]:
+    """Rescale and windows of the image, repeated where they are sound (PS3.3 C.11.1, C.11.2)."""
+    made: dict[str, Any] = {}
+    slope, intercept = image.get("RescaleSlope"), image.get("RescaleIntercept")
+    kind = image.get("RescaleType") or "US"
+    sound = slope not in (None, 0) and intercept is not None
+    for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
+        image.pop(keyword, None)
+    if sound:
+        made["modality_lut_transformation"] = ModalityLUTTransformation(
+            rescale_intercept=float(intercept), rescale_slope=float(slope), rescale_type=kind
+        )
+    centres, widths = _numbers(image.get("WindowCenter")), _numbers(image.get("WindowWidth"))
+    function = image.get("VOILUTFunction")
+    for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
+        image.pop(keyword, None)
+    if centres and len(centres) == len(widths) and all(width >= 1 for width in widths):
+        made["voi_lut_transformations"] = [
+            SoftcopyVOILUTTransformation(
+                window_center=centres if len(centres) > 1 else centres[0],
+                window_width=widths if len(widths) > 1 else widths[0],
+                voi_lut_function=function if function in ("LINEAR", "LINEAR_EXACT", "SIGMOID") else None,
+            )
+        ]
+    return made
+
+
+def _numbers(value: Any) -> list[float]:
+    values = value if isinstance(value, MultiValue | list | tuple) else [value]
+    return [float(each) for each in values if each not in (None, "")]
+
+
+def _set_shape(made: Dataset, image: Dataset) -> None:
+    """The pixels' shape in the displayed area: spacing where it is known, else the aspect ratio (C.10.4)."""
+    area = made.DisplayedAreaSelectionSequence[0]
+    del area.PixelOriginInterpretation  # for whole-slide images only
+    spacing = image.get("PixelSpacing") or image.get("ImagerPixelSpacing")
+    if spacing and len(spacing) == 2 and all(float(each) > 0 for each in spacing):
+        area.PresentationPixelSpacing = list(spacing)
+        del area.PresentationPixelAspectRatio
+    elif (
+        (ratio := image.get("PixelAspectRatio")) and len(ratio) == 2 and all(int(each) > 0 for each in ratio)
+    ):
+        area.PresentationPixelAspectRatio = list(ratio)

@@ -1,0 +1,315 @@
+"""The machine-readable result of a study: one Comprehensive 3D SR with root TID 1500 (PS3.16), as IHE AIR.
+
+For each image 14 image-level findings (TID 1501) and those located (TID 1410); over several images the
+study's own by the bundle's rule; for each refused image a group that says why it has none.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodedConcept,
+    Comprehensive3DSR,
+    DeviceObserverIdentifyingAttributes,
+    ImageContentItem,
+    ImageRegion,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    SourceImageForMeasurementGroup,
+    SourceImageForRegion,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.dataset import Dataset
+from pydicom.sr.codedict import codes
+
+from cxrserve.ensemble.bundle import Bundle
+from cxrserve.findings import FINDINGS, INDEX
+from cxrserve.reports.dicom.codes import (
+    ABSENT,
+    COMMENT,
+    GRAD_CAM,
+    MAXIMUM,
+    MEAN,
+    NOT_ATTEMPTED,
+    PRESENT,
+    PRIVATE_SCHEME,
+    PRIVATE_SCHEME_UID,
+    PROBABILITY,
+    SUMMARY_OF_ANALYSES,
+    THRESHOLD,
+    UNITY,
+    VISUAL_EXPLANATION,
+    coded,
+    procedure,
+)
+from cxrserve.reports.dicom.identity import MANUFACTURER, device_uid, made_uid, object_uid, plain
+from cxrserve.reports.dicom.instance import finished, referable, series_arguments
+from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Reference, Refusal
+from cxrserve.reports.dicom.presentation import tracking
+from cxrserve.reports.dicom.source import Source
+from cxrserve.reports.dicom.study import StudyFinding, study_findings
+
+DISCLAIMER: Final = "Research use only. Not a medical device: not for diagnosis. Not reviewed by a physician."
+_LONGEST_TEXT: Final = 1024
+
+_Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
+
+
+class _Report(Comprehensive3DSR):  # type: ignore[misc]
+    """highdicom looks up the modules of the first image's SOP class, and knows not all of them."""
+
+    def copy_patient_and_study_information(self, dataset: Dataset) -> None:
+        """Left to `instance.finished`, which knows what the header may hold."""
+
+
+def study_report(
+    sources: Sequence[Source],
+    summaries: Sequence[ImageSummary],
+    refusals: Sequence[Refusal],
+    bundle: Bundle,
+    when: datetime.datetime,
+) -> DicomObject:
+    """The report of a study.
+
+    Args:
+        sources: headers of its images, at least one; patient and study are taken from the first.
+        summaries: of the images that were judged.
+        refusals: of those that were not.
+
+    Raises:
+        ValueError: nothing to report, or images of several studies.
+    """
+    if not sources or not (summaries or refusals):
+        raise ValueError("a report needs a source, and a summary or a refusal")
+    first = sources[0]
+    study = first.study_instance_uid
+    if any(each.study_instance_uid != study for each in (*sources[1:], *summaries)):
+        raise ValueError("the images of one report must belong to one study")
+    groups = [
+        group
+        for summary in summaries
+        for group in (*_image_level(summary, bundle), *_located(summary, bundle))
+    ]
+    if len(summaries) > 1:
+        groups += [_study_level(each, study, bundle) for each in study_findings(summaries, bundle)]
+    groups += [_refused(refusal, bundle) for refusal in refusals]
+    content = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_device(bundle)),
+        procedure_reported=CodedConcept.from_code(procedure(len(summaries) + len(refusals))),
+        imaging_measurements=groups,
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    for words in _comments(summaries, bundle):
+        content[0].ContentSequence.append(_comment(words))
+    about = [each.image for each in (*summaries, *refusals)]
+    references = [*about, *(each.overlay for each in summaries if each.overlay)]
+    arguments = series_arguments("report", first, bundle, when)
+    made = _Report(
+        evidence=[_evidence(first, reference) for reference in references],
+        content=content[0],
+        sop_instance_uid=object_uid(
+            "report", bundle, study, *sorted(each.sop_instance_uid for each in about)
+        ),
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+        coding_schemes=[_scheme()],
+        **(arguments | {"instance_number": 1}),
+    )
+    return finished(made, "report", first, bundle, when)
+
+
+def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
+    """TID 1501, one for each finding that the bundle can tell."""
+    image = summary.image
+    for finding in summary.findings:
+        if finding.probability is None:
+            continue
+        identifier, uid = tracking(bundle, summary, finding.finding)
+        group = MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=TrackingIdentifier(uid=uid, identifier=identifier),
+            finding_type=_concept(finding.finding),
+            algorithm_id=_algorithm(bundle, summary.profile),
+            source_images=[SourceImageForMeasurementGroup(image.sop_class_uid, image.sop_instance_uid)],
+            measurements=_measurements(finding.probability, finding.threshold),
+            qualitative_evaluations=[_presence(finding.finding, finding.positive)],
+        )
+        _append(group, _comment(_scales(finding)))
+        yield group
+
+
+def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
+    """TID 1410: where the evidence of the positive findings lies."""
+    image = summary.image
+    for finding in summary.findings:
+        for number, region in enumerate(finding.regions if finding.probability is not None else ()):
+            identifier, uid = tracking(bundle, summary, finding.finding, number)
+            group = PlanarROIMeasurementsAndQualitativeEvaluations(
+                tracking_identifier=TrackingIdentifier(uid=uid, identifier=identifier),
+                referenced_region=ImageRegion(
+                    graphic_type="POLYLINE",
+                    graphic_data=np.array(region.points),
+                    source_image=SourceImageForRegion(image.sop_class_uid, image.sop_instance_uid),
+                ),
+                finding_type=_concept(finding.finding),
+                method=CodedConcept.from_code(GRAD_CAM),
+                algorithm_id=_algorithm(bundle, summary.profile),
+                measurements=_measurements(finding.probability, finding.threshold),
+                qualitative_evaluations=[_presence(finding.finding, finding.positive)],
+            )
+            if summary.overlay:
+                _append(group, _explanation(summary.overlay))
+            yield group
+
+
+def _study_level(finding: StudyFinding, study: str, bundle: Bundle) -> _Group:
+    derivation = MAXIMUM if bundle.contract.study_rule == "maximum" else MEAN
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=made_uid("tracking", bundle.sha256, study, finding.finding),
+            identifier=f"Study: {finding.finding}"[:64],
+        ),
+        finding_type=_concept(finding.finding),
+        algorithm_id=_algorithm(bundle, None),
+        measurements=_measurements(finding.probability, finding.threshold, derivation=derivation),
+        qualitative_evaluations=[_presence(finding.finding, finding.positive)],
+    )
+
+
+def _refused(refusal: Refusal, bundle: Bundle) -> _Group:
+    """A group that says that an image was not analysed, and why."""
+    image = refusal.image
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=made_uid("refusal", bundle.sha256, image.sop_instance_uid), identifier="Image not analysed"
+        ),
+        algorithm_id=_algorithm(bundle, None),
+        qualitative_evaluations=[
+            QualitativeEvaluation(
+                name=CodedConcept.from_code(SUMMARY_OF_ANALYSES), value=CodedConcept.from_code(NOT_ATTEMPTED)
+            )
+        ],
+    )
+    reference = ImageContentItem(
+        name=codes.DCM.Source,
+        referenced_sop_class_uid=image.sop_class_uid,
+        referenced_sop_instance_uid=image.sop_instance_uid,
+        relationship_type="CONTAINS",
+    )
+    _append(group, reference)
+    _append(group, _comment(f"Not analysed ({refusal.slug}): {refusal.title}. {refusal.detail}"))
+    return group
+
+
+def _measurements(probability: float, threshold: float, **more: Any) -> list[Measurement]:
+    unit = CodedConcept.from_code(UNITY)
+    return [
+        Measurement(name=CodedConcept.from_code(PROBABILITY), value=round(probability, 6), unit=unit, **more),
+        Measurement(name=CodedConcept.from_code(THRESHOLD), value=round(threshold, 6), unit=unit),
+    ]
+
+
+def _presence(finding: str, positive: bool) -> QualitativeEvaluation:
+    """The finding is the question, and its presence against the operating point the answer."""
+    return QualitativeEvaluation(
+        name=_concept(finding), value=CodedConcept.from_code(PRESENT if positive else ABSENT)
+    )
+
+
+def _concept(finding: str) -> CodedConcept:
+    return CodedConcept.from_code(coded(FINDINGS[INDEX[finding]].code))
+
+
+def _algorithm(bundle: Bundle, profile: str | None) -> AlgorithmIdentification:
+    parameters = [f"bundle sha256 {bundle.sha256}", *([f"profile {profile}"] if profile else [])]
+    return AlgorithmIdentification(
+        name=bundle.contract.name,
+        version=plain(bundle.contract.version),
+        parameters=[*parameters, "research use only"],
+    )
+
+
+def _device(bundle: Bundle) -> ObserverContext:
+    return ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=device_uid(bundle),
+            name=MANUFACTURER,
+            manufacturer_name=MANUFACTURER,
+            model_name=bundle.contract.name,
+            serial_number=bundle.sha256,
+        ),
+    )
+
+
+def _scales(finding: FindingSummary) -> str:
+    parts = (
+        f"{scale.size} px: probability {scale.probability:.4f}, weight {scale.weight:.4f}"
+        for scale in finding.scales
+    )
+    return f"Scales: {'; '.join(parts)}"
+
+
+def _comments(summaries: Sequence[ImageSummary], bundle: Bundle) -> Iterator[str]:
+    contract = bundle.contract
+    yield DISCLAIMER
+    yield f"Model {contract.name} {contract.version}, bundle sha256 {bundle.sha256}. {contract.intended_use}"
+    for number, summary in enumerate(summaries, start=1):
+        uid = summary.image.sop_instance_uid
+        yield f"Image {number} ({uid}), profile {summary.profile}: {', '.join(summary.applied)}."
+        untold = [finding.finding for finding in summary.findings if finding.probability is None]
+        if untold:
+            yield f"Image {number}: not told by this model: {', '.join(untold)}."
+        yield from (f"Image {number}: {warning}" for warning in summary.warnings)
+
+
+def _comment(words: str) -> TextContentItem:
+    return TextContentItem(
+        name=CodedConcept.from_code(COMMENT),
+        value=plain(words)[:_LONGEST_TEXT],
+        relationship_type="CONTAINS",
+    )
+
+
+def _explanation(overlay: Reference) -> ImageContentItem:
+    return ImageContentItem(
+        name=CodedConcept.from_code(VISUAL_EXPLANATION),
+        referenced_sop_class_uid=overlay.sop_class_uid,
+        referenced_sop_instance_uid=overlay.sop_instance_uid,
+        relationship_type="CONTAINS",
+    )
+
+
+def _append(group: _Group, item: Dataset) -> None:
+    group[0].ContentSequence.append(item)
+
+
+def _evidence(first: Source, reference: Reference) -> Dataset:
+    """What highdicom wants of an instance that is referred to."""
+    made = referable(first)
+    made.SOPClassUID, made.SOPInstanceUID = reference.sop_class_uid, reference.sop_instance_uid
+    made.SeriesInstanceUID = reference.series_instance_uid
+    return made
+
+
+def _scheme() -> CodingSchemeIdentificationItem:
+    return CodingSchemeIdentificationItem(
+        designator=PRIVATE_SCHEME,
+        name="cxrserve findings",
+        version="1",
+        registry=None,
+        uid=PRIVATE_SCHEME_UID,
+        responsible_organization="cxrserve",
+    )
