@@ -1,0 +1,79 @@
+"""What serving one member costs: memory of a process that holds it alone, and time of an image."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+REPEATS = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Footprint:
+    """Serving one member by itself.
+
+    Attributes:
+        peak_bytes: peak resident memory of the process, the program's own included.
+        idle_bytes: the same before the member was built: Python, numpy, the engine, the bundle's files.
+            Both are None where the system does not tell.
+        run_ms: median time of one image.
+    """
+
+    peak_bytes: int | None
+    idle_bytes: int | None
+    run_ms: float
+    engine: str
+
+    @property
+    def images_per_s(self) -> float:
+        return 1000 / self.run_ms
+
+
+def footprint(bundle: Path, size: int) -> Footprint:
+    """Measured in a fresh process, on the engine that would serve the bundle here."""
+    # spawn: a forked child holds its parent's memory.
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(_measure, bundle, size).result()
+
+
+def _measure(bundle: Path, size: int) -> Footprint:
+    from cxrserve.engines.select import choose
+    from cxrserve.ensemble.bundle import load_bundle
+    from cxrserve.settings import Settings
+
+    settings = Settings()
+    choice = choose(settings.engine, settings.precision)
+    model = load_bundle(bundle).models[size]
+    idle_bytes = _peak_bytes()
+    engine = choice.build(model, size=size, threads=settings.threads)
+    image = np.random.default_rng(0).integers(0, 256, (1, 1, size, size), np.uint8)
+    engine.run(image)
+    times_ms = []
+    for _ in range(REPEATS):
+        started = time.perf_counter()
+        engine.run(image)
+        times_ms.append((time.perf_counter() - started) * 1000)
+    return Footprint(
+        peak_bytes=_peak_bytes(),
+        idle_bytes=idle_bytes,
+        run_ms=median(times_ms),
+        engine=f"{choice.name} in {choice.precision}",
+    )
+
+
+def _peak_bytes() -> int | None:
+    """Peak resident memory of this process; None where the system does not tell.
+
+    Not `getrusage`: that one's peak outlives exec, so a child would begin with its parent's.
+    """
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)

@@ -1,0 +1,163 @@
+"""Measures of ranking and of calibration, with their uncertainty. Scores and labels in, figures out.
+
+Legend: N images, P those with the finding, Q those without.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+# The two-sided 95 % point of the normal distribution.
+Z95: Final = 1.959963984540054
+BINS: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """A figure and its 95 % confidence interval; `low` and `high` are None where there is none."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Placements:
+    """DeLong's structural components (DeLong, DeLong, Clarke-Pearson 1988).
+
+    Attributes:
+        present_P: for each image with the finding, the share of those without it that score lower.
+        absent_Q: for each image without the finding, the share of those with it that score higher.
+    """
+
+    present_P: Floats
+    absent_Q: Floats
+
+    @property
+    def auc(self) -> float:
+        return float(self.present_P.mean())
+
+
+def placements(scores_N: NDArray[np.floating], positive_N: Bools) -> Placements | None:
+    """The components of `scores_N`, ties counting half; None where a class is missing."""
+    present_P, absent_Q = scores_N[positive_N], scores_N[~positive_N]
+    if not len(present_P) or not len(absent_Q):
+        return None
+    return Placements(
+        present_P=_share_below(present_P, absent_Q), absent_Q=1 - _share_below(absent_Q, present_P)
+    )
+
+
+def _share_below(scores_M: NDArray[np.floating], others: NDArray[np.floating]) -> Floats:
+    ordered = np.sort(others)
+    below, not_above = (np.searchsorted(ordered, scores_M, side) for side in ("left", "right"))
+    share: Floats = (below + not_above) / (2 * len(others))
+    return share
+
+
+def auc_interval(components: Placements) -> Interval:
+    """The AUC and DeLong's interval, made on the scale of its logit so that it stays between 0 and 1.
+
+    An AUC of exactly 0 or 1 has no interval: its estimated variance is zero, which says nothing.
+    """
+    auc, error = components.auc, _standard_error(components.present_P, components.absent_Q)
+    if error is None or not 0 < auc < 1:
+        return Interval(value=auc, low=None, high=None)
+    middle, reach = math.log(auc / (1 - auc)), Z95 * error / (auc * (1 - auc))
+    low, high = (1 / (1 + math.exp(-logit)) for logit in (middle - reach, middle + reach))
+    return Interval(value=auc, low=low, high=high)
+
+
+def difference_interval(first: Placements, second: Placements) -> Interval:
+    """`first`'s AUC less `second`'s on the same images, with DeLong's interval for paired curves."""
+    difference = first.auc - second.auc
+    error = _standard_error(first.present_P - second.present_P, first.absent_Q - second.absent_Q)
+    if not error:
+        return Interval(value=difference, low=None, high=None)
+    return Interval(value=difference, low=difference - Z95 * error, high=difference + Z95 * error)
+
+
+def _standard_error(present_P: Floats, absent_Q: Floats) -> float | None:
+    if len(present_P) < 2 or len(absent_Q) < 2:
+        return None
+    return math.sqrt(present_P.var(ddof=1) / len(present_P) + absent_Q.var(ddof=1) / len(absent_Q))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curve:
+    """Points of a curve, from the highest threshold to the lowest."""
+
+    x: Floats
+    y: Floats
+
+
+def roc(scores_N: NDArray[np.floating], positive_N: Bools) -> Curve:
+    """False positive rate against sensitivity; one point for each distinct score, from (0, 0) to (1, 1)."""
+    true, false = _counts(scores_N, positive_N)
+    return Curve(
+        x=np.concatenate([[0.0], false / max(1, false[-1])]),
+        y=np.concatenate([[0.0], true / max(1, true[-1])]),
+    )
+
+
+def precision_recall(scores_N: NDArray[np.floating], positive_N: Bools) -> Curve:
+    """Recall against precision; one point for each distinct score."""
+    true, false = _counts(scores_N, positive_N)
+    return Curve(x=true / max(1, true[-1]), y=true / (true + false))
+
+
+def average_precision(scores_N: NDArray[np.floating], positive_N: Bools) -> float | None:
+    """Σ (recall step) × precision, without interpolation; None where the finding is never there."""
+    if not positive_N.any():
+        return None
+    curve = precision_recall(scores_N, positive_N)
+    return float((np.diff(curve.x, prepend=0.0) * curve.y).sum())
+
+
+def _counts(scores_N: NDArray[np.floating], positive_N: Bools) -> tuple[Floats, Floats]:
+    """True and false positives at each distinct score, taken as threshold, falling."""
+    order = np.argsort(-scores_N, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(scores_N[order])), len(order) - 1)
+    true = np.cumsum(positive_N[order])[last].astype(np.float64)
+    return true, last + 1 - true
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibration:
+    """How far probabilities are from frequencies, in bins of equal width.
+
+    Attributes:
+        brier: mean squared distance of the probability from what is true.
+        ece: expected calibration error, Σ (share of images) × |mean probability − frequency| over the bins.
+        probability_B, frequency_B, count_B: by bin; empty bins are left out.
+    """
+
+    brier: float
+    ece: float
+    probability_B: tuple[float, ...]
+    frequency_B: tuple[float, ...]
+    count_B: tuple[int, ...]
+
+
+def calibration(probabilities_N: Floats, positive_N: Bools, bins: int = BINS) -> Calibration:
+    """Calibration of `probabilities_N` in `bins` bins between 0 and 1."""
+    place_N = np.minimum((probabilities_N * bins).astype(np.int64), bins - 1)
+    count = np.bincount(place_N, minlength=bins)
+    filled = count > 0
+    mean = np.bincount(place_N, probabilities_N, bins)[filled] / count[filled]
+    frequency = np.bincount(place_N, positive_N.astype(np.float64), bins)[filled] / count[filled]
+    return Calibration(
+        brier=float(((probabilities_N - positive_N) ** 2).mean()),
+        ece=float((count[filled] * np.abs(mean - frequency)).sum() / len(place_N)),
+        probability_B=tuple(mean.tolist()),
+        frequency_B=tuple(frequency.tolist()),
+        count_B=tuple(count[filled].tolist()),
+    )
