@@ -36,7 +36,9 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
         dicom: listen for DICOM; without it, and without HTTP, this process only works.
     """
     if settings.archive is None:
-        raise ConfigurationError("the node needs a folder for what it receives: --archive or CXRSERVE_ARCHIVE.")
+        raise ConfigurationError(
+            "the node needs a folder for what it receives: --archive or CXRSERVE_ARCHIVE."
+        )
     configure_logging(settings.log_level)
     stop = threading.Event()
     for number in _ENDING:

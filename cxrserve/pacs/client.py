@@ -40,7 +40,11 @@ def associated(
     tls = None if peer.tls is None else (client_context(peer.tls), peer.host)
     try:
         association = entity.associate(
-            peer.host, peer.port, contexts=contexts, ae_title=peer.ae_title, tls_args=tls,
+            peer.host,
+            peer.port,
+            contexts=contexts,
+            ae_title=peer.ae_title,
+            tls_args=tls,
             ext_neg=list(roles),
             evt_handlers=[(evt.EVT_CONN_OPEN, _limit_waiting)],
         )
@@ -68,7 +72,7 @@ def _not_established(association: Association, peer: DimsePeer) -> DeliveryError
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         return DeliveryError(
-            f"{peer.ae_title} rejected the association: {answer.reason_str}. Check the AE titles on both sides.",
+            f"{peer.ae_title} rejected the association: {answer.reason_str}. Check the AE titles.",
             retryable=True,  # a title that is not known yet may be entered while we wait
         )
     return DeliveryError(

@@ -77,14 +77,23 @@ class Commitments:
         if event.action_type != _REQUEST:
             return NO_SUCH_ACTION, None
         if caller is None or caller.reports_to is None:
-            _log.warning("a storage commitment from %s was refused: the rules have no reports_to", peer.address)
+            _log.warning(
+                "a storage commitment from %s was refused: the rules have no reports_to", peer.address
+            )
             return NOT_AUTHORIZED, None
         try:
             transaction, objects = _read(event.action_information)
         except Exception:  # whatever pydicom finds wrong with it
             return INVALID_ARGUMENT, None
         try:
-            self._note({"ae": title, "transaction": transaction, "objects": objects, **caller.reports_to.model_dump()})
+            self._note(
+                {
+                    "ae": title,
+                    "transaction": transaction,
+                    "objects": objects,
+                    **caller.reports_to.model_dump(),
+                }
+            )
         except OSError:
             _log.exception("a storage commitment could not be noted")
             return PROCESSING_FAILURE, None

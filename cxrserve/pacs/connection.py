@@ -152,12 +152,12 @@ class PduReader:
         return len(chunk)
 
 
-def _contexts(body: bytes) -> int:
+def _contexts(body: bytearray) -> int:
     """How many presentation contexts an A-ASSOCIATE-RQ proposes."""
     return sum(kind == _PRESENTATION_CONTEXT for kind in _items(body))
 
 
-def _items(body: bytes) -> Iterator[int]:
+def _items(body: bytearray) -> Iterator[int]:
     position = _CONTEXTS_START
     while position + 4 <= len(body):
         kind, length = struct.unpack_from(">BxH", body, position)

@@ -59,7 +59,9 @@ class StoreDestination:
         try:
             answer = association.send_c_store(dataset, msg_id=message_id)
         except ValueError as error:  # no presentation context
-            raise DeliveryError(f"{title} does not take {kind}. Have it enabled there.", retryable=False) from error
+            raise DeliveryError(
+                f"{title} does not take {kind}. Have it enabled there.", retryable=False
+            ) from error
         status = answer.get("Status")
         if status is None:
             raise DeliveryError(

@@ -45,9 +45,7 @@ class Node:
         self._settings: Final = settings
         self._rules: Final = rules
         self._archive: Final = archive
-        self._limits: Final = Limits(
-            max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels
-        )
+        self._limits: Final = Limits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels)
         self._commitments: Final = Commitments(settings, archive, rules)
         self._door: Final = self._opened()
         self._thread: Final = threading.Thread(
@@ -102,7 +100,8 @@ class Node:
         """Reject peers that no rule names. (The called AE title is checked by pynetdicom.)"""
         peer = event.assoc.requestor
         callers = self._rules.callers
-        title = str(event.assoc.requestor.primitive.calling_ae_title).strip()
+        request = peer.primitive
+        title = "" if request is None else str(request.calling_ae_title).strip()
         if callers and caller_of(callers, title, str(peer.address)) is None:
             _log.warning("an association from %s was rejected: no rule names that caller", peer.address)
             event.assoc.acse.send_reject(*_REJECT_CALLER)

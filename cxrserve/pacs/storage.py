@@ -86,9 +86,10 @@ class _Mismatch(UnreadableImage):
     title = "The data set is not the object of the command"
 
 
-def _check_same(request: C_STORE, part10: bytes, limits: Limits) -> None:
+def _check_same(request: object, part10: bytes, limits: Limits) -> None:
     """PS3.4 B.2.2.1: what the command says of the object is what its data set says."""
     sop_class, sop_instance = _identity(part10, limits)
+    assert isinstance(request, C_STORE)  # bound to EVT_C_STORE
     if (sop_class, sop_instance) != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):
         raise _Mismatch("SOP Class UID or SOP Instance UID differ between command and data set.")
 

@@ -56,7 +56,9 @@ def translated(error: Exception, peer: WebPeer) -> DeliveryError:
             f"{peer.url} cannot be reached, or does not answer within {peer.timeout_s:g} s.", retryable=True
         )
     status = response.status_code
-    return DeliveryError(f"{peer.url} answered HTTP {status}. Its log says why.", retryable=status in _PASSING)
+    return DeliveryError(
+        f"{peer.url} answered HTTP {status}. Its log says why.", retryable=status in _PASSING
+    )
 
 
 class WebDestination:
@@ -78,7 +80,8 @@ class WebDestination:
             raise translated(error, self._peer) from error
         if failed := len(answer.get("FailedSOPSequence", ())):
             raise DeliveryError(
-                f"{self._peer.url} refused {failed} of {len(objects)} objects. Its log says why.", retryable=False
+                f"{self._peer.url} refused {failed} of {len(objects)} objects. Its log says why.",
+                retryable=False,
             )
 
 
