@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -96,12 +96,6 @@ async def problem(slug: str) -> HTMLResponse:
         f"<h1>{title}</h1><p>HTTP {status}. {meaning}</p>"
         "<p>The problem's <code>detail</code> says what was wrong in your case, and what to do.</p></html>"
     )
-
-
-@router.get("/", include_in_schema=False)
-async def root() -> RedirectResponse:
-    """The documentation, as there is nothing else to look at yet."""
-    return RedirectResponse("/docs")
 
 
 @router.get("/docs", include_in_schema=False)
