@@ -61,19 +61,29 @@ class Metrics:
             "device",
         )
         self.requests: Final = self._counter(
-            "cxrserve_requests", "HTTP requests answered, by route, status and outcome.", "path", "status"
+            "cxrserve_requests", "HTTP requests, by route and status.", "path", "status"
         )
         self.request_seconds: Final = self._histogram(
             "cxrserve_request_seconds", "From the first header to the last byte of the answer.", "path"
         )
         self.rejections: Final = self._counter(
-            "cxrserve_rejections", "Requests not answered with a result, by the problem's slug.", "reason"
+            "cxrserve_rejections",
+            "Requests that got no result, by the problem's slug or what else befell them.",
+            "reason",
         )
         self.decode_workers_restarted: Final = Counter(
             "cxrserve_decode_workers_restarted",
             "Decode workers that ended or were ended, and were replaced.",
             registry=self.registry,
         )
+
+    def request(self, path: str | None, status: int, outcome: str, seconds: float) -> None:
+        """Note one HTTP request: `path` is its route's own, None where it has none."""
+        route = path or "none"
+        self.requests.labels(route, status).inc()
+        self.request_seconds.labels(route).observe(seconds)
+        if outcome != "ok":
+            self.rejections.labels(outcome).inc()
 
     def stages(self, timing_ms: dict[str, float]) -> None:
         """Note the stages of one image that ran outside of the engines."""

@@ -10,6 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cxrserve.api import problems, record
+from cxrserve.metrics import Metrics
 
 _log: Final = logging.getLogger("cxrserve.api")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
@@ -59,4 +60,7 @@ class Envelope:
             if status == problems.CLIENT_GONE and noted.outcome == "ok":
                 noted.outcome = "cut-off"  # at shutdown, after its time to finish
             method = scope["method"] if scope["method"] in _METHODS else None
-            noted.write(method=method, path=getattr(scope.get("route"), "path", None), status=status)
+            path = getattr(scope.get("route"), "path", None)
+            noted.write(method=method, path=path, status=status)
+            metrics: Metrics = scope["app"].state.service.metrics
+            metrics.request(path, status, noted.outcome, noted.seconds)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Annotated, Final
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect
 
-from cxrserve.api import openapi, upload
+from cxrserve.api import departure, openapi, upload
 from cxrserve.api.problems import FileRefused
 from cxrserve.api.record import Record, record_of
 from cxrserve.api.service import Service, service_of
+from cxrserve.ensemble.cancellation import Cancellation, Cancelled
+from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.ensemble.predictor import Explain, explained
 from cxrserve.errors import ImageError, RequestError
@@ -20,6 +25,8 @@ from cxrserve.reports.answer import Answer, StudyAnswer, answer, study_answer
 
 router = APIRouter(tags=["predict"])
 
+# Images of one study inside at once.
+_AHEAD: Final = 2
 _FAILURES: Final = (400, 408, 413, 415, 422, 500, 503, 504)
 
 
@@ -34,6 +41,14 @@ class PredictQuery(BaseModel):
         description="`none`, `positive` (those above their operating point), `all`, or names of findings "
         "with commas between them, in any case, with blanks, `_` or `-`.",
         examples=["positive", "all", "Cardiomegaly,pleural_effusion"],
+    )
+    scales: Literal["numbers", "maps"] = Field(
+        "numbers", description="`maps` adds to each heatmap what every single scale brings to it."
+    )
+    priority: Priority = Field(
+        "routine",
+        description="`stat` goes before `routine` requests that came a little earlier: see "
+        "`CXRSERVE_STAT_LEAD_S`. None waits for ever.",
     )
 
 
@@ -54,8 +69,8 @@ async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Respo
     DICOM, JPEG or PNG: the content decides, never the file's name or the Content-Type. Research use only.
     """
 
-    def work(pipeline: Pipeline, files: list[bytes], explain: Explain, record: Record) -> BaseModel:
-        return _judge(pipeline, files[0], 0, explain, record, pipeline.settings.request_timeout_s)
+    def work(asked: _Asked, files: list[bytes]) -> BaseModel:
+        return _judge(asked, files[0], 0)
 
     return await _respond(request, service, query, work, most_files=1)
 
@@ -76,15 +91,32 @@ async def predict_study(request: Request, query: QueryOf, service: ServiceOf) ->
     """
     most = service.settings.max_study_files
 
-    def work(pipeline: Pipeline, files: list[bytes], explain: Explain, record: Record) -> BaseModel:
+    def work(asked: _Asked, files: list[bytes]) -> BaseModel:
         if len(files) < 2:
             raise RequestError("a study here has at least 2 files; send a single one to /predict.")
-        return _judge_study(pipeline, files, explain, record)
+        return _judge_study(asked, files)
 
     return await _respond(request, service, query, work, most_files=most)
 
 
-_Work = Callable[[Pipeline, list[bytes], Explain, Record], BaseModel]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Asked:
+    """One request, once its files are there.
+
+    Attributes:
+        deadline: when it must be answered, on `time.perf_counter`; all images of a study share it.
+    """
+
+    pipeline: Pipeline
+    explain: Explain
+    explain_scales: bool
+    priority: Priority
+    record: Record
+    cancelled: Cancellation
+    deadline: float
+
+
+_Work = Callable[[_Asked, list[bytes]], BaseModel]
 
 
 async def _respond(
@@ -93,6 +125,7 @@ async def _respond(
     pipeline, explain = service.pipeline, _explain(query.heatmaps)
     record = record_of(request.scope)
     record.model_sha256 = pipeline.predictor.bundle.sha256
+    record.priority = query.priority
     with service.slot():
         received = await upload.receive(request, service.settings, most_files=most_files)
 
@@ -100,9 +133,22 @@ async def _respond(
             files = [bytes(received.pop(0)) for _ in range(len(received))]
             for data in files:
                 record.received(data)
-            return work(pipeline, files, explain, record).model_dump_json().encode()
+            return work(asked, files).model_dump_json().encode()
 
-        body = await service.in_thread(answered)
+        async with departure.watched(request) as cancelled:
+            asked = _Asked(
+                pipeline=pipeline,
+                explain=explain,
+                explain_scales=query.scales == "maps",
+                priority=query.priority,
+                record=record,
+                cancelled=cancelled,
+                deadline=time.perf_counter() + service.settings.request_timeout_s,
+            )
+            try:
+                body = await service.in_thread(answered)
+            except Cancelled:
+                raise ClientDisconnect from None
     return Response(body, media_type="application/json")
 
 
@@ -118,28 +164,36 @@ def _explain(heatmaps: str) -> Explain:
         raise RequestError(f"heatmaps: {error}; or send none, positive or all.") from None
 
 
-def _judge(
-    pipeline: Pipeline,
-    data: bytes,
-    position: int,
-    explain: Explain,
-    record: Record,
-    timeout_s: float,
-) -> Answer:
-    reading = pipeline.read(data, explain=explain, timeout_s=timeout_s)
+def _judge(asked: _Asked, data: bytes, position: int) -> Answer:
+    pipeline = asked.pipeline
+    reading = pipeline.read(
+        data,
+        explain=asked.explain,
+        explain_scales=asked.explain_scales,
+        timeout_s=asked.deadline - time.perf_counter(),
+        priority=asked.priority,
+        cancelled=asked.cancelled,
+    )
+    started = time.perf_counter()
     judged = answer(reading, pipeline.predictor.bundle)
-    record.answered(position, judged)
+    pipeline.metrics.stages({"drawing": (time.perf_counter() - started) * 1000})
+    asked.record.answered(position, judged)
     return judged
 
 
-def _judge_study(pipeline: Pipeline, files: list[bytes], explain: Explain, record: Record) -> StudyAnswer:
-    """All images of a study share the time that one request has."""
-    deadline = time.perf_counter() + pipeline.settings.request_timeout_s
-    answers: list[Answer] = []
-    for position, data in enumerate(files):
+def _judge_study(asked: _Asked, files: list[bytes]) -> StudyAnswer:
+    """The images one after another; while one is with the engines, the next is decoded."""
+    with ThreadPoolExecutor(_AHEAD) as threads:
+        judging = [threads.submit(_judge, asked, data, position) for position, data in enumerate(files)]
+        answers: list[Answer] = []
         try:
-            left_s = deadline - time.perf_counter()
-            answers.append(_judge(pipeline, data, position, explain, record, left_s))
-        except (RequestError, ImageError) as error:
-            raise FileRefused(position, error) from None
-    return study_answer(answers, pipeline.predictor.bundle)
+            for position, judged in enumerate(judging):
+                try:
+                    answers.append(judged.result())
+                except (RequestError, ImageError) as error:
+                    raise FileRefused(position, error) from None
+        except BaseException:
+            asked.cancelled.cancel()  # of a study that is refused, no image needs to be read
+            threads.shutdown(wait=False, cancel_futures=True)
+            raise
+    return study_answer(answers, asked.pipeline.predictor.bundle)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from cxrserve.reports.answer import Answer
 
 _AUDITED: Final = frozenset({"/predict", "/predict/study"})
-_PROBED: Final = frozenset({"/healthz", "/readyz"})
+_PROBED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _KEY: Final = "cxrserve.record"
 _access: Final = logging.getLogger("cxrserve.access")
 _audit: Final = logging.getLogger("cxrserve.audit")
@@ -38,7 +38,13 @@ class Record:
     started: float = field(default_factory=time.perf_counter)
     outcome: str = "ok"
     model_sha256: str | None = None
+    priority: str = "routine"
     uploads: list[Upload] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Time since it began."""
+        return time.perf_counter() - self.started
 
     def received(self, data: bytes) -> None:
         """Note a whole upload."""
@@ -59,7 +65,7 @@ class Record:
             "request": self.request_id,
             "status": status,
             "outcome": self.outcome,
-            "ms": round((time.perf_counter() - self.started) * 1000),
+            "ms": round(self.seconds * 1000),
         }
         # Probes come every few seconds; they are of interest only where they fail.
         level = logging.DEBUG if path in _PROBED and status < 400 else logging.INFO
@@ -79,6 +85,7 @@ class Record:
                         "columns": upload.columns if upload else None,
                         "format": upload.format if upload else None,
                         "model": self.model_sha256,
+                        **({"priority": self.priority} if self.priority != "routine" else {}),
                     }
                 )
             )

@@ -13,6 +13,7 @@ from fastapi import Request
 
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import CxrserveError, NotReady, Overloaded
+from cxrserve.metrics import Metrics
 from cxrserve.settings import Settings
 
 _log: Final = logging.getLogger("cxrserve.api")
@@ -24,10 +25,12 @@ class Service:
 
     Attributes:
         failure: why the pipeline could not be opened; the server stops with it.
+        metrics: of the service and its pipeline.
     """
 
     def __init__(self, settings: Settings, pipeline: Pipeline | None) -> None:
         self.settings: Final = settings
+        self.metrics: Final = pipeline.metrics if pipeline is not None else Metrics()
         self.failure: Exception | None = None
         self._pipeline = pipeline
         self._brought: Final = pipeline is not None
@@ -57,7 +60,7 @@ class Service:
         if self._pipeline is not None:
             return
         try:
-            self._pipeline = await self.in_thread(lambda: Pipeline(self.settings))
+            self._pipeline = await self.in_thread(lambda: Pipeline(self.settings, self.metrics))
         except CxrserveError as error:
             self.failure = error
         except Exception as error:
@@ -80,12 +83,13 @@ class Service:
         Uploads lie in memory; this bounds them to `max_waiting + 1` of `max_upload_bytes` each.
 
         Raises:
-            Overloaded: at once, where all places are taken.
+            Overloaded: at once, where all places are taken; says when those inside will have been read.
+            NotReady: the pipeline is still being opened.
         """
         if self._taken >= self._slots:
             raise Overloaded(
                 f"{self._taken} requests are being worked on, the most this service takes. Try again later.",
-                retry_after_s=2,
+                retry_after_s=self.pipeline.retry_after_s(self._taken),
             )
         self._taken += 1
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import onnxruntime as ort
@@ -13,6 +13,10 @@ from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import Precision
 
 VERSION: str = ort.__version__
+# Measured with DenseNet121 on two cores: at 256 pixels a batch of 4 takes 8 % less time than its images one
+# by one, at 512 it takes 14 % more, as its activations leave the cache.
+_BATCHED_SIDE: Final = 256
+_BATCHED_IMAGES: Final = 4
 
 
 def choose_precision(asked: Precision) -> ActualPrecision:
@@ -32,7 +36,6 @@ class OnnxRuntimeEngine:
     """One member in an ONNX Runtime session."""
 
     name = "onnxruntime"
-    most_images = 1
 
     def __init__(self, model: bytes, *, size: int, precision: ActualPrecision, threads: int) -> None:
         self.precision: ActualPrecision = precision
@@ -48,11 +51,16 @@ class OnnxRuntimeEngine:
             raise BundleError(
                 f"the member of size {size} is not an ONNX graph that ONNX Runtime reads: {error}"
             ) from error
-        check_signature(size, _ports(self._session.get_inputs()), _ports(self._session.get_outputs()))
+        inputs = _ports(self._session.get_inputs())
+        check_signature(size, inputs, _ports(self._session.get_outputs()))
+        free_batch = inputs["image"][1][0] is None
+        self.most_images = _BATCHED_IMAGES if free_batch and size <= _BATCHED_SIDE else 1
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
-        """Run on uint8 [N, 1, S, S], one image after the other: the graph may have a fixed batch of one."""
-        answers = [self._session.run(["logits", "maps"], {"image": image[None]}) for image in image_N1SS]
+        """Run on uint8 [N, 1, S, S], `most_images` at a time: the graph may have a fixed batch of one."""
+        starts = range(0, len(image_N1SS), self.most_images)
+        batches = [image_N1SS[start : start + self.most_images] for start in starts]
+        answers = [self._session.run(["logits", "maps"], {"image": batch}) for batch in batches]
         return Output(
             logits_NF=np.concatenate([logits for logits, _ in answers]),
             maps_NFhw=np.concatenate([maps for _, maps in answers]),

@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from types import TracebackType
 from typing import Final, Self
@@ -48,16 +48,19 @@ class Job:
         self._cancelled: Final = cancelled
         self.on_its_way = True  # nothing submitted yet
         self.dropped: BaseException | None = None
+        self._inside: Final = ExitStack()
 
     def __enter__(self) -> Self:
-        self._cancelled.call(lambda: self._batcher.drop(self, Cancelled(), "cancelled"))
+        self._inside.enter_context(
+            self._cancelled.calling(lambda: self._batcher.drop(self, Cancelled(), "cancelled"))
+        )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Leave; whatever of the image still waits is dropped."""
-        self._cancelled.call(None)
+        self._inside.close()
         self._batcher.leave(self)
 
     @property
@@ -136,7 +139,7 @@ class Batcher:
             metrics.queue_depth.labels(size).set_function(partial(self._line.depth, size))
         metrics.images_inside.set_function(lambda: len(self._jobs))
         self._owners: Final = [
-            threading.Thread(target=self._own, args=(str(number), engines), name=f"engines-{number}")
+            threading.Thread(target=self._own, args=(str(number), dict(engines)), name=f"engines-{number}")
             for number, engines in enumerate(devices)
         ]
         for owner in self._owners:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 
 class Cancelled(Exception):
@@ -16,7 +17,7 @@ class Cancellation:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._cancelled = False
-        self._then: Callable[[], None] | None = None
+        self._then: list[Callable[[], None]] = []
 
     @property
     def cancelled(self) -> bool:
@@ -27,14 +28,22 @@ class Cancellation:
         """Throw it. May be called again, from any thread."""
         with self._lock:
             self._cancelled = True
-            then, self._then = self._then, None
-        if then is not None:
+            called, self._then = self._then, []
+        for then in called:
             then()
 
-    def call(self, then: Callable[[], None] | None) -> None:
-        """Have `then` called once when it is thrown, at once where it is; it takes the place of the last."""
+    @contextmanager
+    def calling(self, then: Callable[[], None]) -> Iterator[None]:
+        """Have `then` called once if it is thrown while the block lasts, or was before."""
         with self._lock:
-            if then is None or not self._cancelled:
-                self._then = then
-                return
-        then()
+            thrown = self._cancelled
+            if not thrown:
+                self._then.append(then)
+        if thrown:
+            then()
+        try:
+            yield
+        finally:
+            with self._lock:
+                if then in self._then:
+                    self._then.remove(then)

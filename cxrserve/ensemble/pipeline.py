@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from cxrserve import __version__
 from cxrserve.engines.select import choose
 from cxrserve.ensemble.batching import Batcher, Job
 from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.cancellation import Cancellation
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.predictor import Explain, Prediction, Predictor
+from cxrserve.imaging.displayed import DisplayedImage
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.workers import DecodePool
@@ -55,6 +57,7 @@ class Pipeline:
             workers=settings.decode_workers,
             timeout_s=settings.decode_timeout_s,
             memory_bytes=settings.decode_memory_bytes,
+            on_replaced=self.metrics.decode_workers_restarted.inc,
         )
         try:
             self.predictor: Final = Predictor(bundle, choice, threads=settings.threads)
@@ -72,6 +75,15 @@ class Pipeline:
             stat_lead_s=settings.stat_lead_s,
             expected_s=expected_s,
         )
+        self.metrics.build.labels(
+            __version__,
+            bundle.contract.name,
+            bundle.contract.version,
+            bundle.sha256,
+            choice.name,
+            choice.version,
+            choice.precision,
+        ).set(1)
 
     def read(
         self,
@@ -133,6 +145,14 @@ class Pipeline:
         self.metrics.stages(image.timing_ms)
         job.check()
         return image
+
+    def display(self, data: bytes, *, timeout_s: float) -> DisplayedImage:
+        """What a screen needs of one file; the engines have no part in it, and it waits for none.
+
+        Raises:
+            RequestError, ImageError, DeadlineExceeded, NotReady: as `read`.
+        """
+        return self._decoders.display(data, timeout_s=timeout_s)
 
     def admit(
         self,

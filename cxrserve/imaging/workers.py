@@ -10,7 +10,7 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import TracebackType
@@ -43,6 +43,7 @@ class DecodePool:
         workers: number of processes, which is the number of images decoded at once.
         timeout_s: most time a worker has for one image.
         memory_bytes: most memory a worker may take beyond what it holds when idle.
+        on_replaced: called for each worker that died, was ended or retired.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class DecodePool:
         workers: int,
         timeout_s: float,
         memory_bytes: int,
+        on_replaced: Callable[[], None] = lambda: None,
     ) -> None:
         self._preprocessing = preprocessing
         self._most_display_bytes = most_display_bytes(limits.max_pixels)
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
+        self._on_replaced = on_replaced
         self._config = {
             "preprocessing": preprocessing.model_dump(),
             "limits": asdict(limits),
@@ -230,6 +233,7 @@ class DecodePool:
         with self._changed:
             if not self._closed:
                 self._missing += 1
+                self._on_replaced()
                 self._replace_missing()
                 self._changed.notify()
 

@@ -29,6 +29,7 @@ def test_the_document_is_whole(document: dict[str, Any]) -> None:
         "/predict/study",
         "/healthz",
         "/readyz",
+        "/metrics",
         "/model",
         "/problems/{slug}",
     }
@@ -38,9 +39,10 @@ def test_both_forms_of_a_request_stand_in_it(document: dict[str, Any]) -> None:
     content = document["paths"]["/predict"]["post"]["requestBody"]["content"]
     assert set(content) == {"multipart/form-data", *RAW_TYPES}
     assert content["multipart/form-data"]["schema"]["required"] == ["file"]
-    [heatmaps] = document["paths"]["/predict"]["post"]["parameters"]
-    assert heatmaps["name"] == "heatmaps"
-    assert heatmaps["schema"]["default"] == "positive"
+    found = {each["name"]: each["schema"] for each in document["paths"]["/predict"]["post"]["parameters"]}
+    assert found["heatmaps"]["default"] == "positive"
+    assert found["priority"]["default"] == "routine"
+    assert found["priority"]["enum"] == ["stat", "routine"]
 
 
 def test_every_problem_stands_in_it(document: dict[str, Any]) -> None:

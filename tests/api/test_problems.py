@@ -158,18 +158,18 @@ def test_500_says_nothing_of_the_inside(
     serve: Serve, chest_jpeg: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     with serve() as running:
-        # A predictor without its engines: as broken as can be, without a mock.
-        running.server.service.pipeline.predictor._engines.clear()
+        # A predictor without its weights: as broken as can be, without a mock.
+        del running.server.service.pipeline.predictor.weights_FS
         with closing(httpx.Client()) as client:
             response = client.post(f"{running.url}/predict", content=chest_jpeg)
             detail = check_problem(response, 500, "internal-error")
-            assert "KeyError" not in response.text
+            assert "AttributeError" not in response.text
             assert "log" in detail
             assert client.get(f"{running.url}/healthz").status_code == 200
-    [line] = [each for each in caplog.messages if "KeyError" in each]
+    [line] = [each for each in caplog.messages if "AttributeError" in each]
     assert response.headers["x-request-id"] in line
     assert "predictor.py" in line
-    assert "KeyError: " not in caplog.text  # an exception's message may quote the file it choked on
+    assert "AttributeError: " not in caplog.text  # an exception's message may quote the file it choked on
 
 
 @pytest.mark.parametrize("slug", sorted(catalogue()))
