@@ -59,6 +59,8 @@ def page(reading: Reading, bundle: Bundle) -> Picture:
     sheet = Image.new("RGB", (WIDTH, HEIGHT), PAPER)
     _write_head(sheet, bundle)
     shown = [int(index) for index in np.flatnonzero(reading.prediction.positive_F)]
+    if len(shown) > 1:  # beside findings, evidence for none says nothing
+        shown = [index for index in shown if NAMES[index] != "No Finding"]
     shown.sort(key=lambda index: -reading.prediction.probabilities_F[index])
     _paste_panels(sheet, shown, preview_HW, reading, bundle)
     below = _write_table(sheet, reading)
@@ -90,15 +92,23 @@ def _paste_panels(
     across, panel_h, panel_w = _grid(count, width, height, preview_HW.shape[0] / preview_HW.shape[1])
     small_hw = resize(preview_HW, panel_h, panel_w, "area")
     down = math.ceil(count / across)
-    step_x, step_y = width / across, height / down
+    step_x, step_y = width / across, panel_h + _CAPTION + _GAP
+    top += round((height - down * step_y) / 2)  # the block in the middle
     for place in range(count):
         row, column = divmod(place, across)
         x = round(left + column * step_x + (step_x - panel_w) / 2)
-        y = round(top + row * step_y + (step_y - panel_h - _CAPTION) / 2)
+        y = top + row * step_y
         picture, words, ink = _panel(shown[place] if shown else None, small_hw, reading, bundle)
         sheet.paste(Image.fromarray(picture), (x, y + _CAPTION))
-        size = 19 if panel_w >= 230 else 14
-        ImageDraw.Draw(sheet).text((x, y + _CAPTION - 6), words, fill=ink, font=_font(size), anchor="ls")
+        draw = ImageDraw.Draw(sheet)
+        draw.text((x, y + _CAPTION - 6), words, fill=ink, font=_fitting(draw, words, panel_w), anchor="ls")
+
+
+def _fitting(draw: ImageDraw.ImageDraw, words: str, width: int) -> _Font:
+    """The largest font in which `words` fit into `width`."""
+    return next(
+        (_font(size) for size in (19, 17, 15, 13) if draw.textlength(words, _font(size)) <= width), _font(11)
+    )
 
 
 def _grid(count: int, width: int, height: int, aspect: float) -> tuple[int, int, int]:

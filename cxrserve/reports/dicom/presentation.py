@@ -75,6 +75,7 @@ def presentation_state(
         **_grey_scale(image),
         **series_arguments("presentation-state", source, bundle, when),
     )
+    made.BodyPartExamined = "CHEST"
     _set_shape(made, image)
     return finished(made, "presentation-state", source, bundle, when)
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
+from highdicom.base import SOPClass
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
-    Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
     ImageContentItem,
     ImageRegion,
@@ -33,6 +33,7 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
 
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import FINDINGS, INDEX
@@ -55,7 +56,7 @@ from cxrserve.reports.dicom.codes import (
     procedure,
 )
 from cxrserve.reports.dicom.identity import MANUFACTURER, device_uid, made_uid, object_uid, plain
-from cxrserve.reports.dicom.instance import finished, referable, series_arguments
+from cxrserve.reports.dicom.instance import finished, series_arguments
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Reference, Refusal
 from cxrserve.reports.dicom.presentation import tracking
 from cxrserve.reports.dicom.source import Source
@@ -67,11 +68,50 @@ _LONGEST_TEXT: Final = 1024
 _Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
 
-class _Report(Comprehensive3DSR):  # type: ignore[misc]
-    """highdicom looks up the modules of the first image's SOP class, and knows not all of them."""
+class _Report(SOPClass):
+    """SR Document Series, General and Content (PS3.3 C.17), as highdicom's Comprehensive3DSR sets them.
 
-    def copy_patient_and_study_information(self, dataset: Dataset) -> None:
-        """Left to `instance.finished`, which knows what the header may hold."""
+    That one copies the whole content twice to read it again, which takes longer than building it, and looks
+    up modules of SOP classes it may not know.
+    """
+
+    def __init__(self, content: Dataset, evidence: Sequence[Reference], study: str, **arguments: Any) -> None:
+        super().__init__(
+            study_instance_uid=study,
+            sop_class_uid=Comprehensive3DSRStorage,
+            modality="SR",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            **arguments,
+        )
+        # Nobody has looked at it: neither verified nor final.
+        self.CompletionFlag, self.VerificationFlag, self.PreliminaryFlag = (
+            "COMPLETE",
+            "UNVERIFIED",
+            "PRELIMINARY",
+        )
+        self.update(content)
+        self.CurrentRequestedProcedureEvidenceSequence = [_evidence(study, evidence)]
+        self.PerformedProcedureCodeSequence: list[Dataset] = []
+        self.ReferencedPerformedProcedureStepSequence: list[Dataset] = []
+
+
+def _evidence(study: str, references: Sequence[Reference]) -> Dataset:
+    """Every instance that the content refers to, by series (PS3.3 C.17.2, Hierarchical SOP Reference)."""
+    whole = Dataset()
+    whole.StudyInstanceUID = study
+    whole.ReferencedSeriesSequence = []
+    for series in dict.fromkeys(each.series_instance_uid for each in references):
+        item = Dataset()
+        item.SeriesInstanceUID = series
+        item.ReferencedSOPSequence = []
+        for each in references:
+            if each.series_instance_uid == series:
+                instance = Dataset()
+                instance.ReferencedSOPClassUID = each.sop_class_uid
+                instance.ReferencedSOPInstanceUID = each.sop_instance_uid
+                item.ReferencedSOPSequence.append(instance)
+        whole.ReferencedSeriesSequence.append(item)
+    return whole
 
 
 def study_report(
@@ -95,7 +135,8 @@ def study_report(
         raise ValueError("a report needs a source, and a summary or a refusal")
     first = sources[0]
     study = first.study_instance_uid
-    if any(each.study_instance_uid != study for each in (*sources[1:], *summaries)):
+    studies = {each.study_instance_uid for each in sources} | {each.study_instance_uid for each in summaries}
+    if studies != {study}:
         raise ValueError("the images of one report must belong to one study")
     groups = [
         group
@@ -113,18 +154,16 @@ def study_report(
     )
     for words in _comments(summaries, bundle):
         content[0].ContentSequence.append(_comment(words))
-    about = [each.image for each in (*summaries, *refusals)]
+    about = [*(each.image for each in summaries), *(each.image for each in refusals)]
     references = [*about, *(each.overlay for each in summaries if each.overlay)]
     arguments = series_arguments("report", first, bundle, when)
     made = _Report(
-        evidence=[_evidence(first, reference) for reference in references],
-        content=content[0],
+        content[0],
+        references,
+        study,
         sop_instance_uid=object_uid(
             "report", bundle, study, *sorted(each.sop_instance_uid for each in about)
         ),
-        is_complete=True,
-        is_final=False,
-        is_verified=False,
         coding_schemes=[_scheme()],
         **(arguments | {"instance_number": 1}),
     )
@@ -154,7 +193,9 @@ def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
     """TID 1410: where the evidence of the positive findings lies."""
     image = summary.image
     for finding in summary.findings:
-        for number, region in enumerate(finding.regions if finding.probability is not None else ()):
+        if finding.probability is None:
+            continue
+        for number, region in enumerate(finding.regions):
             identifier, uid = tracking(bundle, summary, finding.finding, number)
             group = PlanarROIMeasurementsAndQualitativeEvaluations(
                 tracking_identifier=TrackingIdentifier(uid=uid, identifier=identifier),
@@ -235,9 +276,7 @@ def _concept(finding: str) -> CodedConcept:
 def _algorithm(bundle: Bundle, profile: str | None) -> AlgorithmIdentification:
     parameters = [f"bundle sha256 {bundle.sha256}", *([f"profile {profile}"] if profile else [])]
     return AlgorithmIdentification(
-        name=bundle.contract.name,
-        version=plain(bundle.contract.version),
-        parameters=[*parameters, "research use only"],
+        name=bundle.contract.name, version=plain(bundle.contract.version), parameters=parameters
     )
 
 
@@ -294,14 +333,6 @@ def _explanation(overlay: Reference) -> ImageContentItem:
 
 def _append(group: _Group, item: Dataset) -> None:
     group[0].ContentSequence.append(item)
-
-
-def _evidence(first: Source, reference: Reference) -> Dataset:
-    """What highdicom wants of an instance that is referred to."""
-    made = referable(first)
-    made.SOPClassUID, made.SOPInstanceUID = reference.sop_class_uid, reference.sop_instance_uid
-    made.SeriesInstanceUID = reference.series_instance_uid
-    return made
 
 
 def _scheme() -> CodingSchemeIdentificationItem:

@@ -13,6 +13,7 @@ import numpy as np
 from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation, SegmentDescription
+from numpy.typing import NDArray
 from pydicom.sr.coding import Code
 
 from cxrserve.ensemble.bundle import Bundle
@@ -53,10 +54,11 @@ def segmentation(
         **series_arguments("segmentation", source, bundle, when),
     )
     made.BodyPartExamined = "CHEST"
+    made.PatientOrientation = image.get("PatientOrientation")
     return finished(made, "segmentation", source, bundle, when)
 
 
-def _mask(finding: FindingSummary, summary: ImageSummary) -> np.ndarray:
+def _mask(finding: FindingSummary, summary: ImageSummary) -> NDArray[np.uint8]:
     mask_HW = np.zeros((summary.rows, summary.columns), np.uint8)
     outlines = [np.rint(np.array(region.points) - 0.5).astype(np.int32) for region in finding.regions]
     return cv2.fillPoly(mask_HW, outlines, 1).astype(np.uint8, copy=False)
