@@ -46,6 +46,14 @@ class Lineage(_Part):
     split_sha256: str | None = Field(None, pattern=_HEX_SHA256, description="Hash of the split.")
     code_version: str
     created: str = Field(description="Date, ISO 8601.")
+    recipe_sha256: str | None = Field(None, pattern=_HEX_SHA256, description="Hash of every field of the recipe.")
+    part: str | None = Field(None, description="Which fold and seed this is, where the run had several.")
+    steps: dict[str, str] = Field(
+        default_factory=dict, description="Hash of inputs and outputs of each step that made the bundle."
+    )
+    id: str | None = Field(
+        None, pattern=_HEX_SHA256, description="One hash of recipe, data, split, code and steps."
+    )
 
 
 class Gate(_Part):
