@@ -46,7 +46,7 @@ class Lineage(_Part):
     split_sha256: str | None = Field(None, pattern=_HEX_SHA256, description="Hash of the split.")
     code_version: str
     created: str = Field(description="Date, ISO 8601.")
-    recipe_sha256: str | None = Field(None, pattern=_HEX_SHA256, description="Hash of every field of the recipe.")
+    recipe_sha256: str | None = Field(None, pattern=_HEX_SHA256, description="Hash of all of the recipe.")
     part: str | None = Field(None, description="Which fold and seed this is, where the run had several.")
     steps: dict[str, str] = Field(
         default_factory=dict, description="Hash of inputs and outputs of each step that made the bundle."
