@@ -5,25 +5,32 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
 from cxrserve import __version__
-from cxrserve.api import about, openapi, predict, problems
+from cxrserve.api import about, dicomweb, metrics, openapi, predict, problems, viewer
 from cxrserve.api.envelope import Envelope
 from cxrserve.api.service import Service
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.reports.answer import DISCLAIMER
 from cxrserve.settings import Settings
 
+if TYPE_CHECKING:  # what it stands on is installed with the extra [pacs] only
+    from cxrserve.archive.archive import Archive
 
-def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
+
+def create_app(
+    settings: Settings, pipeline: Pipeline | None = None, archive: Archive | None = None
+) -> FastAPI:
     """The HTTP service.
 
     Args:
         pipeline: one that is already open and stays its giver's to close; by default the application opens
             its own once it runs, in a thread, and /readyz tells when that is done. Why it could not be
             opened stands in `app.state.service.failure`.
+        archive: what DICOMweb and the worklist work on; without one there are no such routes.
     """
     service = Service(settings, pipeline)
 
@@ -39,6 +46,11 @@ def create_app(settings: Settings, pipeline: Pipeline | None = None) -> FastAPI:
     app.openapi = openapi.document(app, DISCLAIMER)  # type: ignore[method-assign]
     app.include_router(predict.router)
     app.include_router(about.router)
+    app.include_router(viewer.router)
+    app.include_router(metrics.router)
+    if archive is not None:
+        app.state.archive = archive
+        app.include_router(dicomweb.router)
     app.add_middleware(Envelope)
     problems.install(app)
     return app

@@ -80,7 +80,7 @@ def _opened(request: Request, settings: Settings, most_files: int) -> tuple[_Bod
 
     What is known from the headers alone is refused before a byte of the body is read.
     """
-    _check_encoding(request)
+    check_encoding(request)
     content_type = request.headers.get("content-type", "")
     is_form = _bare(content_type) == FORM_TYPE
     if not is_form and (most_files > 1 or _bare(content_type) not in ("", *RAW_TYPES, _SAID_BY_CURL)):
@@ -98,7 +98,8 @@ def _bare(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _check_encoding(request: Request) -> None:
+def check_encoding(request: Request) -> None:
+    """Refuse a body that is compressed as a whole."""
     if request.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType(
             "the body has a Content-Encoding; only identity is taken. Send the file uncompressed: "

@@ -5,20 +5,16 @@ from __future__ import annotations
 import logging
 import re
 import time
-from io import BytesIO
-from typing import Final
+from typing import Final, cast
 
 from pydicom.dataset import Dataset
-from pydicom.filereader import data_element_generator
-from pydicom.uid import UID
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
 
 from cxrserve.archive.archive import Archive
 from cxrserve.archive.receipt import Outcome, Source
 from cxrserve.errors import CxrserveError, UnreadableImage
-from cxrserve.imaging.border import reading
-from cxrserve.imaging.dicom.dataset import open_data_set
+from cxrserve.imaging.dicom.identity import identity
 from cxrserve.imaging.limits import Limits
 
 _audit: Final = logging.getLogger("cxrserve.audit")
@@ -33,7 +29,6 @@ OF_OUTCOME: Final[dict[Outcome, int]] = {
     "refused": 0x0124,  # Refused: not authorized, PS3.7 C.5.11; here: no rule takes it
     "quarantined": 0x0111,  # Duplicate SOP instance, PS3.7 C.5.6; here: with other content
 }
-_SOP_CLASS, _SOP_INSTANCE = 0x00080016, 0x00080018
 _MOST_COMMENT: Final = 64  # Error Comment is LO
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -52,7 +47,7 @@ def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
     try:
         part10 = event.encoded_dataset()
         size = len(part10)
-        _check_same(event.request, part10, limits)
+        _check_same(cast(C_STORE, event.request), part10, limits)
         receipt = archive.receive(part10, source)
         status, comment, outcome, sha256 = (
             OF_OUTCOME[receipt.outcome],
@@ -86,31 +81,12 @@ class _Mismatch(UnreadableImage):
     title = "The data set is not the object of the command"
 
 
-def _check_same(request: object, part10: bytes, limits: Limits) -> None:
+def _check_same(request: C_STORE, part10: bytes, limits: Limits) -> None:
     """PS3.4 B.2.2.1: what the command says of the object is what its data set says."""
-    sop_class, sop_instance = _identity(part10, limits)
-    assert isinstance(request, C_STORE)  # bound to EVT_C_STORE
-    if (sop_class, sop_instance) != (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID):
+    found = identity(part10, limits)
+    announced = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+    if (found.sop_class_uid, found.sop_instance_uid) != announced:
         raise _Mismatch("SOP Class UID or SOP Instance UID differ between command and data set.")
-
-
-def _identity(part10: bytes, limits: Limits) -> tuple[str, str]:
-    """SOP Class UID and SOP Instance UID of the data set; "" where it has none."""
-    with reading("the data set"):
-        opened = open_data_set(part10, limits)
-        stream = BytesIO(opened.data)
-        stream.seek(opened.start)
-        uids = {
-            int(element.tag): bytes(element.value or b"").strip(b"\0 ").decode("ascii", "replace")
-            for element in data_element_generator(
-                stream,
-                opened.implicit,
-                opened.little,
-                stop_when=lambda tag, vr, length: tag > _SOP_INSTANCE,
-            )
-            if element.tag in (_SOP_CLASS, _SOP_INSTANCE)
-        }
-        return UID(uids.get(_SOP_CLASS, "")), UID(uids.get(_SOP_INSTANCE, ""))
 
 
 def _response(status: int, comment: str) -> Dataset:
