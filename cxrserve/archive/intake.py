@@ -1,0 +1,360 @@
+"""Keep, then acknowledge.
+
+An object is acknowledged when its file and folder were fsynced and its row is committed. That row is also its
+work: whatever a study has received beyond what its newest revision covers is still to be done (`planner.py`
+reads it from there, at every start too). So there is no moment between keeping and enqueueing at which a
+crash could lose work: the outbox is the index itself, written in the transaction that is acknowledged.
+
+    killed before the commit    a file that no row names may be left; the sender was told nothing, and sends
+                                again; the same content goes to the same place.
+    killed after the commit     the sender may not know, and sends again: a duplicate, with no second result.
+
+Commits are made by one thread for all objects that wait at that moment, as each costs the disk a flush.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from concurrent.futures import Future, wait
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from cxrserve.archive.index import OBJECTS, QUARANTINE, STUDIES, Index, answering
+from cxrserve.archive.receipt import Outcome, Receipt, Source
+from cxrserve.archive.rules import Rule, Rules, Traits
+from cxrserve.archive.store import Store, key_of
+from cxrserve.errors import NotReady, OutOfResources
+from cxrserve.imaging.border import reading
+from cxrserve.imaging.dicom.dataset import open_data_set, text
+from cxrserve.imaging.dicom.source_header import source_header
+from cxrserve.imaging.limits import Limits
+from cxrserve.reports.dicom import read_source
+from cxrserve.settings import Settings
+
+_MOST_IN_ONE_COMMIT: Final = 64
+_COUNTED_EVERY_S: Final = 30.0
+_GRACE_S: Final = 5.0  # beyond what the database itself may take
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Incoming:
+    """One object, parsed."""
+
+    data: bytes
+    header: bytes
+    rows: int | None
+    columns: int | None
+    source: Source
+    sha256: str
+    content_sha256: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    patient_name: str
+    patient_id: str
+    study_date: str
+    description: str
+    modality: str
+    accession_number: str
+    traits: Traits
+
+    def receipt(self, outcome: Outcome, detail: str) -> Receipt:
+        return Receipt(
+            outcome=outcome,
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self.sop_instance_uid,
+            study_instance_uid=self.study_instance_uid,
+            sha256=self.sha256,
+            detail=detail,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    """One object whose file is on disk, waiting for its row; `done` gives the content hash that is kept."""
+
+    incoming: _Incoming
+    rule: Rule
+    quiet_s: float
+    done: Future[str]
+
+
+class Intake:
+    """Receives objects from many threads."""
+
+    def __init__(self, store: Store, index: Index, rules: Rules, settings: Settings) -> None:
+        self._store: Final = store
+        self._index: Final = index
+        self._rules: Final = rules
+        self._settings: Final = settings
+        self._limits: Final = Limits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels)
+        self._parsing: Final = threading.Lock()  # `border.reading` sets warnings aside for the whole process
+        self._room: Final = _Room(store, index, settings)
+        self._waiting: Final[queue.SimpleQueue[_Entry | None]] = queue.SimpleQueue()
+        self._closed = False
+        self._committer: Final = threading.Thread(target=self._commit_all, name="committer", daemon=True)
+        self._committer.start()
+
+    def receive(self, data: bytes, source: Source) -> Receipt:
+        """As `Archive.receive`."""
+        self._room.check(len(data))
+        incoming = self._parse(data, source)
+        rule = self._rules.rule_for(incoming.traits)
+        if rule is None:
+            outcome: Outcome = "ignored" if self._rules.otherwise == "ignore" else "refused"
+            return incoming.receipt(outcome, "no rule takes this object, so it was not kept.")
+        with answering():
+            kept = self._kept(incoming.sop_instance_uid)
+        if kept is None:
+            self._store.keep(data, incoming.sha256)
+            kept = self._commit(incoming, rule)
+            if kept is None:
+                self._room.took(len(data))
+                return incoming.receipt("kept", f"kept by rule {rule.name}.")
+        if kept == incoming.content_sha256:
+            return incoming.receipt("duplicate", "this very object was kept before.")
+        return self._quarantine(incoming)
+
+    def _parse(self, data: bytes, source: Source) -> _Incoming:
+        with self._parsing:
+            cleaned = source_header(data, self._limits)
+            header = read_source(cleaned).header
+            with reading("the DICOM header"):
+                opened = open_data_set(data, self._limits)
+        content = sha256(opened.transfer_syntax.encode())
+        content.update(memoryview(opened.data)[opened.start :])
+        return _Incoming(
+            data=data,
+            header=cleaned,
+            rows=header.get("Rows"),
+            columns=header.get("Columns"),
+            source=source,
+            sha256=sha256(data).hexdigest(),
+            content_sha256=content.hexdigest(),
+            sop_class_uid=str(header.SOPClassUID),
+            sop_instance_uid=str(header.SOPInstanceUID),
+            study_instance_uid=str(header.StudyInstanceUID),
+            patient_name=str(header.get("PatientName", "")),
+            patient_id=text(header, "PatientID"),
+            study_date=text(header, "StudyDate"),
+            description=text(header, "StudyDescription"),
+            modality=text(header, "Modality"),
+            accession_number=text(header, "AccessionNumber"),
+            traits=Traits(
+                modality=text(header, "Modality"),
+                body_part=text(header, "BodyPartExamined"),
+                view=text(header, "ViewPosition"),
+                station=text(header, "StationName"),
+                calling_ae=source.calling_ae,
+            ),
+        )
+
+    def _kept(self, sop_instance_uid: str) -> str | None:
+        """The content hash that is kept under this UID."""
+        with self._index.reading() as connection:
+            return connection.execute(
+                sa.select(OBJECTS.c.content_sha256).where(OBJECTS.c.sop_instance_uid == sop_instance_uid)
+            ).scalar()
+
+    def _quarantine(self, incoming: _Incoming) -> Receipt:
+        self._store.keep(incoming.data, incoming.sha256, quarantined=True)
+        with answering(), self._index.writing() as connection:
+            self._index.insert_new(
+                connection,
+                QUARANTINE,
+                sha256=incoming.sha256,
+                sop_instance_uid=incoming.sop_instance_uid,
+                protocol=incoming.source.protocol,
+                calling_ae=incoming.source.calling_ae,
+                received=time.time(),
+            )
+        return incoming.receipt(
+            "quarantined",
+            "an object with this SOP Instance UID and other content was kept before; this one is set aside.",
+        )
+
+    def _commit(self, incoming: _Incoming, rule: Rule) -> str | None:
+        """Wait until the row is committed: None, or the content hash that another sender was faster with."""
+        entry = _Entry(incoming=incoming, rule=rule, quiet_s=self._rules.quiet_s(rule), done=Future())
+        if self._closed:
+            raise NotReady("the archive is closing; send the object again later.")
+        self._waiting.put(entry)
+        wait([entry.done], self._settings.database_timeout_s + _GRACE_S)
+        if not entry.done.done():
+            raise OutOfResources(
+                f"the archive's database took longer than {self._settings.database_timeout_s:g} s "
+                "(CXRSERVE_DATABASE_TIMEOUT_S). Send the object again later.",
+                retry_after_s=30,
+            )
+        kept = entry.done.result()
+        return None if kept == "" else kept
+
+    def _commit_all(self) -> None:
+        while (first := self._waiting.get()) is not None:
+            batch, ended = [first], False
+            while len(batch) < _MOST_IN_ONE_COMMIT and not self._waiting.empty():
+                entry = self._waiting.get()
+                if entry is None:
+                    ended = True
+                    break
+                batch.append(entry)
+            try:
+                self._commit_batch(batch)
+            except IntegrityError:  # another node keeps one of them at this moment
+                for entry in batch:
+                    self._commit_alone(entry)
+            if ended:
+                return
+
+    def _commit_alone(self, entry: _Entry) -> None:
+        try:
+            self._commit_batch([entry])
+        except IntegrityError as error:
+            entry.done.set_exception(
+                OutOfResources(f"two nodes keep this object at once ({type(error).__name__}). Send it again.")
+            )
+
+    def _commit_batch(self, batch: list[_Entry]) -> None:
+        """One transaction for all of `batch`, always in the order of studies, so that nodes never lock up."""
+        kept: list[tuple[_Entry, str]] = []
+        try:
+            with answering(), self._index.writing() as connection:
+                for entry in sorted(batch, key=lambda each: each.incoming.study_instance_uid):
+                    kept.append((entry, self._write(connection, entry)))  # noqa: PERF401 - partly done on error
+                self._index.touch(connection)
+        except IntegrityError:
+            raise
+        except Exception as error:
+            for entry in batch:
+                entry.done.set_exception(error)
+            return
+        for entry, before in kept:
+            entry.done.set_result(before)
+
+    def _write(self, connection: sa.Connection, entry: _Entry) -> str:
+        """Write one object's row; "" or the content hash that is there already."""
+        incoming, now = entry.incoming, time.time()
+        uid = incoming.sop_instance_uid
+        before = connection.execute(
+            sa.select(OBJECTS.c.content_sha256).where(OBJECTS.c.sop_instance_uid == uid)
+        ).scalar()
+        if before is not None:
+            return str(before)
+        study_key = key_of(incoming.study_instance_uid)
+        self._index.insert_new(
+            connection,
+            STUDIES,
+            key=study_key,
+            study_instance_uid=incoming.study_instance_uid,
+            patient_name=incoming.patient_name,
+            patient_id=incoming.patient_id,
+            study_date=incoming.study_date,
+            description=incoming.description,
+            modality=incoming.modality,
+            accession_number=incoming.accession_number,
+            changes=0,
+            planned=0,
+            revision=0,
+            state="none",
+            stat=0,
+            quiet_s=0.0,
+            open=1,
+            received=now,
+            changed=now,
+        )
+        stat = 1 if entry.rule.priority == "stat" else 0
+        study = STUDIES.c
+        arrival = connection.execute(
+            STUDIES.update()
+            .where(study.key == study_key)
+            .values(
+                changes=study.changes + 1,
+                open=1,
+                stat=sa.case((study.stat > stat, study.stat), else_=stat),
+                quiet_s=sa.case((study.quiet_s > entry.quiet_s, study.quiet_s), else_=entry.quiet_s),
+                changed=now,
+            )
+            .returning(study.changes)
+        ).scalar_one()
+        connection.execute(
+            OBJECTS.insert().values(
+                sop_instance_uid=uid,
+                sop_class_uid=incoming.sop_class_uid,
+                study_key=study_key,
+                arrival=arrival,
+                sha256=incoming.sha256,
+                content_sha256=incoming.content_sha256,
+                bytes=len(incoming.data),
+                rule=entry.rule.name,
+                protocol=incoming.source.protocol,
+                calling_ae=incoming.source.calling_ae,
+                view=incoming.traits.view,
+                header=incoming.header,
+                rows=incoming.rows,
+                columns=incoming.columns,
+                tries=0,
+                state="waiting",
+                expired=0,
+                received=now,
+            )
+        )
+        return ""
+
+    def close(self) -> None:
+        """Commit what waits and stop. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._waiting.put(None)
+        self._committer.join()
+
+
+class _Room:
+    """How much more may be kept; counted anew from time to time, as other nodes keep objects too."""
+
+    def __init__(self, store: Store, index: Index, settings: Settings) -> None:
+        self._store: Final = store
+        self._index: Final = index
+        self._settings: Final = settings
+        self._lock: Final = threading.Lock()
+        self._bytes = 0
+        self._counted: float | None = None
+
+    def check(self, more_bytes: int) -> None:
+        """Pass, or raise OutOfResources."""
+        most, least = self._settings.archive_max_bytes, self._settings.archive_min_free_bytes
+        if self._store.free_bytes() < least + more_bytes:
+            raise OutOfResources(
+                f"the archive's disk has less than {least} bytes free (CXRSERVE_ARCHIVE_MIN_FREE_BYTES). "
+                "Make room, and send the object again.",
+                retry_after_s=300,
+            )
+        if self._held() + more_bytes > most:
+            raise OutOfResources(
+                f"the archive holds {most} bytes of objects, the most it may (CXRSERVE_ARCHIVE_MAX_BYTES). "
+                "Shorten the retention or raise the limit, and send the object again.",
+                retry_after_s=300,
+            )
+
+    def took(self, more_bytes: int) -> None:
+        """Count an object that was kept."""
+        with self._lock:
+            self._bytes += more_bytes
+
+    def _held(self) -> int:
+        now = time.monotonic()
+        with self._lock:
+            if self._counted is None or now - self._counted > _COUNTED_EVERY_S:
+                with answering(), self._index.reading() as connection:
+                    held = connection.execute(
+                        sa.select(sa.func.coalesce(sa.func.sum(OBJECTS.c.bytes), 0)).where(
+                            OBJECTS.c.expired == 0
+                        )
+                    ).scalar_one()
+                self._bytes, self._counted = int(held), now
+            return self._bytes
