@@ -59,11 +59,15 @@ class ScaleSummary(_Part):
 
 
 class FindingSummary(_Part):
-    """One finding of one image; `probability` is None where the bundle cannot tell it."""
+    """One finding of one image.
+
+    `probability` and `threshold` are None where no network of the bundle knows the finding; `scales` are
+    those that do.
+    """
 
     finding: str
     probability: float | None
-    threshold: float
+    threshold: float | None
     positive: bool
     scales: tuple[ScaleSummary, ...]
     regions: tuple[Region, ...] = ()

@@ -174,7 +174,7 @@ def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
     """TID 1501, one for each finding that the bundle can tell."""
     image = summary.image
     for finding in summary.findings:
-        if finding.probability is None:
+        if finding.probability is None or finding.threshold is None:
             continue
         identifier, uid = tracking(bundle, summary, finding.finding)
         group = MeasurementsAndQualitativeEvaluations(
@@ -193,7 +193,7 @@ def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
     """TID 1410: where the evidence of the positive findings lies."""
     image = summary.image
     for finding in summary.findings:
-        if finding.probability is None:
+        if finding.probability is None or finding.threshold is None:
             continue
         for number, region in enumerate(finding.regions):
             identifier, uid = tracking(bundle, summary, finding.finding, number)
@@ -237,19 +237,13 @@ def _refused(refusal: Refusal, bundle: Bundle) -> _Group:
             uid=made_uid("refusal", bundle.sha256, image.sop_instance_uid), identifier="Image not analysed"
         ),
         algorithm_id=_algorithm(bundle, None),
+        source_images=[SourceImageForMeasurementGroup(image.sop_class_uid, image.sop_instance_uid)],
         qualitative_evaluations=[
             QualitativeEvaluation(
                 name=CodedConcept.from_code(SUMMARY_OF_ANALYSES), value=CodedConcept.from_code(NOT_ATTEMPTED)
             )
         ],
     )
-    reference = ImageContentItem(
-        name=codes.DCM.Source,
-        referenced_sop_class_uid=image.sop_class_uid,
-        referenced_sop_instance_uid=image.sop_instance_uid,
-        relationship_type="CONTAINS",
-    )
-    _append(group, reference)
     _append(group, _comment(f"Not analysed ({refusal.slug}): {refusal.title}. {refusal.detail}"))
     return group
 

@@ -24,10 +24,10 @@ def study_findings(summaries: Sequence[ImageSummary], bundle: Bundle) -> list[St
     made = []
     for together in zip(*(summary.findings for summary in summaries), strict=True):
         told = [each.probability for each in together if each.probability is not None]
-        if len(told) < len(together):
+        threshold = together[0].threshold
+        if len(told) < len(together) or threshold is None:
             continue
         whole = max(told) if bundle.contract.study_rule == "maximum" else sum(told) / len(told)
-        threshold = together[0].threshold
         made.append(
             StudyFinding(
                 finding=together[0].finding,

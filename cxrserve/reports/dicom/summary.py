@@ -59,13 +59,13 @@ def overlay_reference(source: Source, bundle: Bundle) -> Reference:
 
 def _finding(index: int, reading: Reading, bundle: Bundle) -> FindingSummary:
     prediction = reading.prediction
-    probability = float(prediction.probabilities_F[index])
+    probability, threshold = float(prediction.probabilities_F[index]), float(prediction.thresholds_F[index])
     known = math.isfinite(probability)
     positive = known and bool(prediction.positive_F[index])
     return FindingSummary(
         finding=NAMES[index],
         probability=probability if known else None,
-        threshold=float(prediction.thresholds_F[index]),
+        threshold=threshold if known else None,
         positive=positive,
         scales=tuple(
             ScaleSummary(
@@ -74,9 +74,8 @@ def _finding(index: int, reading: Reading, bundle: Bundle) -> FindingSummary:
             for size, logit, weight in zip(
                 prediction.sizes, prediction.logits_FS[index], prediction.weights_FS[index], strict=True
             )
-        )
-        if known
-        else (),
+            if math.isfinite(logit)
+        ),
         regions=_regions(index, reading, bundle) if positive else (),
     )
 
