@@ -30,7 +30,7 @@ from training.architectures import ARCHITECTURES
 from training.cache import PyramidCache, cache_phantoms, open_cache
 from training.card import write_card
 from training.export import export_member
-from training.fit import Epoch, fit
+from training.fit.plain import Epoch, fit
 from training.networks import MapNetwork, SmallNetwork
 from training.recipes import PhantomData, Recipe
 from training.stacking import StackFit, fit_stack

@@ -1,5 +1,9 @@
-"""Fitting the network of one size."""
+"""Fitting the network of one size: one loop for every recipe, under Lightning."""
 
-from training.fit.plain import Epoch, batches, fit, load
+from training.fit.hardware import Hardware
+from training.fit.member import fit_member
+from training.fit.module import FitError
+from training.fit.plain import batches, fit, load
+from training.fit.result import Epoch, FitResult
 
-__all__ = ["Epoch", "batches", "fit", "load"]
+__all__ = ["Epoch", "FitError", "FitResult", "Hardware", "batches", "fit", "fit_member", "load"]

@@ -122,6 +122,7 @@ def load(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Augmented images uint8 [B, 1, S, S], labels [B, 14] and places [B, 14, S/32, S/32] of `indices`."""
     images_BSS = np.array(cache.level(size)[indices])
+    assert cache.places_NFGG is not None
     places_BFGG = np.array(cache.places_NFGG[indices])
     pixels_a_cell = size // places_BFGG.shape[-1]
     for image_SS, places_FGG in zip(images_BSS, places_BFGG, strict=True):

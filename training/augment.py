@@ -1,0 +1,153 @@
+"""Augmentation of a whole batch at once, on the device it lies on.
+
+What is done to each image is drawn first, on the CPU, from a generator: the same generator draws the same
+changes on every device. Then one sampling does rotation, zoom, warp and shift together, so that an image is
+blurred once at most.
+
+Legend: B images of a batch, S their side, F findings, G side of the grid of places.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.recipes.fitting import Augmentation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Changes:
+    """What is done to each image of a batch.
+
+    Attributes:
+        flip_B: bool [B].
+        shift_B2: float64 [B, 2], rows and columns, shares of the side; whole cells, circular.
+        sampling_B33: float32 [B, 3, 3], from places in the new image to places in the old, as (x, y, 1) with
+            −1 and 1 at the edges; None where nothing is sampled anew.
+        lighting_B2: float32 [B, 2], factor and summand of the log odds of grey; None where none is lit.
+    """
+
+    flip_B: Tensor
+    shift_B2: Tensor
+    sampling_B33: Tensor | None
+    lighting_B2: Tensor | None
+
+
+# Cells of the grid of places on a side: the unit of `shift_cells`.
+CELLS = 64
+
+
+def draw_changes(config: Augmentation, count: int, generator: torch.Generator) -> Changes:
+    """Changes for `count` images as `config` has them, from a generator on the CPU."""
+
+    def uniform(least: float, most: float, *shape: int) -> Tensor:
+        return least + (most - least) * torch.rand(count, *shape, generator=generator, dtype=torch.float64)
+
+    flip_B = (uniform(0, 1) < 0.5) & config.flip
+    most = config.shift_cells
+    shift_B2 = torch.randint(-most, most + 1, (count, 2), generator=generator) / CELLS
+    sampling, lighting = None, None
+    if config.geometric:
+        chosen_B = (uniform(0, 1) < config.share).double()
+        radians_B = uniform(-1, 1) * chosen_B * math.radians(config.rotation_degrees)
+        zoom_B = 1 + uniform(0, config.zoom - 1) * chosen_B
+        warp_B2 = uniform(-config.warp, config.warp, 2) * chosen_B[:, None]
+        shift = uniform(-2 * config.shift, 2 * config.shift, 2) * chosen_B[:, None]
+        # Zoomed about a random point of the image, which stays where it is.
+        centre_B2 = uniform(-1, 1, 2) * (1 - 1 / zoom_B)[:, None]
+        sampling = (_perspective(warp_B2) @ _rotation(radians_B) @ _zoom(zoom_B, centre_B2 - shift)).float()
+    if config.lit:
+        chosen_B = uniform(0, 1) < config.share
+        level_B = 0.5 + uniform(-0.5, 0.5) * config.brightness
+        log_factor_B = uniform(-1, 1) * -math.log(1 - config.contrast)
+        lighting = torch.stack([log_factor_B.exp(), level_B.logit()], 1)
+        lighting = torch.where(chosen_B[:, None], lighting, torch.tensor([1.0, 0.0]).double()).float()
+    return Changes(flip_B=flip_B, shift_B2=shift_B2, sampling_B33=sampling, lighting_B2=lighting)
+
+
+def change_images(images_B1SS: Tensor, changes: Changes) -> Tensor:
+    """The images after their changes: uint8 as they came, or float32 0..255 where sampled or lit."""
+    images = _flipped_and_rolled(images_B1SS, changes)
+    if changes.sampling_B33 is not None:
+        images = _sampled(images.float(), changes.sampling_B33.to(images.device))
+    if changes.lighting_B2 is not None:
+        images = _lit(images.float(), changes.lighting_B2.to(images.device))
+    return images
+
+
+def change_places(places_BFGG: Tensor, changes: Changes) -> Tensor:
+    """Places after the changes that move whole cells; none of the others goes with places."""
+    assert changes.sampling_B33 is None
+    return _flipped_and_rolled(places_BFGG, changes)
+
+
+def _flipped_and_rolled(stack: Tensor, changes: Changes) -> Tensor:
+    """[B, any, S, S] flipped, then shifted in a circle."""
+    if changes.flip_B.any():
+        flip_B111 = changes.flip_B.to(stack.device)[:, None, None, None]
+        stack = torch.where(flip_B111, stack.flip(-1), stack)
+    if changes.shift_B2.any():
+        pixels = (changes.shift_B2 * stack.shape[-1]).round().long().tolist()
+        stack = torch.stack(
+            [image.roll((down, right), (1, 2)) for image, (down, right) in zip(stack, pixels, strict=True)]
+        )
+    return stack
+
+
+def _sampled(images_B1SS: Tensor, sampling_B33: Tensor) -> Tensor:
+    """Bilinear between pixels, black outside."""
+    side = images_B1SS.shape[-1]
+    # Centres of pixels, where −1 and 1 are the edges of the image.
+    centre_S = (torch.arange(side, device=images_B1SS.device) * 2 + 1) / side - 1
+    x, y = centre_S[None, None, :], centre_S[None, :, None]
+    # Written out: a matrix product would be rounded to bfloat16 or TF32 on some devices.
+    rows = [
+        sampling_B33[:, row, 0, None, None] * x
+        + sampling_B33[:, row, 1, None, None] * y
+        + sampling_B33[:, row, 2, None, None]
+        for row in range(3)
+    ]
+    grid_BSS2 = torch.stack([rows[0] / rows[2], rows[1] / rows[2]], -1)
+    return functional.grid_sample(images_B1SS, grid_BSS2, "bilinear", "zeros", align_corners=False)
+
+
+def _lit(images_B1SS: Tensor, lighting_B2: Tensor) -> Tensor:
+    factor, summand = (column[:, None, None, None] for column in lighting_B2.T)
+    return (images_B1SS / 255).logit(eps=1e-6).mul(factor).add(summand).sigmoid() * 255
+
+
+def _rotation(radians_B: Tensor) -> Tensor:
+    cos, sin, zero = radians_B.cos(), radians_B.sin(), torch.zeros_like(radians_B)
+    return _matrices([[cos, -sin, zero], [sin, cos, zero], [zero, zero, zero + 1]])
+
+
+def _zoom(zoom_B: Tensor, centre_B2: Tensor) -> Tensor:
+    zero = torch.zeros_like(zoom_B)
+    x, y = centre_B2.T
+    return _matrices([[1 / zoom_B, zero, x], [zero, 1 / zoom_B, y], [zero, zero, zero + 1]])
+
+
+def _matrices(rows: list[list[Tensor]]) -> Tensor:
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def _perspective(tilt_B2: Tensor) -> Tensor:
+    """The projective map that moves the corners as fastai's `Warp` does: [B, 3, 3].
+
+    Tilted by t about one axis, the edges on one side grow by t of the half side and shrink on the other.
+    """
+    corners = torch.tensor([[-1, -1], [-1, 1], [1, -1], [1, 1]], dtype=torch.float64)
+    tilt_x, tilt_y = tilt_B2.T[:, :, None]
+    u = corners[:, 0] * (1 + tilt_y * corners[:, 1])
+    v = corners[:, 1] * (1 + tilt_x * corners[:, 0])
+    # u = (ax + by + c)/(gx + hy + 1), v = (dx + ey + f)/(gx + hy + 1): eight equations for a to h.
+    x, y = (axis.expand_as(u) for axis in corners.T)
+    one, zero = torch.ones_like(u), torch.zeros_like(u)
+    for_u = torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], -1)
+    for_v = torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], -1)
+    solved = torch.linalg.solve(torch.cat([for_u, for_v], 1), torch.cat([u, v], 1))
+    return torch.cat([solved, torch.ones_like(solved[:, :1])], 1).view(-1, 3, 3)
