@@ -17,6 +17,7 @@ from cxrserve.errors import CxrserveError, UnreadableImage
 from cxrserve.imaging.dicom.identity import identity
 from cxrserve.imaging.limits import Limits
 
+_access: Final = logging.getLogger("cxrserve.access")
 _audit: Final = logging.getLogger("cxrserve.audit")
 _log: Final = logging.getLogger("cxrserve.pacs")
 
@@ -43,31 +44,26 @@ def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
         address=str(association.requestor.address),
     )
     size = 0
-    sha256: str | None = None
+    log, outcome = _access, "kept"
     try:
         part10 = event.encoded_dataset()
         size = len(part10)
         _check_same(cast(C_STORE, event.request), part10, limits)
-        receipt = archive.receive(part10, source)
-        status, comment, outcome, sha256 = (
-            OF_OUTCOME[receipt.outcome],
-            receipt.detail,
-            str(receipt.outcome),
-            receipt.sha256,
-        )
+        receipt = archive.receive(part10, source)  # which writes the audit line
+        status, comment, outcome = OF_OUTCOME[receipt.outcome], receipt.detail, receipt.outcome
     except CxrserveError as error:
-        status, comment, outcome = error.dimse_status, error.title, error.slug
-    except Exception:
-        _log.exception("an object could not be kept")
-        status, comment, outcome = CxrserveError.dimse_status, CxrserveError.title, CxrserveError.slug
-    _audit.info(
-        "store calling_ae=%s address=%s status=%04X outcome=%s bytes=%s sha256=%s ms=%d",
+        log, status, comment, outcome = _audit, error.dimse_status, error.title, error.slug
+    except Exception as error:
+        _log.error("an object could not be kept: %s", type(error).__name__)
+        log, status, comment = _audit, CxrserveError.dimse_status, CxrserveError.title
+        outcome = CxrserveError.slug
+    log.info(
+        "store calling_ae=%s address=%s status=%04X outcome=%s bytes=%d ms=%d",
         _PLAIN.sub("?", source.calling_ae) or "-",
         source.address,
         status,
         outcome,
         size,
-        sha256 or "-",
         (time.perf_counter() - started) * 1000,
     )
     return _response(status, comment)
