@@ -5,6 +5,7 @@ CxrserveError
 │   ├── TooLarge               413  more bytes, parts or pixels than the settings allow
 │   ├── UnsupportedFormat      415  neither DICOM nor JPEG nor PNG
 │   ├── UnsupportedMediaType   415  a Content-Type or Content-Encoding that is not taken
+│   ├── NotAcceptable          406  an answer in a form that this file cannot have
 │   └── RequestTimeout         408  the body did not arrive in time
 ├── ImageError                 422  the file was recognised, but holds no radiograph that can be judged
 │   ├── UnreadableImage             damaged, truncated, or its pixels contradict its header
@@ -87,6 +88,14 @@ class UnsupportedMediaType(RequestError):
     def __init__(self, detail: str, *, headers: Mapping[str, str]) -> None:
         super().__init__(detail)
         self.headers = headers
+
+
+class NotAcceptable(RequestError):
+    """The answer was asked for in a form that this file cannot have."""
+
+    http_status = 406
+    slug = "not-acceptable"
+    title = "No such answer to this file"
 
 
 class RequestTimeout(RequestError):

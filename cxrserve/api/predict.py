@@ -6,28 +6,31 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import ClientDisconnect
 
-from cxrserve.api import departure, openapi, upload
+from cxrserve.api import departure, dicom_answer, openapi, upload
+from cxrserve.api.dicom_answer import Accept, Judged, Related
 from cxrserve.api.problems import FileRefused
 from cxrserve.api.record import Record, record_of
 from cxrserve.api.service import Service, service_of
+from cxrserve.ensemble.bundle import Bundle
 from cxrserve.ensemble.cancellation import Cancellation, Cancelled
 from cxrserve.ensemble.line import Priority
-from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.ensemble.pipeline import Pipeline, Reading
 from cxrserve.ensemble.predictor import Explain, explained
 from cxrserve.errors import ImageError, RequestError
+from cxrserve.imaging.sniff import sniff
 from cxrserve.reports.answer import Answer, StudyAnswer, answer, study_answer
 
 router = APIRouter(tags=["predict"])
 
 # Images of one study inside at once.
 _AHEAD: Final = 2
-_FAILURES: Final = (400, 408, 413, 415, 422, 500, 503, 504)
+_FAILURES: Final = (400, 406, 408, 413, 415, 422, 500, 503, 504)
 
 
 class PredictQuery(BaseModel):
@@ -50,6 +53,12 @@ class PredictQuery(BaseModel):
         description="`stat` goes before `routine` requests that came a little earlier: see "
         "`CXRSERVE_STAT_LEAD_S`. None waits for ever.",
     )
+    accept: Accept | None = Field(
+        None,
+        description="`dicom` answers with the DICOM results of a DICOM image (overlay, presentation state, "
+        'structured report) as `multipart/related; type="application/dicom"`; the Accept header may ask for '
+        "the same.",
+    )
 
 
 ServiceOf = Annotated[Service, Depends(service_of)]
@@ -60,7 +69,7 @@ QueryOf = Annotated[PredictQuery, Query()]
     "/predict",
     response_model=Answer,
     summary="One radiograph in, 14 probabilities and heatmaps out",
-    responses=openapi.problems(*_FAILURES),
+    responses=openapi.problems(*_FAILURES) | dicom_answer.DOCUMENTED,
     openapi_extra=openapi.body(upload.RAW_TYPES, several=False),
 )
 async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Response:
@@ -69,7 +78,9 @@ async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Respo
     DICOM, JPEG or PNG: the content decides, never the file's name or the Content-Type. Research use only.
     """
 
-    def work(asked: _Asked, files: list[bytes]) -> BaseModel:
+    def work(asked: _Asked, files: list[bytes]) -> BaseModel | Related:
+        if asked.as_dicom:
+            return dicom_answer.answered([_judge_dicom(asked, files[0], 0)], _bundle(asked))
         return _judge(asked, files[0], 0)
 
     return await _respond(request, service, query, work, most_files=1)
@@ -79,7 +90,7 @@ async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Respo
     "/predict/study",
     response_model=StudyAnswer,
     summary="Several radiographs of one study",
-    responses=openapi.problems(*_FAILURES),
+    responses=openapi.problems(*_FAILURES) | dicom_answer.DOCUMENTED,
     openapi_extra=openapi.body((), several=True),
 )
 async def predict_study(request: Request, query: QueryOf, service: ServiceOf) -> Response:
@@ -91,10 +102,12 @@ async def predict_study(request: Request, query: QueryOf, service: ServiceOf) ->
     """
     most = service.settings.max_study_files
 
-    def work(asked: _Asked, files: list[bytes]) -> BaseModel:
+    def work(asked: _Asked, files: list[bytes]) -> BaseModel | Related:
         if len(files) < 2:
             raise RequestError("a study here has at least 2 files; send a single one to /predict.")
-        return _judge_study(asked, files)
+        if asked.as_dicom:
+            return dicom_answer.answered(_each(asked, files, _judge_dicom), _bundle(asked))
+        return study_answer(_each(asked, files, _judge), _bundle(asked))
 
     return await _respond(request, service, query, work, most_files=most)
 
@@ -114,9 +127,11 @@ class _Asked:
     record: Record
     cancelled: Cancellation
     deadline: float
+    as_dicom: bool
 
 
-_Work = Callable[[_Asked, list[bytes]], BaseModel]
+_Work = Callable[[_Asked, list[bytes]], BaseModel | Related]
+_One = TypeVar("_One")
 
 
 async def _respond(
@@ -129,11 +144,14 @@ async def _respond(
     with service.slot():
         received = await upload.receive(request, service.settings, most_files=most_files)
 
-        def answered() -> bytes:
+        def answered() -> Related:
             files = [bytes(received.pop(0)) for _ in range(len(received))]
             for data in files:
                 record.received(data)
-            return work(asked, files).model_dump_json().encode()
+            made = work(asked, files)
+            if isinstance(made, Related):
+                return made
+            return Related(body=made.model_dump_json().encode(), media_type="application/json")
 
         async with departure.watched(request) as cancelled:
             asked = _Asked(
@@ -144,12 +162,13 @@ async def _respond(
                 record=record,
                 cancelled=cancelled,
                 deadline=time.perf_counter() + service.settings.request_timeout_s,
+                as_dicom=dicom_answer.wanted(request, query.accept),
             )
             try:
-                body = await service.in_thread(answered)
+                made = await service.in_thread(answered)
             except Cancelled:
                 raise ClientDisconnect from None
-    return Response(body, media_type="application/json")
+    return Response(made.body, media_type=made.media_type)
 
 
 def _explain(heatmaps: str) -> Explain:
@@ -166,34 +185,51 @@ def _explain(heatmaps: str) -> Explain:
 
 def _judge(asked: _Asked, data: bytes, position: int) -> Answer:
     pipeline = asked.pipeline
-    reading = pipeline.read(
+    reading = _read(asked, data)
+    started = time.perf_counter()
+    judged = answer(reading, pipeline.predictor.bundle)
+    pipeline.metrics.stages({"drawing": (time.perf_counter() - started) * 1000})
+    asked.record.answered(position, reading.image.about)
+    return judged
+
+
+def _judge_dicom(asked: _Asked, data: bytes, position: int) -> Judged:
+    dicom_answer.check_is_dicom(sniff(data))
+    reading = _read(asked, data, explain="positive", preview_side=dicom_answer.PREVIEW_SIDE)
+    asked.record.answered(position, reading.image.about)
+    header = asked.pipeline.header(data, timeout_s=asked.deadline - time.perf_counter())
+    return Judged(header=header, reading=reading)
+
+
+def _read(asked: _Asked, data: bytes, explain: Explain | None = None, preview_side: int = 0) -> Reading:
+    return asked.pipeline.read(
         data,
-        explain=asked.explain,
+        explain=asked.explain if explain is None else explain,
         explain_scales=asked.explain_scales,
+        preview_side=preview_side,
         timeout_s=asked.deadline - time.perf_counter(),
         priority=asked.priority,
         cancelled=asked.cancelled,
     )
-    started = time.perf_counter()
-    judged = answer(reading, pipeline.predictor.bundle)
-    pipeline.metrics.stages({"drawing": (time.perf_counter() - started) * 1000})
-    asked.record.answered(position, judged)
-    return judged
 
 
-def _judge_study(asked: _Asked, files: list[bytes]) -> StudyAnswer:
+def _bundle(asked: _Asked) -> Bundle:
+    return asked.pipeline.predictor.bundle
+
+
+def _each(asked: _Asked, files: list[bytes], judge: Callable[[_Asked, bytes, int], _One]) -> list[_One]:
     """The images one after another; while one is with the engines, the next is decoded."""
     with ThreadPoolExecutor(_AHEAD) as threads:
-        judging = [threads.submit(_judge, asked, data, position) for position, data in enumerate(files)]
-        answers: list[Answer] = []
+        judging = [threads.submit(judge, asked, data, position) for position, data in enumerate(files)]
+        judged: list[_One] = []
         try:
-            for position, judged in enumerate(judging):
+            for position, one in enumerate(judging):
                 try:
-                    answers.append(judged.result())
+                    judged.append(one.result())
                 except (RequestError, ImageError) as error:
                     raise FileRefused(position, error) from None
         except BaseException:
             asked.cancelled.cancel()  # of a study that is refused, no image needs to be read
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-    return study_answer(answers, asked.pipeline.predictor.bundle)
+    return judged

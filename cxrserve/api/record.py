@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Final
 
-from cxrserve.reports.answer import Answer
+from cxrserve.imaging.radiograph import ImageAbout
 
 _AUDITED: Final = frozenset({"/predict", "/predict/study"})
 _PROBED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
@@ -50,11 +50,10 @@ class Record:
         """Note a whole upload."""
         self.uploads.append(Upload(bytes=len(data), sha256=sha256(data).hexdigest()))
 
-    def answered(self, position: int, answer: Answer) -> None:
+    def answered(self, position: int, about: ImageAbout) -> None:
         """Note what the upload at `position` turned out to be."""
         upload = self.uploads[position]
-        upload.rows, upload.columns = answer.image.rows, answer.image.columns
-        upload.format = answer.image.format
+        upload.rows, upload.columns, upload.format = about.rows, about.columns, about.format
 
     def write(self, *, method: str | None, path: str | None, status: int) -> None:
         """Write the access line and, for a prediction, one audit line a file.

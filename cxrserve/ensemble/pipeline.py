@@ -154,6 +154,14 @@ class Pipeline:
         """
         return self._decoders.display(data, timeout_s=timeout_s)
 
+    def header(self, data: bytes, *, timeout_s: float) -> bytes:
+        """The cleaned header of a DICOM file, for `reports.dicom`; the engines have no part in it.
+
+        Raises:
+            ImageError, DeadlineExceeded, NotReady: as `read`.
+        """
+        return self._decoders.header(data, timeout_s=timeout_s)
+
     def admit(
         self,
         *,
