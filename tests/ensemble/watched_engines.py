@@ -1,0 +1,91 @@
+"""Real engines on the tiny bundle that can be watched and held, for tests of what stands in front of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.engines.base import ActualPrecision, Engine, Output
+from cxrserve.engines.select import InstalledName, choose
+from cxrserve.ensemble.batching import Batcher
+from cxrserve.ensemble.bundle import load_bundle
+from cxrserve.metrics import Metrics
+
+SIZES = (64, 128)
+
+
+class Gate:
+    """Held, engines wait before each run until it is released.
+
+    Attributes:
+        reached: set once an engine waits.
+        runs: (size, images) of each run, in order.
+    """
+
+    def __init__(self, *, held: bool = False) -> None:
+        self.open = threading.Event()
+        self.reached = threading.Event()
+        self.runs: list[tuple[int, list[int]]] = []
+        if not held:
+            self.open.set()
+
+
+class WatchedEngine:
+    """An engine behind a gate. An image's first pixel is its number; one of those in `fails` raises."""
+
+    name = "watched"
+    precision: ActualPrecision = "f32"
+
+    def __init__(
+        self, engine: Engine, size: int, gate: Gate, most_images: int, fails: frozenset[int]
+    ) -> None:
+        self._engine, self._size, self._gate, self._fails = engine, size, gate, fails
+        self.most_images = most_images
+
+    def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
+        """Wait for the gate, note the run, and run."""
+        numbers = [int(image[0, 0, 0]) for image in image_N1SS]
+        self._gate.reached.set()
+        self._gate.open.wait(30)
+        self._gate.runs.append((self._size, numbers))
+        if self._fails.intersection(numbers):
+            raise MemoryError("out of device memory")
+        return self._engine.run(image_N1SS)
+
+
+def engines_of(bundle: Path, name: InstalledName = "onnxruntime") -> dict[int, Engine]:
+    """The engines of `SIZES` in the bundle."""
+    models, choice = load_bundle(bundle).models, choose(name, "f32")
+    return {size: choice.build(models[size], size=size, threads=1) for size in SIZES}
+
+
+def watched(
+    engines: Mapping[int, Engine], gate: Gate, *, most_images: int = 4, fails: frozenset[int] = frozenset()
+) -> dict[int, Engine]:
+    """`engines` behind `gate`."""
+    return {size: WatchedEngine(engine, size, gate, most_images, fails) for size, engine in engines.items()}
+
+
+def batcher_of(
+    *devices: Mapping[int, Engine], metrics: Metrics | None = None, **overrides: object
+) -> Batcher:
+    """A Batcher on `devices`: no delay, no bound that is reached, unless overridden."""
+    usual: dict[str, object] = {
+        "most_images": 1000,
+        "batch_pixels": 2**20,
+        "max_delay_s": 1e-6,
+        "stat_lead_s": 30.0,
+        "expected_s": dict.fromkeys(devices[0], 0.01),
+    }
+    return Batcher(devices, metrics or Metrics(), **{**usual, **overrides})  # type: ignore[arg-type]
+
+
+def picture(number: int, size: int) -> NDArray[np.uint8]:
+    """A picture whose first pixel is its number."""
+    pixels_SS = np.random.default_rng(number).integers(0, 256, (size, size)).astype(np.uint8)
+    pixels_SS[0, 0] = number
+    return pixels_SS
