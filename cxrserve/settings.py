@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -10,13 +9,10 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cxrserve.cores import usable_cores
+
 EngineName = Literal["auto", "openvino", "onnxruntime"]
 Precision = Literal["auto", "f32", "bf16"]
-
-
-def _usable_cores() -> int:
-    """Cores this process may use: containers and taskset count, the machine's size does not."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
@@ -46,7 +42,7 @@ class Settings(BaseSettings):
         description="Arithmetic of the engine; auto takes bf16 where the CPU computes in it, else f32.",
     )
     threads: int = Field(
-        default_factory=_usable_cores,
+        default_factory=usable_cores,
         ge=1,
         description="Threads of the engine; by default the cores this process may use.",
     )
