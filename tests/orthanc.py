@@ -63,6 +63,19 @@ class Orthanc:
             time.sleep(0.1)
         return found
 
+    def wait_for_study(
+        self, study_instance_uid: str, count: int, timeout_s: float = _PATIENCE_S
+    ) -> list[str]:
+        """Wait until it holds `count` objects or more of a study; Orthanc's own identifiers of them."""
+        query = {"Level": "Instance", "Query": {"StudyInstanceUID": study_instance_uid}}
+        until = time.monotonic() + timeout_s
+        while True:
+            found: list[str] = httpx.post(f"{self.url}/tools/find", json=query, timeout=_PATIENCE_S).json()
+            if len(found) >= count:
+                return found
+            assert time.monotonic() < until, f"{len(found)} of {count} objects arrived in {timeout_s:g} s"
+            time.sleep(0.1)
+
     def file(self, identifier: str) -> bytes:
         """An object as a DICOM file."""
         answer = httpx.get(f"{self.url}/instances/{identifier}/file", timeout=_PATIENCE_S)
