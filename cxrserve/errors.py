@@ -4,6 +4,8 @@ CxrserveError
 ├── RequestError               400  the request itself is malformed
 │   ├── TooLarge               413  more bytes, parts or pixels than the settings allow
 │   ├── UnsupportedFormat      415  neither DICOM nor JPEG nor PNG
+│   ├── Unauthorized           401  no bearer token, or a wrong one
+│   ├── Forbidden              403  patient data is not given out as this service is set up
 │   ├── UnsupportedMediaType   415  a Content-Type or Content-Encoding that is not taken
 │   ├── NotAcceptable          406  an answer in a form that this file cannot have
 │   └── RequestTimeout         408  the body did not arrive in time
@@ -96,6 +98,25 @@ class NotAcceptable(RequestError):
     http_status = 406
     slug = "not-acceptable"
     title = "No such answer to this file"
+
+
+class Unauthorized(RequestError):
+    """The request carries no bearer token, or a wrong one; `headers` name the way."""
+
+    http_status = 401
+    dimse_status = 0x0124  # Refused: not authorized
+    slug = "unauthorized"
+    title = "A token is needed"
+    headers: ClassVar[Mapping[str, str]] = {"WWW-Authenticate": 'Bearer realm="cxrserve"'}  # RFC 6750, 3
+
+
+class Forbidden(RequestError):
+    """Patient data is not given out as this service is set up."""
+
+    http_status = 403
+    dimse_status = 0x0124
+    slug = "forbidden"
+    title = "Not without a token"
 
 
 class RequestTimeout(RequestError):

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from cxrserve import __version__
-from cxrserve.api import about, dicomweb, metrics, openapi, predict, problems, viewer
+from cxrserve.api import about, access, dicomweb, metrics, openapi, predict, problems, studies, viewer
 from cxrserve.api.envelope import Envelope
 from cxrserve.api.service import Service
 from cxrserve.ensemble.pipeline import Pipeline
@@ -19,10 +19,14 @@ from cxrserve.settings import Settings
 
 if TYPE_CHECKING:  # what it stands on is installed with the extra [pacs] only
     from cxrserve.archive.archive import Archive
+    from cxrserve.archive.destination import Puller
 
 
 def create_app(
-    settings: Settings, pipeline: Pipeline | None = None, archive: Archive | None = None
+    settings: Settings,
+    pipeline: Pipeline | None = None,
+    archive: Archive | None = None,
+    puller: Puller | None = None,
 ) -> FastAPI:
     """The HTTP service.
 
@@ -31,6 +35,7 @@ def create_app(
             its own once it runs, in a thread, and /readyz tells when that is done. Why it could not be
             opened stands in `app.state.service.failure`.
         archive: what DICOMweb and the worklist work on; without one there are no such routes.
+        puller: fetches a study from a PACS, where there is one to fetch from.
     """
     service = Service(settings, pipeline)
 
@@ -41,7 +46,14 @@ def create_app(
         await opening
         await service.close()
 
-    app = FastAPI(title="cxrserve", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="cxrserve",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        dependencies=[Depends(access.require_token)],
+    )
     app.state.service = service
     app.openapi = openapi.document(app, DISCLAIMER)  # type: ignore[method-assign]
     app.include_router(predict.router)
@@ -50,7 +62,9 @@ def create_app(
     app.include_router(metrics.router)
     if archive is not None:
         app.state.archive = archive
-        app.include_router(dicomweb.router)
+        app.state.puller = puller
+        app.include_router(dicomweb.router, dependencies=[Depends(access.protect_patients)])
+        app.include_router(studies.router)
     app.add_middleware(Envelope)
     problems.install(app)
     return app

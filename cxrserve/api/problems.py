@@ -19,7 +19,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from cxrserve.api.record import record_of
-from cxrserve.errors import Busy, ConfigurationError, CxrserveError, RequestError, UnsupportedMediaType
+from cxrserve.errors import (
+    Busy,
+    ConfigurationError,
+    CxrserveError,
+    RequestError,
+    Unauthorized,
+    UnsupportedMediaType,
+)
 
 _log: Final = logging.getLogger("cxrserve.api")
 
@@ -109,7 +116,7 @@ def _told(request: Request, error: CxrserveError, position: int | None = None) -
     if isinstance(error, ConfigurationError):  # its detail names folders and files of the server
         _log.error("request=%s %s", request_id, error.detail)
         return unexpected(request.scope)
-    headers = dict(error.headers) if isinstance(error, UnsupportedMediaType) else {}
+    headers = dict(error.headers) if isinstance(error, UnsupportedMediaType | Unauthorized) else {}
     if isinstance(error, Busy):
         headers["Retry-After"] = str(error.retry_after_s)  # RFC 9110, 10.2.3
     return _answer(request, error.slug, of_error(error, request_id, position), headers)

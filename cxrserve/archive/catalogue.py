@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
-from cxrserve.archive.index import COUNTER, OBJECTS, STUDIES, Index
+from cxrserve.archive.index import COUNTER, OBJECTS, STUDIES, Index, answering
+from cxrserve.archive.material import material, moment
 from cxrserve.archive.rules import Priority
 from cxrserve.archive.store import ObjectExpired, Store
 from cxrserve.archive.study import report_key
+from cxrserve.ensemble.bundle import Bundle
 
 StudyState = Literal["receiving", "waiting", "working", "done", "failed", "refused"]
 ImageState = Literal["waiting", "done", "failed", "refused"]
@@ -22,8 +26,8 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
-class StudyEntry(_Part):
-    """One study as a line of the worklist."""
+class _Study(_Part):
+    """What is said of a study everywhere."""
 
     study_instance_uid: str
     patient_name: str
@@ -34,15 +38,20 @@ class StudyEntry(_Part):
     accession_number: str
     state: StudyState = Field(
         description="receiving: images may still come; waiting, working: its turn is to come, or has; done; "
-        "refused: no image could be judged; failed: something went wrong that `problem` names."
+        "refused: no image could be judged; failed: an image is damaged, or its results cannot be made."
     )
     priority: Priority
-    images: int
     received: float = Field(description="When the first image arrived, in seconds since 1970.")
     changed: float = Field(description="When the last image arrived, in seconds since 1970.")
     positive: list[str] | None = Field(
         description="Positive findings of the study; null before they are known."
     )
+
+
+class StudyEntry(_Study):
+    """One study as a line of the worklist."""
+
+    images: int = Field(description="How many were received.")
 
 
 class ImageProblem(_Part):
@@ -65,10 +74,10 @@ class ImageEntry(_Part):
     expired: bool = Field(description="True once the image was deleted by retention; its answer stays.")
 
 
-class StudyContent(StudyEntry):
+class StudyContent(_Study):
     """One study with its images, in the order they arrived."""
 
-    content: list[ImageEntry]
+    images: list[ImageEntry]
 
 
 class Catalogue:
@@ -78,9 +87,14 @@ class Catalogue:
         self._store: Final = store
         self._index: Final = index
 
+    @contextmanager
+    def _reading(self) -> Iterator[sa.Connection]:
+        with answering(), self._index.reading() as connection:
+            yield connection
+
     def version(self) -> int:
         """A number that grows with every change; for ETags."""
-        with self._index.reading() as connection:
+        with self._reading() as connection:
             return int(connection.execute(sa.select(COUNTER.c.value)).scalar_one())
 
     def studies(
@@ -107,12 +121,12 @@ class Catalogue:
             query = query.where(STUDIES.c.open == 1)
         elif state is not None:
             query = query.where(STUDIES.c.open == 0, STUDIES.c.state == state)
-        with self._index.reading() as connection:
+        with self._reading() as connection:
             return [StudyEntry.model_validate(_entry(row)) for row in connection.execute(query)]
 
     def study(self, study_instance_uid: str) -> StudyContent | None:
         """One study; None where nothing of it was received."""
-        with self._index.reading() as connection:
+        with self._reading() as connection:
             row = connection.execute(
                 sa.select(STUDIES).where(STUDIES.c.study_instance_uid == study_instance_uid)
             ).first()
@@ -121,7 +135,7 @@ class Catalogue:
             images = connection.execute(
                 sa.select(OBJECTS).where(OBJECTS.c.study_key == row.key).order_by(OBJECTS.c.arrival)
             )
-            return StudyContent.model_validate({**_entry(row), "content": [_image(each) for each in images]})
+            return StudyContent.model_validate({**_entry(row), "images": [_image(each) for each in images]})
 
     def image(self, study_instance_uid: str, sop_instance_uid: str) -> bytes | None:
         """A received object as it came; None where there is none.
@@ -149,7 +163,7 @@ class Catalogue:
     def results(self, study_instance_uid: str) -> list[bytes]:
         """The DICOM objects made of a study: those of its images, and its newest report; Part 10 files."""
         found: list[bytes] = []
-        with self._index.reading() as connection:
+        with self._reading() as connection:
             study = connection.execute(
                 sa.select(STUDIES).where(STUDIES.c.study_instance_uid == study_instance_uid)
             ).first()
@@ -169,7 +183,7 @@ class Catalogue:
 
     def report_file(self, study_instance_uid: str, name: str) -> bytes | None:
         """`report.dcm` or `study.json` of the newest revision that is made; None before there is one."""
-        with self._index.reading() as connection:
+        with self._reading() as connection:
             study = connection.execute(
                 sa.select(STUDIES.c.key, STUDIES.c.revision).where(
                     STUDIES.c.study_instance_uid == study_instance_uid
@@ -184,19 +198,25 @@ class Catalogue:
                 return path.read_bytes() if path.exists() else None
         return None
 
-    def headers(self, study_instance_uid: str) -> list[bytes]:
-        """The cleaned headers of a study's images, in the order they arrived."""
-        with self._index.reading() as connection:
-            found = connection.execute(
-                sa.select(OBJECTS.c.header)
+    def fhir(self, study_instance_uid: str, bundle: Bundle) -> bytes | None:
+        """The study as a FHIR R4 DiagnosticReport, of all images that were read; None before there is one."""
+        from cxrserve.reports.fhir import diagnostic_report  # its models take a second to import
+
+        with self._reading() as connection:
+            images = connection.execute(
+                sa.select(OBJECTS)
                 .join(STUDIES)
-                .where(STUDIES.c.study_instance_uid == study_instance_uid)
+                .where(STUDIES.c.study_instance_uid == study_instance_uid, OBJECTS.c.state != "waiting")
                 .order_by(OBJECTS.c.arrival)
-            )
-            return list(found.scalars())
+            ).all()
+        if not images:
+            return None
+        found = material(self._store, images)
+        when = moment(max(each.received for each in images))
+        return diagnostic_report(found.sources[0], found.summaries, found.refusals, bundle, when=when)
 
     def _object(self, study_instance_uid: str, sop_instance_uid: str) -> Any:
-        with self._index.reading() as connection:
+        with self._reading() as connection:
             return connection.execute(
                 sa.select(OBJECTS)
                 .join(STUDIES)

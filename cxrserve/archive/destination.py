@@ -17,6 +17,7 @@ class DeliveryError(CxrserveError):
             never will (the peer refuses the kind of object): the delivery is then a dead letter at once.
     """
 
+    http_status = 502
     slug = "not-delivered"
     title = "The results could not be delivered"
 

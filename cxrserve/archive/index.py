@@ -225,8 +225,8 @@ def answering() -> Iterator[None]:
         raise
     except (DBAPIError, PoolTimeout) as error:
         raise OutOfResources(
-            f"the archive's database did not answer ({type(error).__name__}); nothing was kept. Send it "
-            "again later, and have the database looked at.",
+            f"the archive's database did not answer ({type(error).__name__}); nothing was kept. Try again "
+            "later, and have the database looked at.",
             retry_after_s=30,
         ) from error
 

@@ -8,7 +8,6 @@ them once.
 
 from __future__ import annotations
 
-import datetime
 import json
 import logging
 import time
@@ -20,22 +19,15 @@ import sqlalchemy as sa
 
 from cxrserve.archive.destination import DeliveryError, Destination
 from cxrserve.archive.index import JOBS, OBJECTS, STUDIES, Index
+from cxrserve.archive.material import Material, material, moment
 from cxrserve.archive.retries import Retries
 from cxrserve.archive.rules import Rule, Rules
 from cxrserve.archive.store import DamagedObject, ObjectExpired, Store
 from cxrserve.archive.work import Problem
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import CxrserveError, ImageError, RequestError
-from cxrserve.reports.answer import Answer, answer, study_answer
-from cxrserve.reports.dicom import (
-    ImageSummary,
-    Options,
-    Refusal,
-    image_objects,
-    image_summary,
-    read_source,
-    study_report,
-)
+from cxrserve.reports.answer import StudyAnswer, answer, study_answer
+from cxrserve.reports.dicom import Options, image_objects, image_summary, read_source, study_report
 
 _log: Final = logging.getLogger("cxrserve.archive")
 _audit: Final = logging.getLogger("cxrserve.audit")
@@ -130,7 +122,7 @@ class StudySteps:
         )
         rule = self._rules.get(row.rule)
         options = Options(segmentation=rule is not None and "segmentation" in rule.results)
-        made = image_objects(source, reading, bundle, when=_time(row.received), options=options)
+        made = image_objects(source, reading, bundle, when=moment(row.received), options=options)
         return {
             "answer.json": answer(reading, bundle).model_dump_json().encode(),
             "summary.json": image_summary(source, reading, bundle, options).model_dump_json().encode(),
@@ -153,10 +145,12 @@ class StudySteps:
                     JOBS.c.revision < row.revision,
                 )
             ).scalar_one()
-        judged = [each for each in images if each.state == "done"]
+        found = material(self._store, images)
         key = report_key(row.study_key, row.revision)
+        whole = study_answer(found.answers, self._pipeline.predictor.bundle) if found.answers else None
         if not self._store.results_path(key).exists():
-            self._store.publish(key, self._report(images, judged, row.created))
+            self._store.publish(key, self._report(found, whole, row.created))
+        positive = None if whole is None else [each.finding for each in whole.findings if each.positive]
         with self._index.writing() as connection:
             for name, files in self._deliveries(images, before, key).items():
                 self._index.insert_new(
@@ -180,39 +174,17 @@ class StudySteps:
             failed = any(each.state == "failed" for each in images)
             connection.execute(
                 _newest(row).values(
-                    state="failed" if failed else "done" if judged else "refused",
-                    positive=json.dumps(self._positive(judged)) if judged else None,
+                    state="failed" if failed else "refused" if whole is None else "done",
+                    positive=None if positive is None else json.dumps(positive),
                 )
             )
             self._index.touch(connection)
 
-    def _report(self, images: Sequence[Any], judged: Sequence[Any], created: float) -> dict[str, bytes]:
+    def _report(self, found: Material, whole: StudyAnswer | None, created: float) -> dict[str, bytes]:
         bundle = self._pipeline.predictor.bundle
-        sources = {each.sop_instance_uid: read_source(each.header) for each in images}
-        summaries = [
-            ImageSummary.model_validate_json(self._result(each.sha256, "summary.json")) for each in judged
-        ]
-        refusals = [
-            Refusal(image=sources[each.sop_instance_uid].reference, **json.loads(each.problem))
-            for each in images
-            if each.state != "done"
-        ]
-        made = study_report(list(sources.values()), summaries, refusals, bundle, when=_time(created))
+        made = study_report(found.sources, found.summaries, found.refusals, bundle, when=moment(created))
         files = {"report.dcm": made.part10}
-        if judged:
-            whole = study_answer(self._answers(judged), bundle)
-            files["study.json"] = whole.model_dump_json().encode()
-        return files
-
-    def _answers(self, judged: Sequence[Any]) -> list[Answer]:
-        return [Answer.model_validate_json(self._result(each.sha256, "answer.json")) for each in judged]
-
-    def _positive(self, judged: Sequence[Any]) -> list[str]:
-        whole = study_answer(self._answers(judged), self._pipeline.predictor.bundle)
-        return [each.finding for each in whole.findings if each.positive]
-
-    def _result(self, key: str, name: str) -> bytes:
-        return (self._store.results_path(key) / name).read_bytes()
+        return files if whole is None else files | {"study.json": whole.model_dump_json().encode()}
 
     def _deliveries(self, images: Sequence[Any], before: int, report: str) -> dict[str, list[str]]:
         """For each destination the files it gets: those of images that are new here, and the report."""
@@ -322,7 +294,3 @@ def job_id(study_key: str, revision: int) -> str:
 def _newest(row: Any) -> sa.Update:
     """An update of the study of `row` (a job), only while its revision is the newest."""
     return STUDIES.update().where(STUDIES.c.key == row.study_key, STUDIES.c.revision == row.revision)
-
-
-def _time(seconds: float) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC)
