@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from cxrserve.findings import NAMES
+from training.footprint import Footprint
 from training.report.facts import FitFacts, People
-from training.report.footprint import Footprint
 from training.report.measures import (
     Calibration,
     Interval,

@@ -1,17 +1,23 @@
-"""What serving one member costs: memory of a process that holds it alone, and time of an image."""
+"""What serving one member costs: memory of a process that holds it alone, and time of an image.
+
+Run as a program, so that the process measured has imported what serving needs and nothing else: the package
+of reports would bring torch.
+"""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
+from typing import Final
 
 import numpy as np
 
-REPEATS = 5
+REPEATS: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,12 +43,13 @@ class Footprint:
 
 def footprint(bundle: Path, size: int) -> Footprint:
     """Measured in a fresh process, on the engine that would serve the bundle here."""
-    # spawn: a forked child holds its parent's memory.
-    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        return pool.submit(_measure, bundle, size).result()
+    command = [sys.executable, "-m", __name__, str(bundle), str(size)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - our own
+    return Footprint(**json.loads(said))
 
 
-def _measure(bundle: Path, size: int) -> Footprint:
+def measure(bundle: Path, size: int) -> Footprint:
+    """The same in this process, whose peak memory so far counts."""
     from cxrserve.engines.select import choose
     from cxrserve.ensemble.bundle import load_bundle
     from cxrserve.settings import Settings
@@ -77,3 +84,7 @@ def _peak_bytes() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(measure(Path(sys.argv[1]), int(sys.argv[2])))))
