@@ -1,4 +1,4 @@
-"""How many cores this process may use: affinity and the container's quota count, the whole machine does not."""
+"""How many cores this process may use: affinity and the container's quota count, not the whole machine."""
 
 from __future__ import annotations
 
