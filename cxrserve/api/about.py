@@ -20,6 +20,8 @@ router = APIRouter(tags=["about"])
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 
+REPORT_FILE: Final = "report.html"
+REPORT_PATH: Final = "/viewer/report"
 _PAGES: Final = files("cxrserve.api") / "pages"
 # Everything the page needs comes from here; nothing may be loaded from or sent to another host.
 _PAGE_POLICY: Final = (
@@ -54,6 +56,7 @@ class ModelReport(Contract):
 
     sha256: str = Field(description="SHA-256 of bundle.json, which names every file of the bundle.")
     engine: EngineReport
+    report: str | None = Field(description="Where the bundle's own report is, if it brings one.")
 
 
 @router.get("/healthz", summary="Alive?")
@@ -80,6 +83,7 @@ async def model(service: ServiceOf) -> ModelReport:
         engine=EngineReport(
             name=choice.name, version=choice.version, precision=choice.precision, reason=choice.reason
         ),
+        report=REPORT_PATH if (service.settings.bundle / REPORT_FILE).is_file() else None,
     )
 
 

@@ -18,6 +18,7 @@ from fastapi.responses import Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from cxrserve.api import openapi, upload
+from cxrserve.api.about import REPORT_FILE, REPORT_PATH
 from cxrserve.api.service import Service, service_of
 from cxrserve.imaging.displayed import DisplayedImage
 
@@ -44,7 +45,6 @@ _REPORT_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox"
 )
-_REPORT: Final = "report.html"
 _MOST_REPORT_BYTES: Final = 64 * 2**20
 _CHUNK_BYTES: Final = 2**20
 _LENGTH: Final = struct.Struct("<I")
@@ -96,22 +96,10 @@ async def page(request: Request) -> Response:
     return _answer(request, "index.html")
 
 
-@router.get("/model.html", include_in_schema=False)
-async def model_page(request: Request) -> Response:
-    """The model's page: its contract, its figures, its limits."""
-    return _answer(request, "model.html")
-
-
-@router.get("/viewer/{path:path}", include_in_schema=False)
-async def part(request: Request, path: str) -> Response:
-    """A script or a style of the viewer."""
-    return _answer(request, path)
-
-
-@router.get("/model/report", include_in_schema=False)
+@router.get(REPORT_PATH, include_in_schema=False)
 async def report(service: ServiceOf) -> Response:
-    """The bundle's own report, where it has one."""
-    path = service.settings.bundle / _REPORT
+    """The bundle's own report, where it has one. A page like the others: it holds nothing of anyone."""
+    path = service.settings.bundle / REPORT_FILE
 
     def read() -> bytes | None:
         try:
@@ -129,6 +117,12 @@ async def report(service: ServiceOf) -> Response:
         media_type="text/html; charset=utf-8",
         headers={"Content-Security-Policy": _REPORT_POLICY},
     )
+
+
+@router.get("/viewer/{path:path}", include_in_schema=False)
+async def part(request: Request, path: str) -> Response:
+    """A page, a script or a style of the viewer."""
+    return _answer(request, path)
 
 
 @router.post(

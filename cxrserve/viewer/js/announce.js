@@ -1,0 +1,7 @@
+// Words for screen readers, as things happen.
+import { byId } from "./dom.js";
+
+/** @param {string} sentence */
+export function announce(sentence) {
+  byId("announcer").textContent = sentence;
+}

@@ -1,0 +1,107 @@
+// Paints a picture into a view: the level that fits the zoom, through the window's table, and the heatmap over it.
+import { CONTOUR_STRENGTHS, canvas, colour } from "./heatmap.js";
+import { lookUpTable } from "./window.js";
+
+const WHOLE_PIXELS = 2_200_000; // a level of so many pixels is turned into grey at once, so that panning only moves it
+const MARGIN = 0.3; // of a larger one, the part that is seen and this much around it
+
+export class Painter {
+  /** @param {import("./picture.js").Picture} picture */
+  constructor(picture) {
+    this.picture = picture;
+    this.look = null;
+    this.table = null;
+    this.grey = canvas(1, 1);
+    this.context = this.grey.getContext("2d", { alpha: false });
+    this.level = -1;
+    /** @type {{left: number, top: number, right: number, bottom: number}|null} in pixels of the level */
+    this.region = null;
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {import("./geometry.js").Geometry} geometry
+   * @param {{width: number, height: number}} view in device pixels
+   * @param {import("./window.js").Look} look
+   */
+  picturePaint(context, geometry, view, look) {
+    if (look !== this.look) {
+      this.look = look;
+      this.table = lookUpTable(look, this.picture);
+      this.region = null;
+    }
+    const level = this.#levelFor(geometry.zoom);
+    const { width, height } = this.picture.levels[level];
+    const [across, down] = [width / this.picture.width, height / this.picture.height];
+    const seen = scaled(geometry.seen(view), across, down, width, height);
+    if (seen.right <= seen.left || seen.bottom <= seen.top) return;
+    if (level !== this.level || !this.region || !contains(this.region, seen)) {
+      const whole = { left: 0, top: 0, right: width, bottom: height };
+      const around = () => scaled(geometry.seen(view, MARGIN), across, down, width, height);
+      this.#develop(level, width * height <= WHOLE_PIXELS ? whole : around());
+    }
+    context.setTransform(geometry.matrix(view).scale(1 / across, 1 / down));
+    context.imageSmoothingEnabled = true;
+    context.imageSmoothingQuality = "low"; // the level is at most twice too large
+    const { left, top, right, bottom } = this.region;
+    context.drawImage(this.grey, 0, 0, right - left, bottom - top, left, top, right - left, bottom - top);
+  }
+
+  /** The smallest level that still has a pixel for each of the view's. */
+  #levelFor(zoom) {
+    const wanted = zoom >= 1 ? 0 : Math.floor(Math.log2(1 / zoom) + 1e-6);
+    return Math.min(wanted, this.picture.levels.length - 1);
+  }
+
+  #develop(level, region) {
+    const { samples, width: stride } = this.picture.levels[level];
+    const [width, height] = [region.right - region.left, region.bottom - region.top];
+    if (this.image?.width !== width || this.image?.height !== height) this.image = new ImageData(width, height);
+    if (this.grey.width < width || this.grey.height < height) Object.assign(this.grey, { width, height });
+    const out = new Uint32Array(this.image.data.buffer);
+    const table = this.table;
+    for (let y = 0, to = 0; y < height; y++) {
+      let from = (region.top + y) * stride + region.left;
+      for (const end = from + width; from < end; ) out[to++] = table[samples[from++]];
+    }
+    this.context.putImageData(this.image, 0, 0);
+    Object.assign(this, { level, region });
+  }
+}
+
+/** @param {import("./heatmap.js").Heatmap} heatmap */
+export function paintHeatmap(context, geometry, view, heatmap, { mode, opacity }) {
+  const matrix = geometry.matrix(view).scale(geometry.width / heatmap.width, geometry.height / heatmap.height);
+  if (mode === "colour") {
+    context.setTransform(matrix);
+    context.globalAlpha = opacity;
+    context.imageSmoothingQuality = "low";
+    context.drawImage(heatmap.canvas, 0, 0);
+    context.globalAlpha = 1;
+    return;
+  }
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.lineJoin = "round";
+  heatmap.paths.forEach((path, index) => {
+    const placed = new Path2D();
+    placed.addPath(path, matrix);
+    context.globalAlpha = Math.min(1, opacity + 0.25);
+    context.lineWidth = 3.5;
+    context.strokeStyle = "#000a";
+    context.stroke(placed);
+    context.lineWidth = 1.5;
+    context.strokeStyle = colour(0.3 + 0.7 * CONTOUR_STRENGTHS[index]);
+    context.stroke(placed);
+  });
+  context.globalAlpha = 1;
+}
+
+const contains = (outer, inner) =>
+  outer.left <= inner.left && outer.top <= inner.top && outer.right >= inner.right && outer.bottom >= inner.bottom;
+
+const scaled = ({ left, top, right, bottom }, across, down, width, height) => ({
+  left: Math.max(0, Math.floor(left * across)),
+  top: Math.max(0, Math.floor(top * down)),
+  right: Math.min(width, Math.ceil(right * across) + 1),
+  bottom: Math.min(height, Math.ceil(bottom * down) + 1),
+});
