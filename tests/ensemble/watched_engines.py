@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from cxrserve.engines.base import ActualPrecision, Engine, Output
 from cxrserve.engines.select import InstalledName, choose
 from cxrserve.ensemble.batching import Batcher
 from cxrserve.ensemble.bundle import load_bundle
+from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.metrics import Metrics
 
 SIZES = (64, 128)
@@ -89,3 +94,39 @@ def picture(number: int, size: int) -> NDArray[np.uint8]:
     pixels_SS = np.random.default_rng(number).integers(0, 256, (size, size)).astype(np.uint8)
     pixels_SS[0, 0] = number
     return pixels_SS
+
+
+@contextmanager
+def at_the_gate(pipeline: Pipeline, *, held: bool = False) -> Iterator[Gate]:
+    """While the block lasts, all that the pipeline runs at 64 pixels goes through a gate.
+
+    An image's number in `Gate.runs` is its checksum. Afterwards the gate is open.
+    """
+    gate, engine = Gate(held=held), pipeline.predictor.engines[64]
+    run = engine.run
+
+    def watched_run(image_N1SS: NDArray[np.uint8]) -> Output:
+        gate.reached.set()
+        gate.open.wait(30)
+        gate.runs.append((64, [zlib.crc32(image.tobytes()) for image in image_N1SS]))
+        return run(image_N1SS)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "run", watched_run)
+        try:
+            yield gate
+        finally:
+            gate.open.set()
+
+
+def wait_until(done: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    """Wait for what another thread brings about."""
+    until = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.002)
+
+
+def sample(metrics: Metrics, name: str, **labels: str) -> float:
+    """The present value of a metric; 0 where it has none yet."""
+    return metrics.registry.get_sample_value(name, labels) or 0.0
