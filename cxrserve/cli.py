@@ -194,10 +194,13 @@ def _options(
 
 
 def _add_training(target: typer.Typer, name: str) -> None:
-    """Register a command of `training`, where that package is installed."""
+    """Register a command or a group of commands of `training`, where that package is installed."""
     for entry in entry_points(group="cxrserve.training", name=name):
-        command: Callable[..., Any] = entry.load()
-        target.command(name)(command)
+        command: Callable[..., Any] | typer.Typer = entry.load()
+        if isinstance(command, typer.Typer):
+            target.add_typer(command, name=name)
+        else:
+            target.command(name)(command)
 
 
 _add_training(app, "train")

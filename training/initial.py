@@ -5,24 +5,29 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from cxrserve import __version__
-from cxrserve.ensemble.bundle import Contract, Lineage, Member, write_contract
-from training.build import NETWORKS, Progress, first_contract
+from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, write_contract
+from cxrserve.findings import NAMES
 from training.export import export_member
 from training.recipes import Recipe
+from training.steps.export import make_contract
+from training.steps.networks import new_network
+from training.steps.progress import Progress
 
 
 def write_untrained(recipe: Recipe, out: Path, seed: int, progress: Progress) -> Contract:
-    """Write the networks of `recipe`, initialised from `seed`, as a bundle into `out`."""
+    """Write the networks of `recipe`, initialised from `seed`, as a bundle into `out`.
+
+    It votes, with thresholds of one half.
+    """
     out.mkdir(parents=True, exist_ok=True)
     members: list[Member] = []
     tolerance: dict[str, float] = {}
     sizes = recipe.preprocessing.sizes
     for size in progress.track(sizes, "export", len(sizes)):
-        torch.manual_seed(seed)
-        member, differences = export_member(NETWORKS[recipe.architecture](size), size, out)
+        member, differences = export_member(new_network(recipe, size, seed, start=False), size, out)
         members.append(member)
         for what, difference in differences.items():
             tolerance[what] = max(tolerance.get(what, 0.0), round(difference, 8))
@@ -32,7 +37,11 @@ def write_untrained(recipe: Recipe, out: Path, seed: int, progress: Progress) ->
         code_version=__version__,
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
-    contract = first_contract(recipe, lineage, members, tolerance).model_copy(
+    half = OperatingPoint(threshold=0.5, chosen_for="one half: nothing was measured", data="none")
+    voting_FS = np.full((len(NAMES), len(sizes)), 1 / len(sizes))
+    contract = make_contract(
+        recipe, lineage, members, tolerance, voting_FS, dict.fromkeys(NAMES, half), NAMES
+    ).model_copy(
         update={
             "name": f"{recipe.name}-untrained",
             "intended_use": "Benchmarks and tests. Untrained: its answers mean nothing.",

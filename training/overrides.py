@@ -113,8 +113,8 @@ def _parsed(value: str, hint: Any, place: _Place) -> object:
     except Exception:  # a type that pydantic does not know cannot be written in one line
         adapter = TypeAdapter(dict)
     try:
-        # A string first: `validate_strings` knows "3", "1e-4" and "true", and passes words on to Literal.
-        return adapter.validate_strings(_pieces(value, hint), strict=False)
+        # Strings become numbers and truth values here, and words are compared with Literal's.
+        return adapter.validate_python(_pieces(value, hint), strict=False)
     except ValidationError as error:
         first = error.errors()[0]
         raise place.wrong(value, hint, str(first["msg"])) from None

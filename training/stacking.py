@@ -72,8 +72,8 @@ def fit_stack(
 def stack_loss(logits_NFS: Tensor, labels_NF: Tensor, v_FS: Tensor) -> Tensor:
     """Binary cross-entropy of the stacked probability, from logits: no digit is lost at either end.
 
-    log p = logsumexp_s(log w + log σ(l)) and log(1 − p) = logsumexp_s(log w + log σ(−l)), as Σ w = 1. Mean over
-    the labels that are known, i.e. not NaN.
+    log p = logsumexp_s(log w + log σ(l)) and log(1 − p) = logsumexp_s(log w + log σ(−l)), as Σ w = 1.
+    Mean over the labels that are known, i.e. not NaN.
     """
     log_weights_FS = v_FS.log_softmax(-1)
     log_present_NF = torch.logsumexp(log_weights_FS + functional.logsigmoid(logits_NFS), -1)
@@ -82,3 +82,12 @@ def stack_loss(logits_NFS: Tensor, labels_NF: Tensor, v_FS: Tensor) -> Tensor:
     labels_NF = labels_NF.nan_to_num()
     loss_NF = -(labels_NF * log_present_NF + (1 - labels_NF) * log_absent_NF)
     return (loss_NF * known_NF).sum() / known_NF.sum().clamp(min=1)
+
+
+def loss_of(probabilities_NF: NDArray[np.float64], labels_NF: NDArray[np.floating]) -> float:
+    """Binary cross-entropy of probabilities, mean over the labels that are known, i.e. not NaN."""
+    known_NF = ~np.isnan(labels_NF)
+    # The smallest distance from 0 and 1 that double precision keeps apart on both sides.
+    said = np.clip(probabilities_NF[known_NF], 1e-16, 1 - 1e-16)
+    labels = labels_NF[known_NF].astype(np.float64)
+    return float(-(labels * np.log(said) + (1 - labels) * np.log1p(-said)).mean())

@@ -60,7 +60,9 @@ class CacheFiles:
             for name, (dtype, shape) in arrays.items():
                 _create(folder / name, dtype, shape)
             write_atomically(folder / FILLING, json.dumps(wanted))
-        self._arrays = {name: np.load(folder / name, mmap_mode="r+") for name in arrays}
+        self._arrays: dict[str, np.memmap[Any, Any]] = {
+            name: np.load(folder / name, mmap_mode="r+") for name in arrays
+        }
         self._unmarked: list[tuple[int, int]] = []
 
     @property

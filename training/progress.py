@@ -1,0 +1,108 @@
+"""Progress of a run: bars with rates and time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Final, TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+Item = TypeVar("Item")
+# Without a terminal: a line now and then, not one for each image.
+_LINE_EVERY_S: Final = 60.0
+
+
+class RateColumn(ProgressColumn):
+    """Steps a second, or seconds a step where those are long."""
+
+    def render(self, task: Task) -> Text:
+        return Text(said_rate(task.finished_speed or task.speed), style="dim")
+
+
+def said_rate(speed: float | None) -> str:
+    """`speed`, in steps a second, in words."""
+    if not speed:
+        return ""
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
+
+
+class RunProgress:
+    """Bars on a terminal; on anything else a line for each beginning, and one a minute."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            RateColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[said]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+
+    def __enter__(self) -> RunProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def track(self, steps: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+        """Pass `steps` on, showing each as one of `total`."""
+        bar = None
+        for done, step in enumerate(steps, 1):
+            # Only now: what is done already shows no bar.
+            bar = bar or self.bar(what, total)
+            yield step
+            bar.update(done)
+
+    def bar(self, what: str, total: int) -> RunBar:
+        """A bar of its own."""
+        if not self._console.is_terminal:
+            self.say(f"{what} ({total})")
+        return RunBar(self, self._bars, self._bars.add_task(what, total=total, said=""), what, total)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False)
+
+    @property
+    def plain(self) -> bool:
+        return not self._console.is_terminal
+
+
+class RunBar:
+    """One bar, or the lines in its place."""
+
+    def __init__(self, progress: RunProgress, bars: Progress, task: TaskID, what: str, total: int) -> None:
+        self._progress, self._bars, self._task, self._what, self._total = progress, bars, task, what, total
+        self._began = self._line = time.monotonic()
+
+    def update(self, done: int, said: str = "", total: int | None = None) -> None:
+        """`done` steps are behind it, of a `total` that may be known only now; `said` stands beside it."""
+        self._total = total or self._total
+        self._bars.update(self._task, completed=done, total=self._total, said=said)
+        now = time.monotonic()
+        if self._progress.plain and now - self._line >= _LINE_EVERY_S and done < self._total:
+            self._line = now
+            speed = done / (now - self._began)
+            left_s = (self._total - done) / speed if speed else 0.0
+            self._progress.say(
+                f"{self._what}: {done} of {self._total}, {said_rate(speed)}, {left_s / 60:.0f} min left"
+                f"{', ' + said if said else ''}"
+            )

@@ -1,0 +1,172 @@
+"""The step `evaluate`: score every bundle on its own test images through the path that serves, then deliver.
+
+What is delivered is the first trial's bundle; the report says mean and deviation over all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from cxrserve.ensemble.bundle import CONTRACT_FILE, Contract, Metrics, read_contract, write_contract
+from cxrserve.findings import NAMES
+from training.cache import PyramidCache
+from training.card import write_card
+from training.evaluate import heatmap_facts, open_predictor
+from training.recipes import PhantomData
+from training.report.evaluation import fold_table
+from training.report.scores import Scores, score_bundle
+from training.steps.export import bundle_of
+from training.steps.prepare import StepError, open_part
+from training.steps.progress import Progress
+from training.steps.run import Run, Trial
+from training.steps.stamp import (
+    Stamp,
+    file_sha256,
+    key_of,
+    read_stamp,
+    replaced,
+    sha256_of,
+    why_not_done,
+    write_stamp,
+)
+
+STAMP, SCORES, EVALUATED = "stamp.json", "scores.npz", "evaluation.json"
+DELIVERED = "delivered.json"
+
+
+def evaluate_inputs(run: Run, trial: Trial) -> dict[str, object]:
+    """What the step depends on; the bundle's own inputs hold the split, and with it the test images."""
+    return {"bundle": bundle_of(run, trial)[1].sha256}
+
+
+def why_not_evaluated(run: Run, trial: Trial) -> str | None:
+    """Why the step is to be done; None if it is."""
+    folder = run.folder(trial, "evaluate")
+    return why_not_done(folder / STAMP, folder, *key_of(evaluate_inputs(run, trial)))
+
+
+def evaluate(run: Run, progress: Progress) -> Contract:
+    """Measure the bundles that are not measured yet, and write the delivered one with its figures.
+
+    Raises:
+        StepError: an earlier step has not been done.
+    """
+    for trial in run.trials:
+        if why_not_evaluated(run, trial):
+            _evaluate_one(run, trial, progress)
+    if why_not_delivered(run):
+        _deliver(run, progress)
+    return read_contract(run.out)[0]
+
+
+def auc_table(run: Run, trial: Trial) -> dict[str, dict[str, float | None]]:
+    """AUC by finding and by scale, voting and stack, on the test images of `trial`.
+
+    Raises:
+        StepError: it is not measured.
+    """
+    path = run.folder(trial, "evaluate") / EVALUATED
+    if why_not_evaluated(run, trial):
+        raise StepError(f"{trial.name}: not measured; run `evaluate` first")
+    table: dict[str, dict[str, float | None]] = json.loads(path.read_text(encoding="utf-8"))["auc"]
+    return table
+
+
+def test_name(run: Run) -> str:
+    """What the test data consists of, in words."""
+    if isinstance(run.recipe.data, PhantomData):
+        return "held-out phantoms"
+    return f"test {run.recipe.data.unit.kind}"
+
+
+def _evaluate_one(run: Run, trial: Trial, progress: Progress) -> None:
+    folder = run.folder(trial, "evaluate")
+    key, inputs = key_of(evaluate_inputs(run, trial))
+    (folder / STAMP).unlink(missing_ok=True)
+    bundle, _ = bundle_of(run, trial)
+    test = open_part(run, trial.fold, "test")
+    scores = judged(run, score_bundle(bundle, test, test_name(run), track=progress.track))
+    found = fold_table(scores)
+    auc = {name: {column: _rounded(found[name].get(column)) for column in scores.columns} for name in NAMES}
+    with replaced(folder / SCORES) as part, part.open("wb") as stream:
+        np.savez(stream, logits_NFS=scores.logits_NFS, labels_NF=scores.labels_NF, study_N=scores.study_N)
+    measured = {"data": test_name(run), "count": len(scores), "engine": scores.engine, "auc": auc}
+    with replaced(folder / EVALUATED) as part:
+        part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+    outputs = {name: file_sha256(folder / name) for name in (SCORES, EVALUATED)}
+    write_stamp(folder / STAMP, Stamp(step=f"{trial.name}/evaluate", key=key, inputs=inputs, outputs=outputs))
+
+
+def judged(run: Run, scores: Scores) -> Scores:
+    """`scores` of what the recipe judges: images, or studies."""
+    return scores.by_study() if run.recipe.data.unit.kind == "studies" else scores
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
+
+
+def why_not_delivered(run: Run) -> str | None:
+    """Why the bundle is to be written into its folder; None if it is there."""
+    stamp = read_stamp(run.work / DELIVERED)
+    if stamp is None:
+        return "not done yet"
+    if stamp.key != _delivery_key(run):
+        return "changed: figures or bundle"
+    intact = all(
+        (run.out / name).exists() and file_sha256(run.out / name) == sha
+        for name, sha in stamp.outputs.items()
+    )
+    return None if intact else f"{run.out} is not as it was written"
+
+
+def _delivery_key(run: Run) -> str:
+    evaluated = [read_stamp(run.folder(trial, "evaluate") / STAMP) for trial in run.trials]
+    return sha256_of([str(run.out.resolve()), *(stamp and stamp.sha256 for stamp in evaluated)])
+
+
+def _deliver(run: Run, progress: Progress) -> None:
+    """Copy the first trial's bundle into its folder, members first, the contract with the figures last."""
+    first = run.trials[0]
+    bundle, _ = bundle_of(run, first)
+    test = open_part(run, first.fold, "test")
+    measured = json.loads((run.folder(first, "evaluate") / EVALUATED).read_text(encoding="utf-8"))
+    contract, _ = read_contract(bundle)
+    metrics = Metrics(
+        data=f"{measured['count']} {measured['data']}, {measured['engine']}",
+        images=measured["count"],
+        auc=measured["auc"],
+    )
+    contract = contract.model_copy(update={"metrics": metrics})
+    run.out.mkdir(parents=True, exist_ok=True)
+    for member in contract.members:
+        with replaced(run.out / member.file) as part:
+            shutil.copyfile(bundle / member.file, part)
+    _write_contract(run.out, contract)
+    for file in run.out.glob("*.onnx"):
+        if file.name not in {member.file for member in contract.members}:
+            file.unlink()
+    card = write_card(run.out, run.recipe, contract, _pointing(run.out, test))
+    names = [CONTRACT_FILE, card.name, *(member.file for member in contract.members)]
+    outputs = {name: file_sha256(run.out / name) for name in names}
+    write_stamp(
+        run.work / DELIVERED, Stamp(step="deliver", key=_delivery_key(run), inputs={}, outputs=outputs)
+    )
+    progress.say(f"the bundle of {first.name} is in {run.out}")
+
+
+def _write_contract(folder: Path, contract: Contract) -> None:
+    """As `write_contract`, at once: whoever opens the bundle sees the old contract or the new one."""
+    aside = folder / ".contract.part"
+    aside.mkdir(exist_ok=True)
+    write_contract(aside, contract).replace(folder / CONTRACT_FILE)
+    aside.rmdir()
+
+
+def _pointing(bundle: Path, test: PyramidCache) -> dict[str, float]:
+    """How often heatmaps point at their finding, where somebody knows where that lies."""
+    return heatmap_facts(open_predictor(bundle), test).pointing if test.places_NFGG is not None else {}

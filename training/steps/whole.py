@@ -1,0 +1,55 @@
+"""All steps, one after the other: from data on the disk to a bundle that serves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Final
+
+from training.datasets.manifest_files import write_atomically
+from training.steps.calibrate import calibrate
+from training.steps.evaluate import evaluate
+from training.steps.export import export
+from training.steps.fit import fit, under_torchrun
+from training.steps.prepare import StepError, prepare
+from training.steps.progress import Progress
+from training.steps.run import Run
+from training.steps.stack import stack
+from training.steps.stamp import plain
+
+STEPS: Final[dict[str, Callable[[Run, Progress], object]]] = {
+    "prepare": prepare,
+    "fit": fit,
+    "stack": stack,
+    "calibrate": calibrate,
+    "export": export,
+    "evaluate": evaluate,
+}
+
+
+def train(run: Run, progress: Progress) -> None:
+    """Do every step that is not done.
+
+    Raises:
+        DatasetError: the data cannot be used.
+        ValueError: a step cannot be done; the message says why.
+    """
+    for name in STEPS:
+        do(name, run, progress)
+
+
+def do(name: str, run: Run, progress: Progress) -> None:
+    """Do one step, as far as it is not done.
+
+    Raises:
+        StepError: a step before it has not been done, or it is no step for several processes.
+    """
+    if under_torchrun() and name != "fit":
+        raise StepError(
+            f"torchrun runs the step `fit` alone, not `{name}`: prepare first, fit under torchrun, then "
+            "the rest"
+        )
+    if not under_torchrun():
+        run.work.mkdir(parents=True, exist_ok=True)
+        write_atomically(run.work / "recipe.json", json.dumps(plain(run.recipe), indent=1) + "\n")
+    STEPS[name](run, progress)
