@@ -145,7 +145,7 @@ def fields_figure(fields: Mapping[int, NDArray[np.float64]], results: Mapping[in
     the field's energy, and 95 % of it.
     """
     with drawn():
-        figure = new_figure(2.95 * (10 / max(3, len(fields))) / 2.5 + 0.35)
+        figure = new_figure(WIDTH / max(3, len(fields)) + 0.85)
         figure.set_facecolor(DARK)
         grid = figure.subplots(1, len(fields), squeeze=False)
         for axes, (size, field_SS) in zip(grid.flat, fields.items(), strict=True):
@@ -164,8 +164,9 @@ def _field_words(result: FieldResult, size: int) -> str:
     theory = "the whole image" if result.theoretical is None else f"{result.theoretical} px"
     share = "" if result.theoretical is None else f" = {result.theoretical / size:.2g} sides"
     return (
-        f"half within {result.radius_50:.1%}, 95 % within {result.radius_95:.1%} of the side\n"
-        f"theoretical: {theory}{share}"
+        f"half within {100 * result.radius_50:.1f} % of the side\n"
+        f"95 % within {100 * result.radius_95:.1f} %\n"
+        f"theoretical {theory}{share}"
     )
 
 

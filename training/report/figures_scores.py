@@ -51,25 +51,38 @@ def _multiples(
     scores: Scores, results: Sequence[FindingResult], draw: Draw, x_label: str, y_label: str
 ) -> Figure:
     judged = [result for result in results if result.auc]
-    rows = max(1, -(-len(judged) // COLUMNS))
     with drawn():
-        figure = new_figure(0.55 + 2.1 * rows)
-        grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
-        for axes, result in zip(grid.flat, judged, strict=False):
+        figure, panels, rest = _panels(judged, x_label, y_label)
+        for axes, result in zip(panels, judged, strict=True):
             draw(axes, scores, result)
-            axes.set_title(result.name, loc="left", fontsize=8.5)
-            axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-            axes.set_box_aspect(1)
-        for axes in grid.flat[len(judged) :]:
-            axes.set_axis_off()
-        for index, axes in enumerate(grid.flat[: len(judged)]):
-            if index % COLUMNS == 0:
-                axes.set_ylabel(y_label)
-            if index + COLUMNS >= len(judged):
-                axes.set_xlabel(x_label)
-                axes.tick_params(labelbottom=True)
-        _legend(figure, grid.flat[0], len(scores.columns))
+        if rest:
+            handles, labels = panels[0].get_legend_handles_labels()
+            rest[0].legend(handles, labels, loc="center left", labelspacing=0.7)
+        else:
+            _legend(figure, panels[0], len(scores.columns))
     return figure
+
+
+def _panels(
+    judged: Sequence[FindingResult], x_label: str, y_label: str
+) -> tuple[Figure, list[Axes], list[Axes]]:
+    """A square panel for each finding, from 0 to 1 both ways, and the cells of the grid left over."""
+    rows = max(1, -(-len(judged) // COLUMNS))
+    figure = new_figure(0.35 + 2.05 * rows)
+    grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    panels, rest = list(grid.flat[: len(judged)]), list(grid.flat[len(judged) :])
+    for axes, result in zip(panels, judged, strict=True):
+        # The longest name has to fit over a panel.
+        axes.set_title(result.name, loc="left", fontsize=8.5 if len(result.name) < 20 else 7)
+        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        axes.set_box_aspect(1)
+    for axes in rest:
+        axes.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel(y_label)
+    for axes in grid[-1]:
+        axes.set_xlabel(x_label)
+    return figure, panels, rest
 
 
 def _legend(figure: Figure, axes: Axes, columns: int) -> None:
@@ -192,11 +205,9 @@ def weights_figure(evaluation: Evaluation) -> Figure:
 def calibration_figure(evaluation: Evaluation) -> Figure:
     """Reliability of the stack's probabilities: in bins, how often the finding was there."""
     judged = [result for result in evaluation.findings if result.calibration and result.auc]
-    rows = max(1, -(-len(judged) // COLUMNS))
     with drawn():
-        figure = new_figure(0.3 + 2.1 * rows)
-        grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
-        for index, (axes, result) in enumerate(zip(grid.flat, judged, strict=False)):
+        figure, panels, _ = _panels(judged, "probability", "frequency")
+        for axes, result in zip(panels, judged, strict=True):
             found = result.calibration
             assert found is not None
             axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
@@ -212,17 +223,7 @@ def calibration_figure(evaluation: Evaluation) -> Figure:
                 zorder=3,
                 clip_on=False,
             )
-            axes.set_title(result.name, loc="left", fontsize=8.5)
             axes.text(0.98, 0.04, f"ECE {found.ece:.3f}", ha="right", fontsize=8.5)
-            axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
-            axes.set_box_aspect(1)
-            if index % COLUMNS == 0:
-                axes.set_ylabel("frequency")
-            if index + COLUMNS >= len(judged):
-                axes.set_xlabel("probability")
-                axes.tick_params(labelbottom=True)
-        for axes in grid.flat[len(judged) :]:
-            axes.set_axis_off()
     return figure
 
 
@@ -276,6 +277,8 @@ def resolution_figure(
                 capsize=4,
                 label=network,
             )
+        if len(evaluations) == 1:
+            _ensembles(axes, evaluations[0])
         axes.set_xscale("log", base=2)
         every = sorted({size for by_size in lines.values() for size in by_size})
         axes.set_xticks(every, [str(size) for size in every])
@@ -285,6 +288,21 @@ def resolution_figure(
         if len(lines) > 1:
             axes.legend(loc="best")
     return figure
+
+
+def _ensembles(axes: Axes, evaluation: Evaluation) -> None:
+    for column, dash in ((VOTING, ":"), (STACK, "--")):
+        if column in evaluation.means:
+            mean = evaluation.means[column]
+            axes.axhline(mean, color=colour_of(column, evaluation.sizes), linewidth=1, linestyle=dash)
+            axes.annotate(
+                f"{column} {mean:.3f}",
+                (0, mean),
+                xycoords=("axes fraction", "data"),
+                xytext=(6, 3),
+                textcoords="offset points",
+                fontsize=8.5,
+            )
 
 
 SERIES: Final = ("#3f7fca", "#cc5566", "#2a9d8f", "#ddaa33", "#8c6bb1")

@@ -162,7 +162,7 @@ def collect(
         contract=predictor.bundle.contract,
         sha256=predictor.bundle.sha256,
         data=data,
-        engine=f"{choice.name} {choice.version} in {choice.precision}",
+        engine=f"{choice.name} {choice.version.split('-')[0]} in {choice.precision}",
         logits_NFS=np.stack([prediction.logits_FS for prediction in predictions]),
         labels_NF=labels_NF,
         study_N=study_N,

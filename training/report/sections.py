@@ -12,7 +12,7 @@ from training.report.evaluation import Evaluation
 from training.report.facts import RunFacts
 from training.report.html import Markup, cards, drawing, join, page, paragraph, picture
 from training.report.scores import STACK, VOTING
-from training.report.style import label_of
+from training.report.style import label_of, signed
 
 if TYPE_CHECKING:
     from training.report.evaluate_bundle import Pictured
@@ -76,8 +76,8 @@ def _headline(evaluation: Evaluation) -> Markup:
     figures = [(f"{means[STACK]:.3f}", "AUC of the stack, mean over findings")] if STACK in means else []
     if len(single) > 1:
         best = max(single, key=lambda column: single[column])
-        figures.append((f"{means[STACK] - single[best]:+.3f}", f"over the best single scale, {best} px"))
-        figures.append((f"{means[STACK] - means[VOTING]:+.3f}", "over plain averaging"))
+        figures.append((signed(means[STACK] - single[best]), f"over the best single scale, {best} px"))
+        figures.append((signed(means[STACK] - means[VOTING]), "over plain averaging"))
         figures.append(
             (
                 f"{evaluation.beaten} of {evaluation.compared}",
@@ -117,7 +117,7 @@ def _ranking(evaluation: Evaluation) -> Section:
 
 
 def _scales(evaluation: Evaluation) -> Section:
-    wins = ", ".join(f"{label_of(size)} of {count}" for size, count in evaluation.wins.items())
+    wins = ", ".join(f"{label_of(size)} for {count}" for size, count in evaluation.wins.items())
     return (
         "scales",
         "Which scale counts for what",
@@ -130,7 +130,7 @@ def _scales(evaluation: Evaluation) -> Section:
                 ),
                 drawing(
                     figures_scores.weights_figure(evaluation),
-                    f"Weights of the stack in percent. Best single scale by AUC: {wins} findings.",
+                    f"Weights of the stack in percent. The best single scale by AUC: {wins} findings.",
                     alt="Weight of each scale for each finding",
                 ),
                 drawing(

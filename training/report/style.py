@@ -39,6 +39,12 @@ def colour_of(column: str, sizes: tuple[int, ...]) -> str:
     return SCALE_COLOURS[sizes.index(int(column)) % len(SCALE_COLOURS)]
 
 
+def signed(value: float) -> str:
+    """Three digits with a sign; what rounds to nothing has none."""
+    text = f"{value:+.3f}"
+    return "0.000" if text[1:] == "0.000" else text.replace("-", "−")
+
+
 def label_of(column: str) -> str:
     """A column as readers call it."""
     return column if column in (STACK, VOTING) else f"{column} px"
@@ -106,7 +112,8 @@ def as_svg(figure: Figure) -> str:
     text = re.sub(r"font: ([^;\"]*?)'DejaVu Sans', sans-serif", r"font: \1var(--sans)", text)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r"(\d+\.\d{2})\d+", r"\1", text)
+    # A hundredth of a point is enough for lines; figures in text keep all their digits.
+    text = re.sub(r'="[^"]*"', lambda found: re.sub(r"(\d+\.\d{2})\d+", r"\1", found[0]), text)
     return re.sub(r"\s*\n\s*", "\n", text)
 
 

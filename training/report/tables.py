@@ -11,7 +11,7 @@ from training.report.facts import FitFacts
 from training.report.html import Cell, Markup, table
 from training.report.measures import Interval
 from training.report.scores import STACK, VOTING
-from training.report.style import label_of
+from training.report.style import label_of, signed
 
 NONE = "–"
 
@@ -46,7 +46,7 @@ def _auc_cell(result: FindingResult, column: str) -> Cell:
         return _small(f"{folds.mean:.3f}", f"± {folds.deviation:.3f}", strong=column == result.best)
     if interval is None:
         return NONE
-    return _small(f"{interval.value:.3f}", _range(interval, 3), strong=column == result.best)
+    return _small(f"{interval.value:.3f}", _range(interval), strong=column == result.best)
 
 
 def _mean_cell(evaluation: Evaluation, column: str) -> Cell:
@@ -58,21 +58,22 @@ def _mean_cell(evaluation: Evaluation, column: str) -> Cell:
 def _difference(result: FindingResult) -> Cell:
     if result.over_best is None:
         return NONE
-    return _small(f"{result.over_best.value:+.3f}", _range(result.over_best, 3, signed=True))
+    low, high = result.over_best.low, result.over_best.high
+    below = "" if low is None or high is None else f"{signed(low)} to {signed(high)}"
+    return _small(signed(result.over_best.value), below)
 
 
 def _gain(evaluation: Evaluation) -> Cell:
     single = [value for column, value in evaluation.means.items() if column not in (STACK, VOTING)]
     if len(single) < 2:
         return NONE
-    return f"{evaluation.means[STACK] - max(single):+.3f}"
+    return signed(evaluation.means[STACK] - max(single))
 
 
-def _range(interval: Interval, digits: int, *, signed: bool = False) -> str:
+def _range(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return ""
-    sign = "+" if signed else ""
-    return f"{interval.low:{sign}.{digits}f} to {interval.high:{sign}.{digits}f}"
+    return f"{interval.low:.3f} to {interval.high:.3f}"
 
 
 def _small(figure: str, below: str, *, strong: bool = False) -> Markup:
@@ -202,7 +203,7 @@ def variants_by_finding_table(evaluations: Sequence[Evaluation]) -> Markup:
                 *(
                     NONE
                     if interval is None
-                    else _small(f"{interval.value:.3f}", _range(interval, 3), strong=interval.value == best)
+                    else _small(f"{interval.value:.3f}", _range(interval), strong=interval.value == best)
                     for interval in found
                 ),
             ]
