@@ -121,7 +121,12 @@ class StudySteps:
             priority="stat" if row.stat else "routine",
         )
         rule = self._rules.get(row.rule)
-        options = Options(segmentation=rule is not None and "segmentation" in rule.results)
+        kinds = rule.results if rule is not None else ()
+        options = Options(
+            overlay="overlay" in kinds,
+            presentation_state="presentation-state" in kinds,
+            segmentation="segmentation" in kinds,
+        )
         made = image_objects(source, reading, bundle, when=moment(row.received), options=options)
         return {
             "answer.json": answer(reading, bundle).model_dump_json().encode(),

@@ -1,0 +1,58 @@
+"""A real PostgreSQL: a private cluster of Debian's on a free port of the loopback, gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.orthanc import free_port
+
+_PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Run a cluster while the block lasts; the URL of its database, which is empty."""
+    if not _PROGRAMS:
+        pytest.skip("postgresql is not installed; see tests/debian-packages.txt")
+    programs = _PROGRAMS[-1]
+    folder = Path(tempfile.mkdtemp(prefix="cxrserve-postgres-"))
+    port = free_port()
+    try:
+        if os.getuid() == 0:  # PostgreSQL refuses to run as root
+            user = pwd.getpwnam("postgres")
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        _run(programs / "initdb", "-D", folder / "data", "-U", "tests", "-A", "trust", "--no-instructions")
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+        control = ("-D", folder / "data", "-w", "-l", folder / "log")
+        _run(programs / "pg_ctl", *control, "-o", options, "start")
+        try:
+            yield f"postgresql://tests@127.0.0.1:{port}/postgres"
+        finally:
+            _run(programs / "pg_ctl", *control, "-m", "immediate", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(program: Path, *arguments: str | Path) -> None:
+    command = [str(program), *map(str, arguments)]
+    if os.getuid() == 0:
+        command = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", *command]
+    # Its server inherits the streams, so a pipe would never end; the log file says what went wrong.
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        check=False,
+    )
+    assert done.returncode == 0, f"{program.name} ended with {done.returncode}"
