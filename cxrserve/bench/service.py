@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -47,10 +49,13 @@ def started(command: Sequence[str], *, port: int, ready: str, body: bytes | None
     """
     url = f"http://127.0.0.1:{port}"
     begun = time.perf_counter()
-    # A file, not a pipe: nobody reads along, and a full pipe would stop the service.
+    # A file, not a pipe: nobody reads along, and a full pipe would stop the service. A session of its own:
+    # what it starts ends with it.
     with (
         tempfile.TemporaryFile() as said,
-        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said) as process,  # noqa: S603 (ours)
+        subprocess.Popen(  # noqa: S603 (ours)
+            command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+        ) as process,
     ):
         try:
             while not _answers(url + ready, body):
@@ -64,7 +69,8 @@ def started(command: Sequence[str], *, port: int, ready: str, body: bytes | None
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def cxrserve(bundle: Path, port: int, *options: str) -> list[str]:

@@ -108,7 +108,8 @@ def _ours(bundle: Path, data: bytes, engine: str = "auto") -> dict[str, Any]:
         }
 
 
-def _full_size_bundle() -> Path:
+def full_size_bundle() -> Path:
+    """Four untrained DenseNet121 at their full sizes, made once."""
     bundle = WORK / "haque2021-untrained"
     if not (bundle / "bundle.json").exists():
         subprocess.run(_cxrserve("models", "init", "--recipe", "haque2021", "--out", str(bundle)), check=True)
@@ -188,11 +189,11 @@ def stages(ours: dict[str, Any]) -> str:
 
 def main() -> None:
     WORK.mkdir(parents=True, exist_ok=True)
-    jpeg, bundle = _phantom_jpeg(), _full_size_bundle()
+    jpeg, bundle = _phantom_jpeg(), full_size_bundle()
     data = jpeg.read_bytes()
     result: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{_cpu()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "machine": f"{cpu()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
         "versions": f"Python {platform.python_version()}, OpenVINO {openvino.__version__}",
         "command": "make bench",
         "runs": RUNS,
@@ -214,7 +215,8 @@ def main() -> None:
     print(f"figures in {note.relative_to(ROOT)}")
 
 
-def _cpu() -> str:
+def cpu() -> str:
+    """The processor as the machine names it."""
     lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     return next(
         (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown"
