@@ -22,7 +22,7 @@ class Judge:
     def __init__(self) -> None:
         self.ensemble = Ensemble(Path(os.environ["BUNDLE"]))
 
-    @bentoml.api(route="/predict")
+    @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
     def predict(self, film: Annotated[Path, ContentType("application/octet-stream")], /) -> dict[str, Any]:
         """Judge the film in the body."""
         return self.ensemble.predict(film.read_bytes())

@@ -20,7 +20,7 @@ class Judge:
 
     def __init__(self, bundle: str) -> None:
         sys.path.insert(0, str(HERE))
-        from ensemble import Ensemble
+        from ensemble import Ensemble  # type: ignore[import-not-found]
 
         self.ensemble = Ensemble(Path(bundle), threads=2)
 
