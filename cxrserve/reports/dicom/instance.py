@@ -14,6 +14,7 @@ from typing import Any, Final
 from highdicom import ContributingEquipment
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
@@ -63,8 +64,18 @@ def referable(source: Source) -> Dataset:
     made.PatientName = made.ReferringPhysicianName = None  # highdicom judges names: `finished` sets them
     if made.PatientSex not in _SEXES:
         made.PatientSex = None
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        spacing = numbers(made.get(keyword))
+        if len(spacing) != 2 or min(spacing) <= 0:
+            made.pop(keyword, None)
     made.SamplesPerPixel = made.get("SamplesPerPixel") or 1
     return made
+
+
+def numbers(value: Any) -> list[float]:
+    """An element's values, however many it has."""
+    values = value if isinstance(value, MultiValue | list | tuple) else [value]
+    return [float(each) for each in values if each not in (None, "")]
 
 
 def series_arguments(

@@ -22,12 +22,11 @@ from highdicom.pr import (
     TextObject,
 )
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.reports.dicom.identity import MANUFACTURER, made_uid, object_uid
-from cxrserve.reports.dicom.instance import finished, referable, series_arguments
+from cxrserve.reports.dicom.instance import finished, numbers, referable, series_arguments
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Region
 from cxrserve.reports.dicom.source import Source
 
@@ -169,7 +168,7 @@ def _grey_scale(image: Dataset) -> dict[str, Any]:
         made["modality_lut_transformation"] = ModalityLUTTransformation(
             rescale_intercept=float(intercept), rescale_slope=float(slope), rescale_type=kind
         )
-    centres, widths = _numbers(image.get("WindowCenter")), _numbers(image.get("WindowWidth"))
+    centres, widths = numbers(image.get("WindowCenter")), numbers(image.get("WindowWidth"))
     function = image.get("VOILUTFunction")
     for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
         image.pop(keyword, None)
@@ -184,20 +183,14 @@ def _grey_scale(image: Dataset) -> dict[str, Any]:
     return made
 
 
-def _numbers(value: Any) -> list[float]:
-    values = value if isinstance(value, MultiValue | list | tuple) else [value]
-    return [float(each) for each in values if each not in (None, "")]
-
-
 def _set_shape(made: Dataset, image: Dataset) -> None:
     """The pixels' shape in the displayed area: spacing where it is known, else the aspect ratio (C.10.4)."""
     area = made.DisplayedAreaSelectionSequence[0]
     del area.PixelOriginInterpretation  # for whole-slide images only
     spacing = image.get("PixelSpacing") or image.get("ImagerPixelSpacing")
-    if spacing and len(spacing) == 2 and all(float(each) > 0 for each in spacing):
+    ratio = numbers(image.get("PixelAspectRatio"))
+    if spacing:
         area.PresentationPixelSpacing = list(spacing)
         del area.PresentationPixelAspectRatio
-    elif (
-        (ratio := image.get("PixelAspectRatio")) and len(ratio) == 2 and all(int(each) > 0 for each in ratio)
-    ):
-        area.PresentationPixelAspectRatio = list(ratio)
+    elif len(ratio) == 2 and min(ratio) > 0:
+        area.PresentationPixelAspectRatio = [int(each) for each in ratio]

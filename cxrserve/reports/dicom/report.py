@@ -154,16 +154,18 @@ def study_report(
     )
     for words in _comments(summaries, bundle):
         content[0].ContentSequence.append(_comment(words))
-    about = [*(each.image for each in summaries), *(each.image for each in refusals)]
-    references = [*about, *(each.overlay for each in summaries if each.overlay)]
+    images = [*(each.image for each in summaries), *(each.image for each in refusals)]
+    about = [
+        *(each.image.sop_instance_uid for each in summaries),
+        *(f"{each.image.sop_instance_uid} {each.slug}" for each in refusals),
+    ]
+    references = [*images, *(each.overlay for each in summaries if each.overlay)]
     arguments = series_arguments("report", first, bundle, when)
     made = _Report(
         content[0],
         references,
         study,
-        sop_instance_uid=object_uid(
-            "report", bundle, study, *sorted(each.sop_instance_uid for each in about)
-        ),
+        sop_instance_uid=object_uid("report", bundle, study, *sorted(about)),
         coding_schemes=[_scheme()],
         **(arguments | {"instance_number": 1}),
     )

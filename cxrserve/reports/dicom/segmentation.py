@@ -19,7 +19,7 @@ from pydicom.sr.coding import Code
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import FINDINGS, INDEX
 from cxrserve.reports.dicom.codes import GRAD_CAM, coded
-from cxrserve.reports.dicom.identity import device_uid, object_uid
+from cxrserve.reports.dicom.identity import device_uid, made_uid, object_uid
 from cxrserve.reports.dicom.instance import finished, referable, series_arguments
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary
 from cxrserve.reports.dicom.presentation import colour_of, tracking
@@ -54,6 +54,10 @@ def segmentation(
         **series_arguments("segmentation", source, bundle, when),
     )
     made.BodyPartExamined = "CHEST"
+    # highdicom draws this UID anew each time.
+    dimensions = made_uid("dimensions", str(made.SOPInstanceUID))
+    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+        item.DimensionOrganizationUID = dimensions
     made.PatientOrientation = image.get("PatientOrientation")
     return finished(made, "segmentation", source, bundle, when)
 

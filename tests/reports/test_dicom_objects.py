@@ -1,0 +1,349 @@
+"""The objects, judged by programs that others wrote: dicom3tools, dcmtk, highdicom, pydicom."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from highdicom.sr import Comprehensive3DSR, MeasurementReport
+
+from cxrserve.errors import CxrserveError
+from cxrserve.findings import FINDINGS, NAMES
+from cxrserve.reports.dicom import (
+    DicomObject,
+    ImageSummary,
+    Refusal,
+    image_objects,
+    image_summary,
+    refusal_report,
+    study_report,
+)
+from tests import dcmtk, radiographs
+from tests.reports.conftest import PATIENT, WHEN, Made, Make
+
+KINDS = ("overlay", "presentation-state", "segmentation", "report")
+
+
+def read(made: DicomObject) -> pydicom.FileDataset:
+    return pydicom.dcmread(io.BytesIO(made.part10))
+
+
+def written(made: DicomObject, folder: Path) -> Path:
+    path = folder / f"{made.kind}.dcm"
+    path.write_bytes(made.part10)
+    return path
+
+
+def errors_of_dciodvfy(path: Path) -> list[str]:
+    said = subprocess.run([dcmtk.path_of("dciodvfy"), path], capture_output=True, check=False)
+    lines = (said.stdout + said.stderr).decode("latin-1").splitlines()  # it quotes any character set
+    return [line for line in lines if line.startswith("Error")]
+
+
+@pytest.fixture(scope="session")
+def second(make: Make) -> Made:
+    """Another image of the same study."""
+    return make(radiographs.dicom(700, 400, **PATIENT | {"SOPInstanceUID": "1.2.3.4", "ViewPosition": "LL"}))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dciodvfy_finds_no_error(made: Made, kind: str, tmp_path: Path) -> None:
+    assert errors_of_dciodvfy(written(made.objects[kind], tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"PhotometricInterpretation": "MONOCHROME1", "PresentationLUTShape": "INVERSE"},
+        {"PatientName": None, "PatientOrientation": None, "ViewPosition": None},
+        {
+            "SpecificCharacterSet": ["", "ISO 2022 IR 87"],
+            "PatientName": "Yamada^Tarou=山田^太郎=やまだ^たろう",
+        },
+        {"SpecificCharacterSet": "ISO_IR 144", "PatientName": "Люкceмбypг"},
+        {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Łukaszewicz^Žofie", "PatientSex": "O"},
+        {"RescaleSlope": "0", "RescaleIntercept": "0", "WindowCenter": "10", "WindowWidth": "-5"},
+        {"RescaleSlope": "2", "RescaleIntercept": "-1", "RescaleType": "US", "PixelAspectRatio": [2, 1]},
+    ],
+)
+def test_dciodvfy_finds_no_error_whatever_the_header(
+    make: Make, elements: dict[str, Any], tmp_path: Path
+) -> None:
+    made = make(radiographs.dicom(**elements))
+    for each in made.objects.values():
+        assert errors_of_dciodvfy(written(each, tmp_path)) == [], each.kind
+        name = str(read(each).PatientName or "")
+        assert name == (elements.get("PatientName", "Nobody") or "")
+    if "SpecificCharacterSet" not in elements and made.source.header.get("PatientName"):
+        # dcmpschk takes neither an empty name, which is type 2, nor one in UTF-8.
+        check = dcmtk.run("dcmpschk", written(made.objects["presentation-state"], tmp_path))
+        assert "Test passed" in check.stdout, check.stdout
+
+
+def test_the_objects_belong_together(made: Made, tmp_path: Path) -> None:
+    """dcentvfy compares patient, study and series over all files."""
+    image = tmp_path / "image.dcm"
+    image.write_bytes(radiographs.dicom(**PATIENT))
+    paths = [written(each, tmp_path) for each in made.objects.values()]
+    said = dcmtk.run("dcentvfy", image, *paths).stdout
+    assert not [line for line in said.splitlines() if line.startswith("Error")]
+
+
+def test_patient_and_study_are_the_images(made: Made) -> None:
+    film = radiographs.dataset(**PATIENT)
+    for each in made.objects.values():
+        found = read(each)
+        for keyword in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyInstanceUID",
+                        "StudyDate", "StudyTime", "StudyID", "AccessionNumber", "StudyDescription",
+                        "ReferringPhysicianName"):  # fmt: skip
+            assert found[keyword].value == film[keyword].value, (each.kind, keyword)
+        assert found.SeriesInstanceUID != film.SeriesInstanceUID
+        assert found.SOPInstanceUID == each.sop_instance_uid
+        assert found.SOPClassUID == each.sop_class_uid == found.file_meta.MediaStorageSOPClassUID
+
+
+def test_the_device_stands_in_every_object(made: Made) -> None:
+    contract = made.bundle.contract
+    for each in made.objects.values():
+        (equipment,) = read(each).ContributingEquipmentSequence
+        purpose = equipment.PurposeOfReferenceCodeSequence[0]
+        assert (purpose.CodeValue, purpose.CodingSchemeDesignator) == ("109102", "DCM")
+        assert equipment.ManufacturerModelName == contract.name
+        assert any(contract.version in version for version in equipment.SoftwareVersions)
+        assert re.fullmatch(r"2\.25\.\d+", equipment.DeviceUID)
+        assert read(each).DeviceUID == equipment.DeviceUID
+
+
+def test_a_retrained_model_is_another_device(made: Made) -> None:
+    retrained = replace(made.bundle, sha256=hashlib.sha256(b"another").hexdigest())
+    again = study_report([made.source], [made.summary], [], retrained, when=WHEN)
+    one, other = read(made.objects["report"]), read(again)
+    assert one.DeviceUID != other.DeviceUID
+    assert one.SOPInstanceUID != other.SOPInstanceUID
+    assert one.SeriesInstanceUID != other.SeriesInstanceUID
+
+
+def test_work_done_twice_gives_the_same_bytes(make: Make, made: Made) -> None:
+    again = make(radiographs.dicom(**PATIENT))
+    assert {kind: each.part10 for kind, each in again.objects.items()} == {
+        kind: each.part10 for kind, each in made.objects.items()
+    }
+
+
+def test_the_overlay_is_a_page_in_colour(made: Made) -> None:
+    page = read(made.objects["overlay"])
+    pixels = page.pixel_array
+    assert pixels.shape == (1000, 1440, 3)
+    assert page.BurnedInAnnotation == "YES"
+    assert list(page.PatientOrientation) == ["L", "F"]
+    assert (np.ptp(pixels, axis=2) > 60).mean() > 0.002  # the accent and the heatmaps
+    assert page.SourceImageSequence[0].ReferencedSOPInstanceUID == made.source.sop_instance_uid
+
+
+def test_another_patient_gives_the_same_page(make: Make, made: Made) -> None:
+    """Nothing of the patient is burnt in."""
+    other = make(radiographs.dicom(**PATIENT | {"PatientName": "Someone^Else", "PatientID": "99"}))
+    assert np.array_equal(
+        read(other.objects["overlay"]).pixel_array, read(made.objects["overlay"]).pixel_array
+    )
+
+
+def test_the_presentation_state_draws_every_region_over_the_image(made: Made) -> None:
+    state = read(made.objects["presentation-state"])
+    (image,) = state.ReferencedSeriesSequence[0].ReferencedImageSequence
+    assert image.ReferencedSOPInstanceUID == made.source.sop_instance_uid
+    area = state.DisplayedAreaSelectionSequence[0]
+    assert list(area.DisplayedAreaBottomRightHandCorner) == [radiographs.COLUMNS, radiographs.ROWS]
+    assert list(area.PresentationPixelSpacing) == [0.5, 0.5]
+    assert state.PresentationLUTShape == "IDENTITY"
+    assert [int(each) for each in state.SoftcopyVOILUTSequence[0].WindowCenter] == [2048, 1500]
+    drawn = [
+        graphic
+        for annotation in state.GraphicAnnotationSequence
+        for graphic in annotation.get("GraphicObjectSequence", [])
+    ]
+    regions = [region for finding in made.summary.findings for region in finding.regions]
+    assert len(drawn) == len(regions) > 0
+    for graphic, region in zip(drawn, regions, strict=True):
+        assert np.allclose(np.reshape(graphic.GraphicData, (-1, 2)), region.points, atol=0.01)
+    layers = {layer.GraphicLayer for layer in state.GraphicLayerSequence}
+    assert layers == {each.GraphicLayer for each in state.GraphicAnnotationSequence}
+    assert (
+        "RESEARCH USE ONLY" in state.GraphicAnnotationSequence[0].TextObjectSequence[0].UnformattedTextValue
+    )
+
+
+def test_monochrome1_is_shown_inverted(make: Make) -> None:
+    made = make(radiographs.dicom(PhotometricInterpretation="MONOCHROME1"))
+    assert read(made.objects["presentation-state"]).PresentationLUTShape == "INVERSE"
+
+
+def test_segments_are_the_regions(made: Made) -> None:
+    found = read(made.objects["segmentation"])
+    located = [finding for finding in made.summary.findings if finding.regions]
+    assert found.SegmentationType == "BINARY"
+    assert [each.SegmentLabel for each in found.SegmentSequence] == [each.finding for each in located]
+    masks = np.atleast_3d(found.pixel_array).reshape(-1, found.Rows, found.Columns)
+    for mask, finding in zip(masks, located, strict=True):
+        x, y = np.mean(finding.regions[0].points[:-1], axis=0)
+        assert 0 < mask.mean() < 0.6
+        assert (found.Rows, found.Columns) == (radiographs.ROWS, radiographs.COLUMNS)
+        assert mask.sum() > 0, (x, y)
+
+
+def test_dsrdump_shows_14_findings(made: Made, tmp_path: Path) -> None:
+    said = dcmtk.run("dsrdump", "+Pc", "+Pl", written(made.objects["report"], tmp_path)).stdout
+    image_level = re.findall(r'Tracking Identifier"\)="([A-Za-z ]+)">', said)
+    assert [name for name in image_level if name in NAMES] == list(NAMES)
+    assert "Verification Flag   : UNVERIFIED" in said
+    assert "Research use only" in said
+    for finding in made.summary.findings:
+        assert f'(122157,DCM,"Probability")="{round(finding.probability or 0, 6)}"' in said
+
+
+def test_highdicom_reads_the_report_as_a_measurement_report(made: Made) -> None:
+    content = Comprehensive3DSR.from_dataset(read(made.objects["report"])).content
+    assert isinstance(content, MeasurementReport)
+    groups = content.get_image_measurement_groups()
+    assert len(groups) == len(NAMES)
+    for group, finding, told in zip(groups, FINDINGS, made.summary.findings, strict=True):
+        assert group.finding_type.value == finding.code.value
+        probability, threshold = group.get_measurements()
+        assert probability.name.value == "122157"
+        assert probability.value == pytest.approx(told.probability, abs=1e-6)
+        assert threshold.value == told.threshold
+        (presence,) = group.get_qualitative_evaluations()
+        assert presence.value.value == ("52101004" if told.positive else "2667000")
+        assert group.source_images[0].referenced_sop_instance_uid == made.source.sop_instance_uid
+    located = content.get_planar_roi_measurement_groups()
+    regions = [region for finding in made.summary.findings for region in finding.regions]
+    for group, region in zip(located, regions, strict=True):
+        assert np.allclose(group.roi.value, region.points, atol=0.01)
+        assert group.method.value == "130403"
+
+
+def test_the_report_points_at_the_overlay(made: Made) -> None:
+    report, overlay = read(made.objects["report"]), made.objects["overlay"]
+    evidence = {
+        instance.ReferencedSOPInstanceUID
+        for series in report.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+        for instance in series.ReferencedSOPSequence
+    }
+    assert evidence == {overlay.sop_instance_uid, made.source.sop_instance_uid}
+    said = str(report)
+    assert "130401" in said
+    assert overlay.sop_instance_uid in said
+
+
+def test_a_study_of_two_says_each_image_and_the_maximum(made: Made, second: Made, tmp_path: Path) -> None:
+    report = study_report(
+        [made.source, second.source], [made.summary, second.summary], [], made.bundle, when=WHEN
+    )
+    assert errors_of_dciodvfy(written(report, tmp_path)) == []
+    content = Comprehensive3DSR.from_dataset(read(report)).content
+    groups = content.get_image_measurement_groups()
+    assert len(groups) == 3 * len(NAMES)
+    whole = {
+        group.tracking_identifier: group for group in groups if group.tracking_identifier[:6] == "Study:"
+    }
+    for one, other in zip(made.summary.findings, second.summary.findings, strict=True):
+        measurement = whole[f"Study: {one.finding}"].get_measurements()[0]
+        assert measurement.value == pytest.approx(max(one.probability or 0, other.probability or 0), abs=1e-6)
+        assert measurement.derivation.value == "56851009"
+    assert "36643-5" in str(read(report))  # two views
+
+
+def test_a_refused_film_gets_a_report_that_says_why(made: Made, tmp_path: Path) -> None:
+    refusal = Refusal(
+        image=made.source.reference,
+        slug="not-for-presentation",
+        title="Not an image for presentation",
+        detail="the image is FOR PROCESSING – send the one FOR PRESENTATION.",
+    )
+    report = refusal_report(made.source, refusal, made.bundle, WHEN)
+    assert errors_of_dciodvfy(written(report, tmp_path)) == []
+    said = dcmtk.run("dsrdump", "+Pl", written(report, tmp_path)).stdout
+    assert "Not analysed (not-for-presentation)" in said
+    assert "Not Attempted" in said
+    assert "Probability" not in said
+    assert report.sop_instance_uid != made.objects["report"].sop_instance_uid
+
+
+def test_a_finding_the_model_does_not_know_is_left_out_and_said_so(made: Made, tmp_path: Path) -> None:
+    first, *others = made.summary.findings
+    unknown = first.model_copy(
+        update={"probability": None, "threshold": None, "positive": False, "scales": (), "regions": ()}
+    )
+    summary = made.summary.model_copy(update={"findings": (unknown, *others)})
+    report = study_report([made.source], [summary], [], made.bundle, when=WHEN)
+    content = Comprehensive3DSR.from_dataset(read(report)).content
+    assert len(content.get_image_measurement_groups()) == len(NAMES) - 1
+    assert f"not told by this model: {first.finding}".encode() in report.part10
+    assert errors_of_dciodvfy(written(report, tmp_path)) == []
+
+
+def test_a_summary_survives_json(made: Made) -> None:
+    said = made.summary.model_dump_json()
+    assert ImageSummary.model_validate_json(said) == made.summary
+    assert len(said) < 64 * 1024
+    assert "Doe" not in said
+    assert json.loads(said)["model_sha256"] == made.bundle.sha256
+
+
+def test_regions_lie_where_the_heatmap_is_hot(made: Made) -> None:
+    for finding in made.summary.findings:
+        for region in finding.regions:
+            points = np.array(region.points)
+            assert (points >= 0).all()
+            assert (points <= [radiographs.COLUMNS, radiographs.ROWS]).all()
+            assert region.points[0] == region.points[-1]
+            assert 0.1 <= region.share <= 1
+
+
+def test_images_of_two_studies_are_no_report(made: Made, make: Make) -> None:
+    other = make(radiographs.dicom(StudyInstanceUID="1.2.3"))
+    with pytest.raises(ValueError, match="one study"):
+        study_report([made.source, other.source], [made.summary, other.summary], [], made.bundle, when=WHEN)
+
+
+def test_all_objects_of_an_image_take_little_time(made: Made) -> None:
+    def build() -> None:
+        summary = image_summary(made.source, made.reading, made.bundle)
+        image_objects(made.source, made.reading, made.bundle, when=WHEN)
+        study_report([made.source], [summary], [], made.bundle, when=WHEN)
+
+    def seconds() -> float:
+        started = time.perf_counter()
+        build()
+        return time.perf_counter() - started
+
+    build()
+    assert min(seconds() for _ in range(5)) < 0.4  # 0.12 s on an idle machine
+
+
+def test_real_films_give_sound_objects(make: Make, realdata: Path, tmp_path: Path) -> None:
+    names = ("wg04_RG1_J2KI.dcm", "wg04_RG3_J2KR.dcm", "barre_CR-MONO1-10-chest_nopreamble")
+    built = 0
+    for name in names:
+        try:
+            made = make((realdata / "dicom" / "cr_dx" / name).read_bytes())
+        except CxrserveError:
+            continue
+        built += 1
+        for each in made.objects.values():
+            assert errors_of_dciodvfy(written(each, tmp_path)) == [], (name, each.kind)
+        assert (
+            "Test passed"
+            in dcmtk.run("dcmpschk", written(made.objects["presentation-state"], tmp_path)).stdout
+        )
+    assert built >= 2

@@ -1,0 +1,160 @@
+"""The header that results repeat: clean, small, in the film's own character set, whatever the film is."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.config import disable_value_validation
+
+from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.errors import CxrserveError, NotForPresentation, UnreadableImage
+from cxrserve.imaging.answer import MOST_HEADER_BYTES, read_header_answer
+from cxrserve.imaging.dicom.source_header import source_header
+from cxrserve.reports.dicom import read_source
+from tests import radiographs
+
+
+def film(**elements: object) -> bytes:
+    """A film whose values keep no rule that pydicom would enforce."""
+    with disable_value_validation():
+        return radiographs.dicom(**elements)
+
+
+def test_the_header_is_the_films_and_small() -> None:
+    data = radiographs.dicom(PatientID="4711", StudyDescription="Chest PA")
+    made, whole = source_header(data), pydicom.dcmread(io.BytesIO(data))
+    assert len(made) < 2000
+    source = read_source(made)
+    assert source.header.PatientID == "4711"
+    assert source.header.StudyDescription == "Chest PA"
+    assert (source.study_instance_uid, source.sop_instance_uid) == (
+        whole.StudyInstanceUID,
+        whole.SOPInstanceUID,
+    )
+    assert "PixelData" not in source.header
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        ("ISO_IR 192", "Łukaszewicz^Žofie=山田^太郎"),
+        ("ISO_IR 100", "Buc^Jérôme"),
+        ("ISO_IR 144", "Люкceмбypг^Анна"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("ISO_IR 126", "Διονυσιος"),
+    ],
+)
+def test_the_character_set_is_kept(character_set: Any, name: str) -> None:
+    source = read_source(
+        source_header(radiographs.dicom(SpecificCharacterSet=character_set, PatientName=name))
+    )
+    assert str(source.header.PatientName) == name
+    expected = (character_set,) if isinstance(character_set, str) else tuple(character_set)
+    assert source.character_set == expected
+
+
+def test_text_that_is_not_in_its_character_set_goes_into_utf8() -> None:
+    """Latin-1 bytes under no declaration: what can be read is kept, and written so that all can read it."""
+    data = radiographs.dicom(PatientName="Buc^Jerome").replace(b"Buc^Jerome", "Buc^Jérôme".encode("latin-1"))
+    source = read_source(source_header(data))
+    assert str(source.header.PatientName).startswith("Buc^J")
+    assert source.character_set in ((), ("ISO_IR 192",))
+
+
+def test_values_that_break_their_rules_are_left_out() -> None:
+    data = radiographs.dicom(StudyDate="20260301", StudyTime="101112", PatientSex="F", Laterality="R")
+    broken = (
+        data.replace(b"20260301", b"20269999")
+        .replace(b"101112", b"991112")
+        .replace(b"CS\x02\0F ", b"CS\x02\0f\n")
+    )
+    header = read_source(source_header(broken)).header
+    assert "StudyDate" not in header
+    assert "StudyTime" not in header
+    assert header.Laterality == "R"
+
+
+def test_control_characters_and_length_are_cut() -> None:
+    data = film(StudyDescription="a\nb\x1b[31m" + "x" * 60, AccessionNumber="A\tB")
+    header = read_source(source_header(data)).header
+    assert "\n" not in header.StudyDescription
+    assert "\x1b" not in header.StudyDescription
+    assert len(header.StudyDescription) <= 64
+    assert header.AccessionNumber == "A B"
+
+
+@pytest.mark.parametrize("uid", ["1.2/3", "1.02.3", "1." + "2" * 64, "abc", ""])
+def test_a_study_without_a_uid_has_no_result(uid: str) -> None:
+    with pytest.raises(UnreadableImage, match="StudyInstanceUID cannot be read"):
+        source_header(film(StudyInstanceUID=uid or None))
+
+
+def test_a_film_cut_in_its_pixels_still_has_a_header() -> None:
+    data = radiographs.dicom()
+    assert read_source(source_header(data[: len(data) // 2])).sop_instance_uid
+
+
+def test_a_refused_film_still_has_a_header(results_pipeline: Pipeline) -> None:
+    data = radiographs.dicom(PresentationIntentType="FOR PROCESSING")
+    with pytest.raises(NotForPresentation):
+        results_pipeline.read(data)
+    assert read_source(results_pipeline.header(data, timeout_s=10)).header.Modality == "DX"
+
+
+def test_what_is_no_dicom_has_none(results_pipeline: Pipeline, chest_jpeg: bytes) -> None:
+    with pytest.raises(UnreadableImage, match="no DICOM element"):
+        results_pipeline.header(chest_jpeg, timeout_s=10)
+
+
+def test_a_worker_that_was_taken_over_is_not_believed() -> None:
+    with pytest.raises(UnreadableImage):
+        read_header_answer({"retire": False, "more": 1}, bytearray(b"x"))
+    sound = source_header(radiographs.dicom())
+    with pytest.raises(UnreadableImage):
+        read_source(sound.replace(b"DX", b"\0\0")[:200])
+    with pytest.raises(UnreadableImage):
+        read_source(b"\0" * 1000)
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_a_damaged_header_is_read_or_refused(data: st.DataObject) -> None:
+    broken = bytearray(radiographs.dicom(64, 64, PatientName="Doe^Jane", PatientID="1"))
+    for _ in range(data.draw(st.integers(1, 8))):
+        broken[data.draw(st.integers(132, 900))] = data.draw(st.integers(0, 255))
+    try:
+        made = source_header(bytes(broken))
+    except CxrserveError:
+        return
+    assert len(made) <= MOST_HEADER_BYTES
+    read_source(made)
+
+
+def test_every_real_header_comes_back_as_it_was(realdata: Path) -> None:
+    read = 0
+    for path in sorted((realdata / "dicom").rglob("*")):
+        if not path.is_file() or path.stat().st_size > 40 * 2**20:
+            continue
+        try:
+            source = read_source(source_header(path.read_bytes()))
+        except CxrserveError:
+            continue
+        read += 1
+        assert source.sop_instance_uid
+    assert read > 50
+
+
+def test_twenty_headers_a_second_are_easy(results_pipeline: Pipeline) -> None:
+    data = radiographs.dicom(2500, 3056)  # 15 MB, as detectors send them
+    started = time.perf_counter()
+    for _ in range(10):
+        results_pipeline.header(data, timeout_s=10)
+    assert (time.perf_counter() - started) / 10 < 0.05

@@ -1,0 +1,70 @@
+"""The DiagnosticReport, read back by the models of fhir.resources and compared with the summary."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fhir.resources.R4B.diagnosticreport import DiagnosticReport
+
+from cxrserve.findings import FINDINGS, NAMES
+from cxrserve.reports.dicom import Refusal
+from cxrserve.reports.dicom.identity import device_uid
+from cxrserve.reports.fhir import diagnostic_report
+from tests.reports.conftest import WHEN, Made
+
+
+def contained(report: dict[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [each for each in report["contained"] if each["resourceType"] == kind]
+
+
+@pytest.fixture(scope="module")
+def report(made: Made) -> dict[str, Any]:
+    said = diagnostic_report(made.source, [made.summary], [], made.bundle, when=WHEN)
+    DiagnosticReport.model_validate_json(said)
+    parsed: dict[str, Any] = json.loads(said)
+    return parsed
+
+
+def test_it_is_preliminary_and_about_the_patient(report: dict[str, Any], made: Made) -> None:
+    assert report["resourceType"] == "DiagnosticReport"
+    assert report["status"] == "preliminary"
+    assert report["subject"]["identifier"]["value"] == "4711"
+    assert report["identifier"][0]["value"] == "A-99"
+    assert report["effectiveDateTime"] == "2026-03-01"
+    assert report["code"]["coding"][0] == {
+        "system": "http://loinc.org", "code": "36554-4", "display": "XR Chest Single view",
+    }  # fmt: skip
+    assert "Research use only" in report["conclusion"]
+    (study,) = contained(report, "ImagingStudy")
+    assert study["identifier"][0]["value"] == f"urn:oid:{made.source.study_instance_uid}"
+    (device,) = contained(report, "Device")
+    assert device["identifier"][0]["value"] == f"urn:oid:{device_uid(made.bundle)}"
+
+
+def test_one_observation_for_each_finding(report: dict[str, Any], made: Made) -> None:
+    observations = contained(report, "Observation")
+    assert [each["code"]["text"] for each in observations] == list(NAMES)
+    assert [each["reference"] for each in report["result"]] == [f"#{each['id']}" for each in observations]
+    for observation, finding, told in zip(observations, FINDINGS, made.summary.findings, strict=True):
+        assert observation["code"]["coding"][0]["code"] == finding.code.value
+        assert observation["valueQuantity"]["value"] == pytest.approx(told.probability, abs=1e-6)
+        assert observation["component"][0]["valueQuantity"]["value"] == told.threshold
+        codes = [coding["code"] for coding in observation["interpretation"][0]["coding"]]
+        assert codes == (["POS", "52101004"] if told.positive else ["NEG", "2667000"])
+    positive = {each.finding for each in made.summary.findings if each.positive}
+    assert len(report["conclusionCode"]) == len(positive)
+
+
+def test_a_refused_film_and_an_unknown_finding_are_named(made: Made) -> None:
+    refusal = Refusal(image=made.source.reference, slug="x", title="Not a chest radiograph", detail="A knee.")
+    alone = json.loads(diagnostic_report(made.source, [], [refusal], made.bundle, when=WHEN))
+    assert "was not analysed: Not a chest radiograph. A knee." in alone["conclusion"]
+    assert "result" not in alone
+    first, *others = made.summary.findings
+    unknown = first.model_copy(update={"probability": None, "threshold": None, "positive": False})
+    summary = made.summary.model_copy(update={"findings": (unknown, *others)})
+    said = json.loads(diagnostic_report(made.source, [summary], [], made.bundle, when=WHEN))
+    assert f"Not told by this model: {first.finding}." in said["conclusion"]
+    assert len(contained(said, "Observation")) == len(NAMES) - 1
