@@ -29,6 +29,7 @@ from training.cache.files import (
     level_arrays,
     level_file,
 )
+from training.children import end_with_parent
 from training.phantom import make_phantom
 from training.phantom.scene import GRID
 
@@ -49,9 +50,7 @@ def cache_phantoms(
     arrays[LABELS] = np.float32, (count, len(NAMES))
     files = CacheFiles(folder, wanted, arrays)
     # spawn: a forked child of a process that has run torch may hang in its thread pool.
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
         jobs = {
             pool.submit(_draw, folder, row, first_seed + row, preprocessing): row for row in files.pending()
         }
@@ -76,6 +75,11 @@ def generator_sha256() -> str:
     """Hash of the generator's source: phantoms drawn by another one are not the same phantoms."""
     folder = Path(phantom_package.__path__[0])
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in DRAWN_BY)).hexdigest()
+
+
+def _begin() -> None:
+    end_with_parent()
+    cv2.setNumThreads(1)
 
 
 def _draw(folder: Path, row: int, seed: int, preprocessing: Preprocessing) -> NDArray[np.bool_]:

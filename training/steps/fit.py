@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from training.children import end_with_parent
 from training.fit.member import fit_member
 from training.fit.result import Epoch
 from training.steps.networks import IMAGENET, SCRATCH, new_network
@@ -202,6 +203,7 @@ def _fit_side_by_side(run: Run, jobs: list[Job], progress: Progress) -> None:
 
 def _report_to(queue: Queue[tuple[Job, Epoch]]) -> None:
     global _reports
+    end_with_parent()
     _reports = queue
 
 

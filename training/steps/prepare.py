@@ -176,8 +176,8 @@ def _prepare_films(run: Run, data: DatasetData, number: int, progress: Progress)
     write_manifest(manifest, run.work / f"data/{number}")
     if manifest.faults:
         progress.say(
-            f"{len(manifest.faults)} of {len(manifest) + len(manifest.faults)} rows of {spec} are left out: "
-            f"{run.work / f'data/{number}' / 'faults.csv'}\n{summary(manifest.faults)}"
+            f"{len(manifest.faults)} of {len(manifest) + len(manifest.faults)} rows of {spec} are left out:\n"
+            f"{summary(manifest.faults)}\n  all of them are in {run.work / f'data/{number}' / 'faults.csv'}"
         )
     files = [f"data/{number}/manifest.json"]
     (run.work / "splits").mkdir(exist_ok=True)

@@ -11,6 +11,7 @@ from training.steps.calibrate import calibrate
 from training.steps.evaluate import evaluate
 from training.steps.export import export
 from training.steps.fit import fit, under_torchrun
+from training.steps.lock import alone_in
 from training.steps.prepare import StepError, prepare
 from training.steps.progress import Progress
 from training.steps.run import Run
@@ -27,29 +28,22 @@ STEPS: Final[dict[str, Callable[[Run, Progress], object]]] = {
 }
 
 
-def train(run: Run, progress: Progress) -> None:
-    """Do every step that is not done.
-
-    Raises:
-        DatasetError: the data cannot be used.
-        ValueError: a step cannot be done; the message says why.
-    """
-    for name in STEPS:
-        do(name, run, progress)
-
-
 def do(name: str, run: Run, progress: Progress) -> None:
     """Do one step, as far as it is not done.
 
     Raises:
-        StepError: a step before it has not been done, or it is no step for several processes.
+        DatasetError: the data cannot be used.
+        StepError: a step before it has not been done, it is no step for several processes, or another run is
+            at work.
     """
     if under_torchrun() and name != "fit":
         raise StepError(
             f"torchrun runs the step `fit` alone, not `{name}`: prepare first, fit under torchrun, then "
             "the rest"
         )
-    if not under_torchrun():
-        run.work.mkdir(parents=True, exist_ok=True)
+    if under_torchrun():
+        STEPS[name](run, progress)
+        return
+    with alone_in(run.work):
         write_atomically(run.work / "recipe.json", json.dumps(plain(run.recipe), indent=1) + "\n")
-    STEPS[name](run, progress)
+        STEPS[name](run, progress)

@@ -1,0 +1,29 @@
+"""Processes that a run starts end with it, also when it is killed: two writers of one file would spoil it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Final
+
+_PR_SET_PDEATHSIG: Final = 1
+_LOOK_EVERY_S: Final = 0.5
+
+
+def end_with_parent() -> None:
+    """From now on this process ends when the one that started it does, however that ended."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # Elsewhere, and for a parent that was gone before the line above.
+    threading.Thread(target=_watch, args=(parent,), daemon=True, name="watch the parent").start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_EVERY_S)
+    os._exit(1)
