@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import io
+from typing import Any
 
 import httpx
 import pydicom
@@ -26,7 +27,7 @@ def objects(response: httpx.Response) -> list[pydicom.FileDataset]:
     whole = email.message_from_bytes(
         f"Content-Type: {kind}\r\n\r\n".encode() + response.content, policy=email.policy.HTTP
     )
-    parts = list(whole.iter_parts())  # type: ignore[attr-defined]
+    parts: list[Any] = list(whole.walk())[1:]
     assert all(part.get_content_type() == "application/dicom" for part in parts)
     return [pydicom.dcmread(io.BytesIO(part.get_payload(decode=True))) for part in parts]
 

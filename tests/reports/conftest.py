@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -74,7 +75,7 @@ def made(make: Make) -> Made:
     return make(radiographs.dicom(**PATIENT))
 
 
-PATIENT: dict[str, object] = {
+PATIENT: dict[str, Any] = {
     "PatientName": "Doe^Jane",
     "PatientID": "4711",
     "PatientBirthDate": "19600102",

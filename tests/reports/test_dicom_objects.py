@@ -17,7 +17,6 @@ import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR, MeasurementReport
 
-from cxrserve.errors import CxrserveError
 from cxrserve.findings import FINDINGS, NAMES
 from cxrserve.reports.dicom import (
     DicomObject,
@@ -48,6 +47,13 @@ def errors_of_dciodvfy(path: Path) -> list[str]:
     said = subprocess.run([dcmtk.path_of("dciodvfy"), path], capture_output=True, check=False)
     lines = (said.stdout + said.stderr).decode("latin-1").splitlines()  # it quotes any character set
     return [line for line in lines if line.startswith("Error")]
+
+
+def content_of(report: DicomObject) -> Any:
+    """The content as highdicom's reader takes it apart; its types say less than it gives."""
+    content = Comprehensive3DSR.from_dataset(read(report)).content
+    assert isinstance(content, MeasurementReport)
+    return content
 
 
 @pytest.fixture(scope="session")
@@ -212,8 +218,7 @@ def test_dsrdump_shows_14_findings(made: Made, tmp_path: Path) -> None:
 
 
 def test_highdicom_reads_the_report_as_a_measurement_report(made: Made) -> None:
-    content = Comprehensive3DSR.from_dataset(read(made.objects["report"])).content
-    assert isinstance(content, MeasurementReport)
+    content = content_of(made.objects["report"])
     groups = content.get_image_measurement_groups()
     assert len(groups) == len(NAMES)
     for group, finding, told in zip(groups, FINDINGS, made.summary.findings, strict=True):
@@ -250,7 +255,7 @@ def test_a_study_of_two_says_each_image_and_the_maximum(made: Made, second: Made
         [made.source, second.source], [made.summary, second.summary], [], made.bundle, when=WHEN
     )
     assert errors_of_dciodvfy(written(report, tmp_path)) == []
-    content = Comprehensive3DSR.from_dataset(read(report)).content
+    content = content_of(report)
     groups = content.get_image_measurement_groups()
     assert len(groups) == 3 * len(NAMES)
     whole = {
@@ -286,7 +291,7 @@ def test_a_finding_the_model_does_not_know_is_left_out_and_said_so(made: Made, t
     )
     summary = made.summary.model_copy(update={"findings": (unknown, *others)})
     report = study_report([made.source], [summary], [], made.bundle, when=WHEN)
-    content = Comprehensive3DSR.from_dataset(read(report)).content
+    content = content_of(report)
     assert len(content.get_image_measurement_groups()) == len(NAMES) - 1
     assert f"not told by this model: {first.finding}".encode() in report.part10
     assert errors_of_dciodvfy(written(report, tmp_path)) == []
@@ -331,19 +336,10 @@ def test_all_objects_of_an_image_take_little_time(made: Made) -> None:
     assert min(seconds() for _ in range(5)) < 0.4  # 0.12 s on an idle machine
 
 
-def test_real_films_give_sound_objects(make: Make, realdata: Path, tmp_path: Path) -> None:
-    names = ("wg04_RG1_J2KI.dcm", "wg04_RG3_J2KR.dcm", "barre_CR-MONO1-10-chest_nopreamble")
-    built = 0
-    for name in names:
-        try:
-            made = make((realdata / "dicom" / "cr_dx" / name).read_bytes())
-        except CxrserveError:
-            continue
-        built += 1
-        for each in made.objects.values():
-            assert errors_of_dciodvfy(written(each, tmp_path)) == [], (name, each.kind)
-        assert (
-            "Test passed"
-            in dcmtk.run("dcmpschk", written(made.objects["presentation-state"], tmp_path)).stdout
-        )
-    assert built >= 2
+@pytest.mark.parametrize("name", ["wg04_RG1_J2KI.dcm", "barre_CR-MONO1-10-chest_nopreamble"])
+def test_real_films_give_sound_objects(make: Make, realdata: Path, tmp_path: Path, name: str) -> None:
+    made = make((realdata / "dicom" / "cr_dx" / name).read_bytes())
+    for each in made.objects.values():
+        assert errors_of_dciodvfy(written(each, tmp_path)) == [], each.kind
+    said = dcmtk.run("dcmpschk", written(made.objects["presentation-state"], tmp_path)).stdout
+    assert "Test passed" in said, said

@@ -21,7 +21,7 @@ from cxrserve.reports.dicom import read_source
 from tests import radiographs
 
 
-def film(**elements: object) -> bytes:
+def film(**elements: Any) -> bytes:
     """A film whose values keep no rule that pydicom would enforce."""
     with disable_value_validation():
         return radiographs.dicom(**elements)
