@@ -40,11 +40,15 @@ def write_tiny_bundle(
     profile: ProfileName = "mimic-cxr-jpg",
     fit: Fit = "squash",
     seed: int = 0,
+    bias: float = 2.0,
 ) -> Path:
-    """Write a bundle of one tiny network a size into `folder`, made if need be; returns `folder`."""
+    """Write a bundle of one tiny network a size into `folder`, made if need be; returns `folder`.
+
+    `bias` is what the logits lie around: above 0 at even positions, as much below it at odd ones.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(seed)
-    members = tuple(_write_member(folder, size, random) for size in sizes)
+    members = tuple(_write_member(folder, size, random, bias) for size in sizes)
     weights_FS = random.dirichlet(np.ones(len(sizes)), size=len(NAMES))
     contract = Contract(
         name="tiny",
@@ -75,10 +79,10 @@ def write_tiny_bundle(
     return folder
 
 
-def _write_member(folder: Path, size: int, random: np.random.Generator) -> Member:
+def _write_member(folder: Path, size: int, random: np.random.Generator, around: float) -> Member:
     features = random.normal(0, 1.0, (_CHANNELS, 1, 3, 3)).astype(np.float32)
     classes = random.normal(0, 0.25, (len(NAMES), _CHANNELS, 1, 1)).astype(np.float32)
-    bias = np.where(np.arange(len(NAMES)) % 2 == 0, 2.0, -2.0).astype(np.float32)
+    bias = np.where(np.arange(len(NAMES)) % 2 == 0, around, -around).astype(np.float32)
     model = tiny_network(size, features, classes, bias).SerializeToString()
     path = folder / f"scale_{size}.onnx"
     path.write_bytes(model)

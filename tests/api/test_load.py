@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from cxrserve.engines.base import Output
 from tests import radiographs
 from tests.api.conftest import check_problem
+from tests.api.test_start import started
+from tests.bundles import write_tiny_bundle
 from tests.conftest import Serve
+from tests.ensemble.watched_engines import at_the_gate, sample, wait_until
 from tests.servers import Running
 
 
@@ -83,3 +94,97 @@ def test_the_loop_goes_on_while_a_large_image_is_read(
     assert len(waits) > 10
     # A loop that decoded or serialised by itself would hold every one of these up for about a second.
     assert max(waits) < 0.5
+
+
+def test_more_than_it_takes_is_refused_within_50_ms(serve: Serve, chest_jpeg: bytes) -> None:
+    """However busy the engines are, and however large what is refused; and it says when to come again."""
+    large = radiographs.dicom(1800, 1800)
+    with (
+        serve(max_waiting=1) as running,
+        at_the_gate(running.server.service.pipeline, held=True) as gate,
+        ThreadPoolExecutor(2) as threads,
+        httpx.Client(base_url=running.url, timeout=60) as client,
+    ):
+        inside = [threads.submit(httpx.post, f"{running.url}/predict", content=chest_jpeg) for _ in range(2)]
+        metrics = running.server.service.metrics
+        wait_until(lambda: sample(metrics, "cxrserve_images_inside") == 2)
+        took: list[float] = []
+        for _ in range(21):
+            started = time.perf_counter()
+            refused = client.post("/predict", content=large)
+            took.append(time.perf_counter() - started)
+            check_problem(refused, 503, "overloaded")
+            assert 1 <= int(refused.headers["retry-after"]) <= 60
+        gate.open.set()
+        assert [each.result(60).status_code for each in inside] == [200, 200]
+    assert statistics.median(took) < 0.05
+
+
+def test_retry_after_is_what_those_inside_will_take(serve: Serve, chest_jpeg: bytes) -> None:
+    """Measured: slow engines make it longer."""
+    with serve(max_waiting=2) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        pipeline = running.server.service.pipeline
+        assert pipeline.retry_after_s(3) == 1
+        engine = pipeline.predictor.engines[64]
+        run = engine.run
+
+        def slow(image_N1SS: NDArray[np.uint8]) -> Output:
+            time.sleep(1)
+            return run(image_N1SS)
+
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(3) as threads:
+            patch.setattr(engine, "run", slow)
+            for _ in range(2):
+                assert client.post("/predict", content=chest_jpeg).status_code == 200
+            # Two runs of a second weigh 1 - 0.8² of the mean.
+            assert pipeline.retry_after_s(10) == pytest.approx(10 * 0.36, abs=1)
+            inside = [threads.submit(httpx.post, f"{running.url}/predict", content=chest_jpeg) for _ in "abc"]
+            wait_until(lambda: sample(running.server.service.metrics, "cxrserve_images_inside") == 3)
+            refused = client.post("/predict", content=chest_jpeg)
+            check_problem(refused, 503, "overloaded")
+            assert int(refused.headers["retry-after"]) >= 2
+            assert all(each.result(60).status_code == 200 for each in inside)
+
+
+def test_a_bundle_replaced_while_serving_changes_nothing(
+    serve: Serve, tiny_bundle: Path, tmp_path: Path, chest_jpeg: bytes
+) -> None:
+    """What was verified at start is what serves, whatever becomes of the folder."""
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    with serve(bundle=bundle) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        model, before = client.get("/model").json(), client.post("/predict", content=chest_jpeg).json()
+        write_tiny_bundle(bundle, seed=7)
+        replaced = client.post("/predict", content=chest_jpeg).json()
+        shutil.rmtree(bundle)
+        removed = client.post("/predict", content=chest_jpeg).json()
+        assert client.get("/model").json() == model
+    assert replaced["findings"] == removed["findings"] == before["findings"]
+    assert replaced["model"] == removed["model"] == before["model"]
+
+
+def test_a_score_that_is_no_number_is_no_answer(
+    serve: Serve, chest_jpeg: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serve() as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        engine = running.server.service.pipeline.predictor.engines[64]
+        run = engine.run
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                engine, "run", lambda image: replace(run(image), logits_NF=np.full((1, 14), np.nan))
+            )
+            check_problem(client.post("/predict", content=chest_jpeg), 500, "internal-error")
+        assert client.post("/predict", content=chest_jpeg).status_code == 200
+    assert "not a number" in caplog.text
+
+
+def test_sigterm_under_load_finishes_what_was_accepted(tiny_bundle: Path) -> None:
+    picture = radiographs.png(2600, 2200)
+    with started(tiny_bundle) as process, ThreadPoolExecutor(8) as threads:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[5]
+        asked = [threads.submit(httpx.post, f"{url}/predict", content=picture, timeout=60) for _ in range(8)]
+        wait_until(lambda: "cxrserve_images_inside 8.0" in httpx.get(f"{url}/metrics").text)
+        process.terminate()
+        assert [each.result(60).status_code for each in asked] == [200] * 8
+        process.communicate(timeout=30)
+    assert process.returncode in (0, -signal.SIGTERM)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -15,7 +16,9 @@ from cxrserve.engines.base import Output
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import BundleError, ConfigurationError, DeadlineExceeded, NotReady, UnsupportedFormat
 from tests import radiographs
+from tests.bundles import write_tiny_bundle
 from tests.conftest import MakeSettings
+from tests.ensemble.watched_engines import at_the_gate, sample, wait_until
 
 
 def test_the_same_film_gives_the_same_answer_from_many_threads(make_settings: MakeSettings) -> None:
@@ -103,3 +106,64 @@ def test_both_engines_give_one_answer(make_settings: MakeSettings) -> None:
     np.testing.assert_allclose(answers[0].probabilities_F, answers[1].probabilities_F, atol=1e-5)
     for finding in range(14):
         np.testing.assert_allclose(answers[0].maps[finding], answers[1].maps[finding], atol=1e-3)
+
+
+def test_what_each_scale_brings_adds_up_to_the_map(make_settings: MakeSettings) -> None:
+    with Pipeline(make_settings()) as pipeline:
+        plain = pipeline.read(radiographs.jpeg(), explain="all").prediction
+        prediction = pipeline.read(radiographs.jpeg(), explain=(2, 5), explain_scales=True).prediction
+    assert plain.scale_maps == {}
+    assert set(prediction.scale_maps) == {2, 5}
+    for finding, parts in prediction.scale_maps.items():
+        assert [(size, part.shape, part.dtype) for size, part in parts.items()] == [
+            (size, (size // 32, size // 32), np.dtype(np.float32)) for size in prediction.sizes
+        ]
+        assert all(part.min() >= 0 for part in parts.values())
+        whole = prediction.maps[finding]
+        np.testing.assert_array_equal(whole, plain.maps[finding])
+        enlarged = [cv2.resize(part, whole.shape, interpolation=cv2.INTER_LINEAR) for part in parts.values()]
+        assert (np.sum(enlarged, axis=0) >= whole - 1e-6).all()
+        assert max(part.max() for part in parts.values()) > 0
+
+
+def test_a_member_that_answers_with_no_number_does_not_open(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    folder = write_tiny_bundle(tmp_path / "bundle", (64, 128), bias=np.nan)
+    with pytest.raises(BundleError, match="not a number"):
+        Pipeline(make_settings(bundle=folder))
+
+
+def test_closing_waits_for_what_is_inside(make_settings: MakeSettings) -> None:
+    with Pipeline(make_settings()) as pipeline, ThreadPoolExecutor(2) as threads:
+        with at_the_gate(pipeline, held=True) as gate:
+            inside = threads.submit(pipeline.read, radiographs.jpeg())
+            gate.reached.wait(30)
+            closing = threads.submit(pipeline.close, drain_s=30)
+            wait_until(lambda: _refuses(pipeline))
+        assert inside.result(30).prediction.probabilities_F.shape == (14,)
+        closing.result(30)
+
+
+def _refuses(pipeline: Pipeline) -> bool:
+    try:
+        pipeline.read(b"")
+    except NotReady:
+        return True
+    except UnsupportedFormat:
+        pass
+    return False
+
+
+def test_decoders_run_ahead_while_the_engines_are_busy(make_settings: MakeSettings) -> None:
+    with (
+        Pipeline(make_settings(decode_workers=2)) as pipeline,
+        ThreadPoolExecutor(5) as threads,
+        at_the_gate(pipeline, held=True) as gate,
+    ):
+        readings = [threads.submit(pipeline.read, radiographs.jpeg()) for _ in range(5)]
+        # All five are decoded, and wait with all their scales, before the engine has finished the first.
+        wait_until(lambda: sample(pipeline.metrics, "cxrserve_queue_depth", size="512") == 5)
+        assert not gate.runs
+        gate.open.set()
+        assert all(reading.result(30).timing_ms["waiting"] > 0 for reading in readings)
