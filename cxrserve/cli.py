@@ -205,7 +205,9 @@ def _add_training(target: typer.Typer, name: str) -> None:
 
 _add_training(app, "train")
 _add_training(models, "init")
+_add_training(models, "import")
 _add_training(app, "phantoms")
+_add_training(app, "evaluate")
 
 
 def main() -> None:
