@@ -1,0 +1,174 @@
+"""Keeping: what is acknowledged is on disk; what is not is said why, and leaves nothing."""
+
+from __future__ import annotations
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydicom.config import disable_value_validation
+from pydicom.uid import generate_uid
+
+from cxrserve.archive.archive import Archive
+from cxrserve.archive.store import key_of
+from cxrserve.errors import CxrserveError, OutOfResources, TooLarge, UnreadableImage
+from tests import radiographs
+from tests.archive.conftest import SENDER, OpenArchive, chest, study_of
+
+
+def objects(archive: Path) -> list[Path]:
+    """Files of kept objects."""
+    return sorted((archive / "objects").glob("*/*.dcm"))
+
+
+def with_uid(uid: str) -> bytes:
+    """A radiograph with a UID that is none."""
+    with disable_value_validation():
+        return radiographs.dicom(96, 80, SOPInstanceUID=uid)
+
+
+@pytest.fixture
+def archive(open_archive: OpenArchive, tmp_path: Path) -> Archive:
+    """An archive that waits long before it works."""
+    return open_archive(tmp_path / "archive", rules={"quiet_time_s": 1000})
+
+
+def test_a_kept_object_lies_there_byte_for_byte(archive: Archive, tmp_path: Path) -> None:
+    data = chest()
+    receipt = archive.receive(data, SENDER)
+    assert receipt.outcome == "kept"
+    (path,) = objects(tmp_path / "archive")
+    assert path.read_bytes() == data
+    assert path.stem == receipt.sha256
+    assert archive.has(receipt.sop_instance_uid, receipt.sop_class_uid)
+    assert not archive.has(receipt.sop_instance_uid, "1.2.840.10008.5.1.4.1.1.7")
+    assert not archive.has(generate_uid(), receipt.sop_class_uid)
+
+
+def test_a_path_is_as_good_as_bytes(archive: Archive, tmp_path: Path) -> None:
+    path = tmp_path / "sent.dcm"
+    path.write_bytes(chest())
+    assert archive.receive(path, SENDER).outcome == "kept"
+    assert path.exists()
+
+
+def test_the_same_object_twice_is_one(archive: Archive, tmp_path: Path) -> None:
+    data = chest()
+    assert [archive.receive(data, SENDER).outcome for _ in range(2)] == ["kept", "duplicate"]
+    assert len(objects(tmp_path / "archive")) == 1
+
+
+def test_meta_information_makes_no_other_object(archive: Archive) -> None:
+    data = radiographs.dataset(96, 80)
+    first = radiographs.dicom(96, 80)
+    data.file_meta.SourceApplicationEntityTitle = "OTHER"
+    file = io.BytesIO()
+    data.save_as(file, enforce_file_format=True)
+    assert file.getvalue() != first
+    assert [archive.receive(each, SENDER).outcome for each in (first, file.getvalue())] == [
+        "kept",
+        "duplicate",
+    ]
+
+
+def test_another_object_under_the_same_uid_is_set_aside(archive: Archive, tmp_path: Path) -> None:
+    uid, study = generate_uid(), generate_uid()
+    assert archive.receive(chest(study, SOPInstanceUID=uid), SENDER).outcome == "kept"
+    other = chest(study, SOPInstanceUID=uid, PatientName="Somebody^Else")
+    receipt = archive.receive(other, SENDER)
+    assert receipt.outcome == "quarantined"
+    assert not receipt.acknowledged
+    (entry,) = archive.letters.quarantine()
+    assert (entry.sop_instance_uid, entry.sha256) == (uid, receipt.sha256)
+    assert (tmp_path / "archive" / "quarantine" / f"{entry.sha256}.dcm").read_bytes() == other
+    assert len(objects(tmp_path / "archive")) == 1
+
+
+@pytest.mark.parametrize(("otherwise", "outcome"), [("ignore", "ignored"), ("refuse", "refused")])
+def test_what_no_rule_takes(open_archive: OpenArchive, tmp_path: Path, otherwise: str, outcome: str) -> None:
+    rules = {"otherwise": otherwise, "rules": [{"name": "none", "match": {"calling_ae": "NOBODY"}}]}
+    archive = open_archive(tmp_path / "archive", rules=rules)
+    receipt = archive.receive(chest(), SENDER)
+    assert receipt.outcome == outcome
+    assert receipt.acknowledged == (otherwise == "ignore")
+    assert not objects(tmp_path / "archive")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\0" * 200,
+        b"\0" * 128 + b"DICM",
+        radiographs.jpeg(96, 80),
+        with_uid(""),
+        with_uid("1.2/../../x"),
+        with_uid("1." + "2" * 63),
+        radiographs.dicom(96, 80)[:300],
+    ],
+    ids=["empty", "zeros", "only a preamble", "JPEG", "no UID", "path for a UID", "65 characters", "cut"],
+)
+def test_what_is_no_object_is_refused_and_leaves_nothing(
+    archive: Archive, tmp_path: Path, data: bytes
+) -> None:
+    with pytest.raises(CxrserveError) as caught:
+        archive.receive(data, SENDER)
+    assert caught.type is UnreadableImage
+    assert not objects(tmp_path / "archive")
+    assert archive.receive(chest(), SENDER).outcome == "kept"
+
+
+def test_limits_refuse_before_anything_is_written(open_archive: OpenArchive, tmp_path: Path) -> None:
+    data = chest()
+    archive = open_archive(
+        tmp_path / "archive",
+        rules={"quiet_time_s": 1000},
+        archive_max_bytes=len(data) * 2,
+        max_upload_bytes=len(data) + 100,
+    )
+    with pytest.raises(TooLarge):
+        archive.receive(data + b"\0" * 1000, SENDER)
+    assert archive.receive(data, SENDER).outcome == "kept"
+    assert archive.receive(chest(), SENDER).outcome == "kept"
+    with pytest.raises(OutOfResources, match="ARCHIVE_MAX_BYTES"):
+        archive.receive(chest(), SENDER)
+    assert len(objects(tmp_path / "archive")) == 2
+
+
+def test_a_disk_that_is_nearly_full_is_not_filled(open_archive: OpenArchive, tmp_path: Path) -> None:
+    archive = open_archive(tmp_path / "archive", archive_min_free_bytes=2**60)
+    with pytest.raises(OutOfResources, match="MIN_FREE_BYTES"):
+        archive.receive(chest(), SENDER)
+
+
+def test_no_name_of_a_sender_is_a_path(archive: Archive, tmp_path: Path) -> None:
+    receipt = archive.receive(chest(), SENDER)
+    names = [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")]
+    assert not any(receipt.sop_instance_uid in name or receipt.study_instance_uid in name for name in names)
+    assert len(key_of("../../etc/passwd")) == 32
+
+
+def test_text_of_any_character_set_is_found_again(archive: Archive) -> None:
+    receipt = archive.receive(
+        chest(SpecificCharacterSet="ISO_IR 100", PatientName="Müller^Jörg", PatientID="A_1%"), SENDER
+    )
+    assert study_of(archive, receipt, "receiving").patient_name == "Müller^Jörg"
+    for search in ("müller", "a_1%", receipt.study_instance_uid):
+        assert len(archive.catalogue.studies(search=search)) == 1
+    for search in ("ax1", "_", "nobody"):
+        assert len(archive.catalogue.studies(search=search)) == (search == "_")
+
+
+def test_many_senders_at_once(archive: Archive, tmp_path: Path) -> None:
+    """Also the rate: 20 objects a second are to be acknowledged; here 50 come from eight senders."""
+    data = [chest() for _ in range(50)]
+    started = time.perf_counter()
+    with ThreadPoolExecutor(8) as senders:
+        receipts = list(senders.map(lambda each: archive.receive(each, SENDER), [*data, *data[:10]]))
+    took_s = time.perf_counter() - started
+    assert [each.outcome for each in receipts].count("kept") == 50
+    assert [each.outcome for each in receipts].count("duplicate") == 10
+    assert len(objects(tmp_path / "archive")) == 50
+    assert took_s < 20, f"60 objects took {took_s:.1f} s"
