@@ -15,6 +15,7 @@ from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from cxrserve.api import openapi, upload
@@ -117,6 +118,18 @@ async def report(service: ServiceOf) -> Response:
         media_type="text/html; charset=utf-8",
         headers={"Content-Security-Policy": _REPORT_POLICY},
     )
+
+
+class About(BaseModel):
+    """What a page must know of the service before it asks for anything."""
+
+    worklist: bool
+
+
+@router.get("/viewer/about", include_in_schema=False)
+async def about(request: Request) -> About:
+    """Whether there is a worklist to ask for."""
+    return About(worklist=getattr(request.app.state, "archive", None) is not None)
 
 
 @router.get("/viewer/{path:path}", include_in_schema=False)

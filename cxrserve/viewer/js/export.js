@@ -44,7 +44,7 @@ function fill(node, film) {
   const item = (id, name, note, act, off) =>
     element("button", { id, type: "button", role: "menuitem", tabindex: "-1", disabled: off, onclick: () => finish(act) }, icon("save"), element("span", {}, name, element("small", {}, note)));
   node.replaceChildren(
-    element("button", { id: "export", class: "plain", type: "button", "aria-haspopup": "menu", "aria-expanded": String(open), disabled: !film?.picture, onclick: () => toggle() }, icon("save"), "Export"),
+    element("button", { id: "export", class: "plain", type: "button", "aria-label": "Export", "aria-haspopup": "menu", "aria-expanded": String(open), disabled: !film?.picture, onclick: () => toggle() }, icon("save"), element("span", {}, "Export")),
     open
       ? element(
           "div",

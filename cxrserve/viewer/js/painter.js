@@ -81,7 +81,7 @@ export function paintHeatmap(context, geometry, view, heatmap, { mode, opacity }
     return;
   }
   context.setTransform(1, 0, 0, 1, 0, 0);
-  context.lineJoin = "round";
+  context.lineJoin = context.lineCap = "round"; // the lines are made of one short piece for each cell
   heatmap.paths.forEach((path, index) => {
     const placed = new Path2D();
     placed.addPath(path, matrix);

@@ -153,7 +153,7 @@ export class Viewport {
     ];
     nw.append(...lines.filter(Boolean).map((line) => element("div", {}, line)));
     ne.append(
-      element("div", {}, [header.about.view_position, header.laterality && header.laterality !== "U" ? header.laterality : null].filter(Boolean).join(" ") || ""),
+      ...[header.about.view_position, header.laterality === "U" ? null : header.laterality].filter(Boolean).map((each) => element("div", {}, element("strong", {}, each))),
       element("div", { class: "dim" }, `${header.about.columns} × ${header.about.rows}, ${header.about.bits_stored} bit`),
       header.orientation ? "" : element("div", { class: "dim" }, "no side in the file"),
     );

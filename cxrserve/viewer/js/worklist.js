@@ -15,7 +15,7 @@ let timer = 0;
 let typed = 0;
 
 export async function start() {
-  await poll();
+  list.there = await isThere();
   if (!list.there) return;
   byId("toggle-side").hidden = false;
   byId("toggle-side").addEventListener("click", () => {
@@ -24,6 +24,17 @@ export async function start() {
     update();
   });
   document.addEventListener("visibilitychange", () => !document.hidden && void poll());
+  await poll();
+}
+
+/** Asked until the service answers: it may be starting. */
+async function isThere() {
+  try {
+    return (await ask("/viewer/about")).body.worklist;
+  } catch {
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    return isThere();
+  }
 }
 
 export function sync() {
@@ -31,6 +42,7 @@ export function sync() {
   side.hidden = side.dataset.closed === "true" || (!list.there && !state.films.length);
   byId("toggle-side").setAttribute("aria-expanded", String(!side.hidden));
   byId("worklist").hidden = !list.there;
+  side.dataset.slim = String(!list.there); // thumbnails are enough where room is short
   const key = JSON.stringify([list.there, list.studies, list.problem, list.opened]);
   if (!list.there || key === drawn) return;
   drawn = key;
@@ -48,9 +60,7 @@ async function poll() {
     list.problem = null;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    if (problem.status === 404) return; // no archive, no worklist
     list.problem = `${problem.title}. ${problem.detail}`;
-    list.there ||= problem.status === 403;
   }
   update();
   if (!document.hidden) timer = setTimeout(poll, POLL_MS);
@@ -61,7 +71,6 @@ async function fetchStudies() {
   const headers = list.etag ? { "If-None-Match": list.etag } : {};
   const { status, body, header } = await ask(`/studies?${query}`, { headers });
   if (status === 304) return;
-  list.there = true;
   list.studies = body.studies;
   list.etag = header("ETag");
   const now = body.studies.find((each) => each.study_instance_uid === list.opened);
