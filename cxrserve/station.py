@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import threading
+import warnings
 from contextlib import ExitStack
 from types import FrameType
 from typing import Final
@@ -40,6 +42,7 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
             "the node needs a folder for what it receives: --archive or CXRSERVE_ARCHIVE."
         )
     configure_logging(settings.log_level)
+    _quiet_pydicom()
     stop = threading.Event()
     for number in _ENDING:
         signal.signal(number, lambda *_: stop.set())
@@ -82,6 +85,12 @@ class _Server(Server):
         super().handle_exit(sig, frame)
         if self.node is not None:
             threading.Thread(target=self.node.stop_accepting, name="stop-accepting").start()
+
+
+def _quiet_pydicom() -> None:
+    """It repeats values that it finds odd, and those may be a patient's."""
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module="pydicom")
 
 
 def _say(line: str) -> None:

@@ -7,6 +7,7 @@ PDU of no known type, which it answers as PS3.8 9.2 asks: A-ABORT, then the end 
 
 from __future__ import annotations
 
+import logging
 import select
 import socket
 import ssl
@@ -17,8 +18,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+_log: Final = logging.getLogger("cxrserve.pacs")
 ASSOCIATE_RQ: Final = 0x01
 _P_DATA_TF: Final = 0x04
 _HEADER: Final = struct.Struct(">BxL")  # type, reserved, length: PS3.8 9.3.1
@@ -32,7 +36,9 @@ _PRESENTATION_CONTEXT: Final = 0x20
 _MOST_COMMAND_BYTES: Final = 64 * 1024
 _LAST, _COMMAND = 0b10, 0b01  # of the message control header: PS3.8 E.2
 _READ_BYTES: Final = 256 * 1024
+_AWAITING_CLOSE: Final = "Sta13"  # PS3.8 Table 9-5
 _LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 16 * 2**20
 _TOLERANCE_BYTES: Final = 64  # some count the length without the headers within
 
 
@@ -72,21 +78,23 @@ class PduReader:
         return bool(self._buffer)
 
     def read(self, timeout_s: float | None = None) -> tuple[bytearray, bytearray]:
-        """The next PDU: its six bytes of header, and its body. Short where the connection ended.
+        """The next PDU: its six bytes of header, and its body. No header where the connection ended.
 
         Raises:
             TimeoutError: it was not whole in time.
-            OSError: the connection broke.
+            OSError: the connection broke, or ended within a PDU.
         """
         until = time.monotonic() + (self._limits.pdu_timeout_s if timeout_s is None else timeout_s)
         header = self._take(_HEADER.size, until)
         if len(header) < _HEADER.size:
-            return header, bytearray()
+            return bytearray(), bytearray()
         kind, length = _HEADER.unpack(header)
         if self._is_too_long(kind, length):
             return _UNKNOWN[:], bytearray()
         body = self._take(length, until)
-        if kind == _P_DATA_TF and len(body) == length:
+        if len(body) < length:
+            raise ConnectionResetError("the peer went away within a PDU")
+        if kind == _P_DATA_TF:
             self._look_at(body)
         elif kind == ASSOCIATE_RQ and _contexts(body) > _MOST_CONTEXTS:
             self.refused = f"the A-ASSOCIATE-RQ proposes more than {_MOST_CONTEXTS} presentation contexts"
@@ -125,11 +133,14 @@ class PduReader:
 
     def drain(self) -> None:
         """Throw away what still comes, for a moment: so that the peer may read why it was refused."""
+        _log.warning("a connection was ended: %s", self.refused or "it was not let in")
         until = time.monotonic() + _LINGER_S
         self._buffer.clear()
         try:
             self._socket.shutdown(socket.SHUT_WR)
-            while self._receive(until):
+            left = _LINGER_BYTES
+            while left > 0 and (count := self._receive(until)):
+                left -= count
                 self._buffer.clear()
         except OSError:
             pass
@@ -165,6 +176,20 @@ def _items(body: bytearray) -> Iterator[int]:
         position += 4 + length
 
 
+class Messages(DIMSEServiceProvider):
+    """pynetdicom's reader of messages, which ends its thread, and not the association, on a broken one."""
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take the fragments of a message; end the association where they are none."""
+        try:
+            super().receive_primitive(primitive)
+        except Exception as error:  # whatever pydicom and pynetdicom find in hostile bytes
+            self.message = None
+            if isinstance(self.dul.socket, Connection):
+                self.dul.socket.refuse(f"a message cannot be read ({type(error).__name__})")
+            self.dul.event_queue.put("Evt19")  # invalid PDU: PS3.8 Table 9-10, answered by A-ABORT
+
+
 class Connection(AssociationSocket):
     """What pynetdicom reads from, once the first PDU is there.
 
@@ -186,16 +211,23 @@ class Connection(AssociationSocket):
         self._header: bytearray | None = first[0]
         self._body: bytearray | None = first[1]
 
+    def refuse(self, reason: str) -> None:
+        """Read nothing more: what came last was no DICOM message."""
+        self._reader.refused = reason
+
     @property
     def ready(self) -> bool:
         """True if there is something to be read."""
-        if self._header is not None or self._reader.has_bytes:
+        if self._header is not None:
             return True
         if self.socket is None or not self._is_connected:
             return False
         if self._reader.refused is not None:
-            self._reader.drain()
+            if self.assoc.dul.state_machine.current_state == _AWAITING_CLOSE:  # the A-ABORT is sent
+                self._reader.drain()
             return False
+        if self._reader.has_bytes:
+            return True
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             return True
         return bool(self._readable.poll(0))

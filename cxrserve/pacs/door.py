@@ -21,7 +21,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from cxrserve.pacs.connection import ASSOCIATE_RQ, Connection, PduReader, WireLimits
+from cxrserve.pacs.connection import ASSOCIATE_RQ, Connection, Messages, PduReader, WireLimits
 
 _log: Final = logging.getLogger("cxrserve.pacs")
 _WAITING_ROOM: Final = 64
@@ -44,6 +44,7 @@ class _Entrance(RequestHandler):
         association.dul.event_queue.get_nowait()
         connection = cast(socket.socket, self.request)
         association.set_socket(Connection(association, connection, *self.server.brought_by(connection)))
+        association.dimse = Messages(association)
         association.dul.artim_timer.timeout = self.server.patience_s
         return association
 
