@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -46,6 +46,13 @@ FoldsOption = Annotated[
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=1, help="Processes that decode, draw or fit side by side.")
 ]
+ReportOption = Annotated[
+    Literal["full", "brief"],
+    typer.Option(
+        "--report",
+        help="brief leaves out the receptive fields and the footprints of each network, which take minutes.",
+    ),
+]
 CORES = os.cpu_count() or 1
 
 
@@ -58,6 +65,7 @@ def make_run(
     reading: list[str] | None,
     folds: int | None,
     workers: int,
+    report: Literal["full", "brief"],
 ) -> Run:
     """The run that these options ask for.
 
@@ -77,6 +85,7 @@ def make_run(
             data=tuple(data or ()),
             folds=folds,
             workers=workers,
+            report=report,
             options=override(ReadOptions(), reading or ()),
         )
     except ValueError as error:

@@ -16,6 +16,7 @@ from training.cli.options import (
     OutOption,
     ReadOption,
     RecipeOption,
+    ReportOption,
     SetOption,
     WorkersOption,
     WorkOption,
@@ -53,6 +54,7 @@ def whole(
     reading: ReadOption = None,
     folds: FoldsOption = None,
     workers: WorkersOption = CORES,
+    report: ReportOption = "full",
     list_: Annotated[bool, typer.Option("--list", help="List the recipes and stop.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and what it needs; do nothing.")
@@ -71,7 +73,7 @@ def whole(
 
         console.print(recipes_table())
         return
-    run = make_run(recipe, data, out, work, assignments, reading, folds, workers)
+    run = make_run(recipe, data, out, work, assignments, reading, folds, workers, report)
     if dry_run:
         _print_plan(run, console)
         return
@@ -91,9 +93,10 @@ def _step_command(name: str) -> Callable[..., None]:
         reading: ReadOption = None,
         folds: FoldsOption = None,
         workers: WorkersOption = CORES,
+        report: ReportOption = "full",
     ) -> None:
         _do(
-            make_run(recipe, data, out, work, assignments, reading, folds, workers),
+            make_run(recipe, data, out, work, assignments, reading, folds, workers, report),
             console_for_tables(),
             [name],
         )

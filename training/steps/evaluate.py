@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +16,18 @@ from cxrserve.ensemble.bundle import CONTRACT_FILE, Contract, Metrics, read_cont
 from cxrserve.findings import NAMES
 from training.cache import PyramidCache
 from training.card import write_card
+from training.datasets.manifest_files import write_atomically
 from training.evaluate import heatmap_facts, open_predictor
 from training.recipes import PhantomData
+from training.report.evaluate_bundle import HTML, JSON, Wanted, write_report
 from training.report.evaluation import fold_table
 from training.report.scores import Scores, score_bundle
 from training.steps.export import bundle_of
+from training.steps.facts import run_facts
 from training.steps.prepare import StepError, open_part
 from training.steps.progress import Progress
 from training.steps.run import Run, Trial
+from training.steps.stack import read_stack
 from training.steps.stamp import (
     Stamp,
     file_sha256,
@@ -76,6 +81,23 @@ def auc_table(run: Run, trial: Trial) -> dict[str, dict[str, float | None]]:
     return table
 
 
+def read_scores(run: Run, trial: Trial, contract: Contract, sha256: str) -> Scores:
+    """What the bundle of `trial` said of its test images, under this contract."""
+    folder = run.folder(trial, "evaluate")
+    said = json.loads((folder / EVALUATED).read_text(encoding="utf-8"))
+    with np.load(folder / SCORES) as stored:
+        return Scores(
+            contract=contract,
+            sha256=sha256,
+            data=f"{said['count']} {said['data']}",
+            engine=said["engine"],
+            logits_NFS=stored["logits_NFS"],
+            labels_NF=stored["labels_NF"],
+            study_N=stored["study_N"],
+            engine_ms={int(size): ms for size, ms in said["engine_ms"].items()},
+        )
+
+
 def test_name(run: Run) -> str:
     """What the test data consists of, in words."""
     if isinstance(run.recipe.data, PhantomData):
@@ -89,19 +111,25 @@ def _evaluate_one(run: Run, trial: Trial, progress: Progress) -> None:
     (folder / STAMP).unlink(missing_ok=True)
     bundle, _ = bundle_of(run, trial)
     test = open_part(run, trial.fold, "test")
-    scores = judged(run, score_bundle(bundle, test, test_name(run), track=progress.track))
-    found = fold_table(scores)
+    scores = score_bundle(bundle, test, test_name(run), track=progress.track)
+    found, counted = fold_table(_judged(run, scores)), _judged(run, scores).labels_NF
     auc = {name: {column: _rounded(found[name].get(column)) for column in scores.columns} for name in NAMES}
     with replaced(folder / SCORES) as part, part.open("wb") as stream:
         np.savez(stream, logits_NFS=scores.logits_NFS, labels_NF=scores.labels_NF, study_N=scores.study_N)
-    measured = {"data": test_name(run), "count": len(scores), "engine": scores.engine, "auc": auc}
+    measured = {
+        "data": test_name(run),
+        "count": len(counted),
+        "engine": scores.engine,
+        "engine_ms": scores.engine_ms,
+        "auc": auc,
+    }
     with replaced(folder / EVALUATED) as part:
         part.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     outputs = {name: file_sha256(folder / name) for name in (SCORES, EVALUATED)}
     write_stamp(folder / STAMP, Stamp(step=f"{trial.name}/evaluate", key=key, inputs=inputs, outputs=outputs))
 
 
-def judged(run: Run, scores: Scores) -> Scores:
+def _judged(run: Run, scores: Scores) -> Scores:
     """`scores` of what the recipe judges: images, or studies."""
     return scores.by_study() if run.recipe.data.unit.kind == "studies" else scores
 
@@ -126,7 +154,7 @@ def why_not_delivered(run: Run) -> str | None:
 
 def _delivery_key(run: Run) -> str:
     evaluated = [read_stamp(run.folder(trial, "evaluate") / STAMP) for trial in run.trials]
-    return sha256_of([str(run.out.resolve()), *(stamp and stamp.sha256 for stamp in evaluated)])
+    return sha256_of([str(run.out.resolve()), run.report, *(stamp and stamp.sha256 for stamp in evaluated)])
 
 
 def _deliver(run: Run, progress: Progress) -> None:
@@ -151,12 +179,51 @@ def _deliver(run: Run, progress: Progress) -> None:
         if file.name not in {member.file for member in contract.members}:
             file.unlink()
     card = write_card(run.out, run.recipe, contract, _pointing(run.out, test))
-    names = [CONTRACT_FILE, card.name, *(member.file for member in contract.members)]
+    _report(run, test, progress)
+    names = [CONTRACT_FILE, card.name, HTML, JSON, *(member.file for member in contract.members)]
     outputs = {name: file_sha256(run.out / name) for name in names}
     write_stamp(
         run.work / DELIVERED, Stamp(step="deliver", key=_delivery_key(run), inputs={}, outputs=outputs)
     )
     progress.say(f"the bundle of {first.name} is in {run.out}")
+
+
+def _report(run: Run, test: PyramidCache, progress: Progress) -> None:
+    """`report.html` and `report.json` beside the bundle; over all trials where there are several."""
+    progress.say("writing the report")
+    delivered, sha256 = read_contract(run.out)
+    scores = {
+        trial: read_scores(run, trial, read_contract(bundle_of(run, trial)[0])[0], sha256)
+        for trial in run.trials
+    }
+    folds = [_judged(run, each) for each in scores.values()] if len(scores) > 1 else []
+    first = replace(scores[run.trials[0]], contract=delivered)
+    tables = {trial: auc_table(run, trial) for trial in run.trials}
+    full, findings = run.report == "full", _pictured(delivered)
+    wanted = Wanted(
+        cam_findings=findings,
+        field_images=Wanted().field_images if full else 0,
+        footprints=full,
+        by_study=run.recipe.data.unit.kind == "studies",
+    )
+    facts = run_facts(run, test, tables)
+    write_report(run.out, test, first, run.out, folds=folds, run=facts, wanted=wanted)
+    _add_stack_facts(run)
+
+
+def _pictured(contract: Contract) -> tuple[str, ...]:
+    """Findings whose Grad-CAM is shown: the papers' two, or one of those that the bundle knows."""
+    known = [name for name in NAMES if name not in contract.unavailable]
+    return tuple(name for name in Wanted().cam_findings if name in known) or tuple(known[:1])
+
+
+def _add_stack_facts(run: Run) -> None:
+    """What the fit of the stack came to, and the runs' steps, into the report's JSON."""
+    path = run.out / JSON
+    report = json.loads(path.read_text(encoding="utf-8"))
+    report["stack_fits"] = {trial.name: dict(read_stack(run, trial)[1].said) for trial in run.trials}
+    report["lineage"] = read_contract(run.out)[0].lineage.model_dump(mode="json")
+    write_atomically(path, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
 def _write_contract(folder: Path, contract: Contract) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from training.datasets.options import ReadOptions
 from training.recipes import DatasetData, PhantomData, Recipe
@@ -45,6 +46,7 @@ class Run:
         folds: how many of the recipe's folds are run, the first ones; None for all.
         workers: processes that decode or draw, and threads for the fits.
         options: how datasets are read.
+        report: "full", or "brief": without the fields and footprints of each network, which take minutes.
     """
 
     recipe: Recipe
@@ -54,6 +56,7 @@ class Run:
     folds: int | None = None
     workers: int = 1
     options: ReadOptions = field(default_factory=ReadOptions)
+    report: Literal["full", "brief"] = "full"
 
     def __post_init__(self) -> None:
         recipe, drawn = self.recipe, isinstance(self.recipe.data, PhantomData)

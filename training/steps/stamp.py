@@ -16,11 +16,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel
 
 from training.datasets.manifest_files import write_atomically
+
+# Of what the steps write: what another version wrote is not read.
+FORMAT: Final = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +55,7 @@ def key_of(inputs: Mapping[str, object]) -> tuple[str, dict[str, str]]:
     hashed = {
         name: value if isinstance(value, str) else sha256_of(value)[:12] for name, value in inputs.items()
     }
-    return sha256_of(dict(inputs)), hashed
+    return sha256_of({"format": FORMAT, **inputs}), hashed
 
 
 def write_stamp(path: Path, stamp: Stamp) -> Stamp:
