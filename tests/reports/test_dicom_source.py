@@ -152,9 +152,10 @@ def test_every_real_header_comes_back_as_it_was(realdata: Path) -> None:
     assert read > 50
 
 
-def test_twenty_headers_a_second_are_easy(results_pipeline: Pipeline) -> None:
+def test_a_header_costs_a_small_part_of_what_decoding_does() -> None:
+    """Twenty a second are wanted on two cores, beside everything else."""
     data = radiographs.dicom(2500, 3056)  # 15 MB, as detectors send them
-    started = time.perf_counter()
+    started = time.process_time()
     for _ in range(10):
-        results_pipeline.header(data, timeout_s=10)
-    assert (time.perf_counter() - started) / 10 < 0.05
+        source_header(data)
+    assert (time.process_time() - started) / 10 < 0.02

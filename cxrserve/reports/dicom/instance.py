@@ -101,7 +101,7 @@ def finished(
 ) -> DicomObject:
     """`instance` with what is common to all results, as bytes."""
     _place_in_study(instance, source)
-    _sign(instance, bundle, when)
+    _sign(instance, bundle, _local(when, source))
     instance.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     instance.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     instance.file_meta.TransferSyntaxUID = UID(ExplicitVRLittleEndian)
@@ -114,6 +114,17 @@ def finished(
         series_instance_uid=str(instance.SeriesInstanceUID),
         part10=file.getvalue(),
     )
+
+
+def _local(when: datetime.datetime, source: Source) -> datetime.datetime:
+    """`when` on the clock of the image's own times: the offset it names, else this machine's."""
+    offset = str(source.header.get("TimezoneOffsetFromUTC") or "")
+    if when.tzinfo is None:
+        return when
+    try:
+        return when.astimezone(datetime.datetime.strptime(offset, "%z").tzinfo)
+    except ValueError:
+        return when.astimezone()
 
 
 def _place_in_study(instance: Dataset, source: Source) -> None:

@@ -40,6 +40,8 @@ _GAP: Final = 16
 _CAPTION: Final = 30
 _ROW: Final = 42
 _BAR: Final = 8
+_LINE: Final = 17  # of the notes
+_CHARACTERS: Final = 66  # in one of their lines
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -128,7 +130,7 @@ def _panel(
 ) -> tuple[Picture, str, tuple[int, int, int]]:
     if index is None:
         return np.repeat(small_hw[..., None], 3, axis=2), "No finding at or above its operating point", INK
-    words = f"{NAMES[index]}  {reading.prediction.probabilities_F[index]:.2f}"
+    words = f"{NAMES[index]}  {reading.prediction.probabilities_F[index]:.3f}"
     height, width = small_hw.shape
     picture_hw = heatmap_picture(reading, index, bundle.contract, (height, width))
     if picture_hw is None:
@@ -176,13 +178,19 @@ def _write_legend(sheet: Image.Image, top: int, reading: Reading, bundle: Bundle
     draw.text((left + 30, top + 19), "below", fill=FAINT, font=_font(14))
     draw.rectangle((left + 10, top + 43, left + 12, top + 59), fill=(255, 255, 255))
     draw.text((left + 30, top + 42), "operating point", fill=FAINT, font=_font(14))
-    applied = ", ".join(reading.image.applied)
-    lines = textwrap.wrap(plain(f"Profile {bundle.contract.preprocessing.profile}: {applied}."), 68)
-    lines += [
-        "Colour shows where the networks found evidence,",
-        "on one scale for all findings and films.",
-    ]
     top += 74
-    room = (HEIGHT - _MARGIN - top) // 17
-    for number, line in enumerate(lines[:room]):
-        draw.text((left, top + number * 17), line, fill=FAINT, font=_font(13))
+    room = (HEIGHT - _MARGIN - top) // _LINE
+    for number, (line, ink) in enumerate(_notes(reading, bundle)[:room]):
+        draw.text((left, top + number * _LINE), line, fill=ink, font=_font(13))
+
+
+def _notes(reading: Reading, bundle: Bundle) -> list[tuple[str, tuple[int, int, int]]]:
+    """Lines of text, the most important first: what does not fit on the page stands in the report."""
+    contract = bundle.contract
+    paragraphs = [
+        (contract.intended_use, INK),
+        *((warning, _ACCENT) for warning in reading.image.warnings),
+        ("Colour shows where the networks found evidence, on one scale for all findings and films.", FAINT),
+        (f"Profile {contract.preprocessing.profile}: {', '.join(reading.image.applied)}.", FAINT),
+    ]
+    return [(line, ink) for words, ink in paragraphs for line in textwrap.wrap(plain(words), _CHARACTERS)[:4]]

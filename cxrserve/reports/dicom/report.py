@@ -75,7 +75,14 @@ class _Report(SOPClass):
     up modules of SOP classes it may not know.
     """
 
-    def __init__(self, content: Dataset, evidence: Sequence[Reference], study: str, **arguments: Any) -> None:
+    def __init__(
+        self,
+        content: Dataset,
+        evidence: Sequence[Reference],
+        requests: Sequence[Dataset],
+        study: str,
+        **arguments: Any,
+    ) -> None:
         super().__init__(
             study_instance_uid=study,
             sop_class_uid=Comprehensive3DSRStorage,
@@ -93,6 +100,8 @@ class _Report(SOPClass):
         self.CurrentRequestedProcedureEvidenceSequence = [_evidence(study, evidence)]
         self.PerformedProcedureCodeSequence: list[Dataset] = []
         self.ReferencedPerformedProcedureStepSequence: list[Dataset] = []
+        if requests:
+            self.ReferencedRequestSequence = requests
 
 
 def _evidence(study: str, references: Sequence[Reference]) -> Dataset:
@@ -164,12 +173,30 @@ def study_report(
     made = _Report(
         content[0],
         references,
+        _requests(first),
         study,
         sop_instance_uid=object_uid("report", bundle, study, *sorted(about)),
         coding_schemes=[_scheme()],
         **(arguments | {"instance_number": 1}),
     )
     return finished(made, "report", first, bundle, when)
+
+
+def _requests(source: Source) -> list[Dataset]:
+    """The orders that the image names, so that the report finds its way to them (PS3.3 C.17.2.5)."""
+    made = []
+    for request in source.header.get("RequestAttributesSequence", ()):
+        item = Dataset()
+        item.StudyInstanceUID = request.get("StudyInstanceUID") or source.study_instance_uid
+        item.AccessionNumber = request.get("AccessionNumber") or source.header.get("AccessionNumber")
+        for keyword in ("RequestedProcedureID", "RequestedProcedureDescription"):
+            setattr(item, keyword, request.get(keyword))
+        item.RequestedProcedureCodeSequence = request.get("RequestedProcedureCodeSequence", [])
+        item.ReferencedStudySequence = []
+        item.PlacerOrderNumberImagingServiceRequest = None
+        item.FillerOrderNumberImagingServiceRequest = None
+        made.append(item)
+    return made
 
 
 def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
