@@ -66,6 +66,13 @@ def predict(
         Literal["table", "json", "csv"], typer.Option(help="How the answers are written.")
     ] = "table",
     output: Annotated[Path | None, typer.Option(help="File for the answers; standard output else.")] = None,
+    triage: Annotated[
+        Literal["exact", "conformal"] | None,
+        typer.Option(help="Only decide, and stop at the scale that settles it, under this guarantee."),
+    ] = None,
+    epsilon: Annotated[
+        float, typer.Option(help="With --triage conformal: how often a decision may differ from the full one.")
+    ] = 0.001,
     bundle: BundleOption = None,
     engine: EngineOption = None,
     assignments: SetOption = None,
@@ -74,10 +81,17 @@ def predict(
 
     Exit code 0 where all files were answered, 1 where some were refused, 2 where nothing could start.
     """
-    from cxrserve.file_reader import read_files
+    from cxrserve.file_reader import Triage, read_files
 
-    settings = settings_of(assignments, bundle=bundle, engine=engine)
-    all_well = read_files(paths, settings, overlays=heatmaps, explain=findings, format_=format, output=output)
+    all_well = read_files(
+        paths,
+        settings_of(assignments, bundle=bundle, engine=engine),
+        overlays=heatmaps,
+        explain=findings,
+        format_=format,
+        output=output,
+        triage=Triage(guarantee=triage, epsilon=epsilon) if triage else None,
+    )
     raise typer.Exit(_OK if all_well else _SOME_FAILED)
 
 

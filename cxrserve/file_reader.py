@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,14 +14,17 @@ from typing import IO, Literal, Protocol
 
 from rich.console import Console
 
+from cxrserve.ensemble.decide import Decided, decide
 from cxrserve.ensemble.pipeline import Pipeline, Reading
 from cxrserve.ensemble.predictor import Explain, explained
+from cxrserve.ensemble.triage import Guarantee
 from cxrserve.errors import CxrserveError, RequestError, TooLarge, UnsupportedFormat
 from cxrserve.findings import NAMES
 from cxrserve.reports.answer import Answer, answer
 from cxrserve.reports.pictures import OVERLAY_SIDE, overlay, png
 from cxrserve.reports.progress import progress_bar
 from cxrserve.reports.table import CsvWriter, answer_table
+from cxrserve.reports.triage import TriageAnswer, triage_answer, triage_table
 from cxrserve.settings import Settings
 
 Format = Literal["table", "json", "csv"]
@@ -36,8 +39,21 @@ class _File:
     named: bool
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Triage:
+    """Only decide, under this guarantee; see `cxrserve.ensemble.triage`."""
+
+    guarantee: Guarantee
+    epsilon: float
+
+
+_Outcome = Reading | Decided | CxrserveError
+_Reader = Callable[[bytes], Reading | Decided]
+
+
 class _Writer(Protocol):
     def answered(self, path: str, answer: Answer) -> None: ...
+    def decided(self, path: str, answer: TriageAnswer) -> None: ...
     def refused(self, path: str, reason: str) -> None: ...
 
 
@@ -49,17 +65,25 @@ def read_files(
     explain: str,
     format_: Format,
     output: Path | None,
+    triage: Triage | None = None,
 ) -> bool:
     """Read every file of `paths`, folders with all that is in them, and write the answers.
+
+    Args:
+        triage: only decide, under this guarantee; no overlays then.
 
     Returns:
         True where every file was answered. A file found in a folder that is no image at all is
         passed over with a note; one that was named is a failure.
 
     Raises:
-        RequestError: `explain` names a finding that does not exist.
+        RequestError: `explain` names a finding that does not exist, or triage was asked to explain.
         ConfigurationError: the bundle or the engine cannot be used.
     """
+    if triage and overlays:
+        raise RequestError(
+            "--triage only decides and makes no heatmaps; leave out one of --triage, --heatmaps"
+        )
     wanted: Explain = _explain(explain) if overlays else "none"
     files = list(_files(paths))
     console = Console(stderr=True)
@@ -71,10 +95,20 @@ def read_files(
     ):
         writer = _writer(format_, stream)
         bar = progress.add_task("reading", total=len(files))
-        for file, outcome in _outcomes(pipeline, files, wanted, OVERLAY_SIDE if overlays else 0):
-            if isinstance(outcome, Reading):
+        bundle = pipeline.predictor.bundle
+
+        def read(data: bytes) -> Reading | Decided:
+            if triage:
+                return decide(pipeline, data, guarantee=triage.guarantee, epsilon=triage.epsilon)
+            return pipeline.read(data, explain=wanted, preview_side=OVERLAY_SIDE if overlays else 0)
+
+        for file, outcome in _outcomes(pipeline, files, read):
+            if isinstance(outcome, Decided):
                 tally["answered"] += 1
-                writer.answered(file.label, answer(outcome, pipeline.predictor.bundle))
+                writer.decided(file.label, triage_answer(outcome, bundle))
+            elif isinstance(outcome, Reading):
+                tally["answered"] += 1
+                writer.answered(file.label, answer(outcome, bundle))
                 if overlays:
                     _save_overlays(overlays, file, outcome, pipeline)
             elif isinstance(outcome, UnsupportedFormat) and not file.named:
@@ -113,15 +147,13 @@ def _label(path: Path) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _outcomes(
-    pipeline: Pipeline, files: Sequence[_File], explain: Explain, preview_side: int
-) -> Iterator[tuple[_File, Reading | CxrserveError]]:
+def _outcomes(pipeline: Pipeline, files: Sequence[_File], read: _Reader) -> Iterator[tuple[_File, _Outcome]]:
     """Each file's reading or error, in the files' order; the next ones decode while the engines work."""
     ahead = pipeline.settings.decode_workers + 1
-    waiting: deque[tuple[_File, Future[Reading | CxrserveError]]] = deque()
+    waiting: deque[tuple[_File, Future[_Outcome]]] = deque()
     with ThreadPoolExecutor(ahead) as threads:
         for file in files:
-            waiting.append((file, threads.submit(_read, pipeline, file.path, explain, preview_side)))
+            waiting.append((file, threads.submit(_read, pipeline, file.path, read)))
             if len(waiting) > ahead:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -129,7 +161,7 @@ def _outcomes(
             yield file, future.result()
 
 
-def _read(pipeline: Pipeline, path: Path, explain: Explain, preview_side: int) -> Reading | CxrserveError:
+def _read(pipeline: Pipeline, path: Path, read: _Reader) -> _Outcome:
     most = pipeline.settings.max_upload_bytes
     try:
         if not path.is_file():  # a pipe would be waited for, for ever
@@ -138,7 +170,7 @@ def _read(pipeline: Pipeline, path: Path, explain: Explain, preview_side: int) -
             )
         if path.stat().st_size > most:
             return TooLarge(f"{path.stat().st_size} bytes, more than CXRSERVE_MAX_UPLOAD_BYTES={most}")
-        return pipeline.read(path.read_bytes(), explain=explain, preview_side=preview_side)
+        return read(path.read_bytes())
     except OSError as error:
         return RequestError(f"the file cannot be read: {error.strerror}")
     except CxrserveError as error:
@@ -175,6 +207,9 @@ class _TableWriter:
         for warning in answer.warnings:
             self._console.print(f"  note: {warning}", style="dim", markup=False)
 
+    def decided(self, path: str, answer: TriageAnswer) -> None:
+        self._console.print(triage_table(path, answer))
+
     def refused(self, path: str, reason: str) -> None:
         """Nothing: the refusal already stands on stderr."""
 
@@ -187,6 +222,9 @@ class _JsonWriter:
         self._before = "[\n"
 
     def answered(self, path: str, answer: Answer) -> None:
+        self._write({"file": path, **answer.model_dump(mode="json")})
+
+    def decided(self, path: str, answer: TriageAnswer) -> None:
         self._write({"file": path, **answer.model_dump(mode="json")})
 
     def refused(self, path: str, reason: str) -> None:

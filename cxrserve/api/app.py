@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import Depends, FastAPI
 
 from cxrserve import __version__
-from cxrserve.api import about, access, dicomweb, metrics, openapi, predict, problems, studies, viewer
+from cxrserve.api import about, access, dicomweb, metrics, openapi, predict, problems, studies, triage, viewer
 from cxrserve.api.envelope import Envelope
 from cxrserve.api.service import Service
 from cxrserve.ensemble.pipeline import Pipeline
@@ -57,6 +57,7 @@ def create_app(
     app.state.service = service
     app.openapi = openapi.document(app, DISCLAIMER)  # type: ignore[method-assign]
     app.include_router(predict.router)
+    app.include_router(triage.router)
     app.include_router(about.router)
     app.include_router(viewer.router)
     app.include_router(metrics.router)

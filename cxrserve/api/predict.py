@@ -30,7 +30,7 @@ router = APIRouter(tags=["predict"])
 
 # Images of one study inside at once.
 _AHEAD: Final = 2
-_FAILURES: Final = (400, 406, 408, 413, 415, 422, 500, 503, 504)
+FAILURES: Final = (400, 406, 408, 413, 415, 422, 500, 503, 504)
 
 
 class PredictQuery(BaseModel):
@@ -69,7 +69,7 @@ QueryOf = Annotated[PredictQuery, Query()]
     "/predict",
     response_model=Answer,
     summary="One radiograph in, 14 probabilities and heatmaps out",
-    responses=openapi.problems(*_FAILURES) | dicom_answer.DOCUMENTED,
+    responses=openapi.problems(*FAILURES) | dicom_answer.DOCUMENTED,
     openapi_extra=openapi.body(upload.RAW_TYPES, several=False),
 )
 async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Response:
@@ -78,19 +78,19 @@ async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Respo
     DICOM, JPEG or PNG: the content decides, never the file's name or the Content-Type. Research use only.
     """
 
-    def work(asked: _Asked, files: list[bytes]) -> BaseModel | Related:
+    def work(asked: Asked, files: list[bytes]) -> BaseModel | Related:
         if asked.as_dicom:
             return dicom_answer.answered([_judge_dicom(asked, files[0], 0)], _bundle(asked))
         return _judge(asked, files[0], 0)
 
-    return await _respond(request, service, query, work, most_files=1)
+    return await respond(request, service, query, work, most_files=1)
 
 
 @router.post(
     "/predict/study",
     response_model=StudyAnswer,
     summary="Several radiographs of one study",
-    responses=openapi.problems(*_FAILURES) | dicom_answer.DOCUMENTED,
+    responses=openapi.problems(*FAILURES) | dicom_answer.DOCUMENTED,
     openapi_extra=openapi.body((), several=True),
 )
 async def predict_study(request: Request, query: QueryOf, service: ServiceOf) -> Response:
@@ -102,18 +102,18 @@ async def predict_study(request: Request, query: QueryOf, service: ServiceOf) ->
     """
     most = service.settings.max_study_files
 
-    def work(asked: _Asked, files: list[bytes]) -> BaseModel | Related:
+    def work(asked: Asked, files: list[bytes]) -> BaseModel | Related:
         if len(files) < 2:
             raise RequestError("a study here has at least 2 files; send a single one to /predict.")
         if asked.as_dicom:
             return dicom_answer.answered(_each(asked, files, _judge_dicom), _bundle(asked))
         return study_answer(_each(asked, files, _judge), _bundle(asked))
 
-    return await _respond(request, service, query, work, most_files=most)
+    return await respond(request, service, query, work, most_files=most)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Asked:
+class Asked:
     """One request, once its files are there.
 
     Attributes:
@@ -130,13 +130,14 @@ class _Asked:
     as_dicom: bool
 
 
-_Work = Callable[[_Asked, list[bytes]], BaseModel | Related]
+_Work = Callable[[Asked, list[bytes]], BaseModel | Related]
 _One = TypeVar("_One")
 
 
-async def _respond(
+async def respond(
     request: Request, service: Service, query: PredictQuery, work: _Work, *, most_files: int
 ) -> Response:
+    """Receive the files, have `work` answer them off the loop, and let go of them when the client does."""
     pipeline, explain = service.pipeline, _explain(query.heatmaps)
     record = record_of(request.scope)
     record.model_sha256 = pipeline.predictor.bundle.sha256
@@ -154,7 +155,7 @@ async def _respond(
             return Related(body=made.model_dump_json().encode(), media_type="application/json")
 
         async with departure.watched(request) as cancelled:
-            asked = _Asked(
+            asked = Asked(
                 pipeline=pipeline,
                 explain=explain,
                 explain_scales=query.scales == "maps",
@@ -183,7 +184,7 @@ def _explain(heatmaps: str) -> Explain:
         raise RequestError(f"heatmaps: {error}; or send none, positive or all.") from None
 
 
-def _judge(asked: _Asked, data: bytes, position: int) -> Answer:
+def _judge(asked: Asked, data: bytes, position: int) -> Answer:
     pipeline = asked.pipeline
     reading = _read(asked, data)
     started = time.perf_counter()
@@ -193,7 +194,7 @@ def _judge(asked: _Asked, data: bytes, position: int) -> Answer:
     return judged
 
 
-def _judge_dicom(asked: _Asked, data: bytes, position: int) -> Judged:
+def _judge_dicom(asked: Asked, data: bytes, position: int) -> Judged:
     dicom_answer.check_is_dicom(sniff(data))
     reading = _read(asked, data, explain="positive", preview_side=dicom_answer.PREVIEW_SIDE)
     asked.record.answered(position, reading.image.about)
@@ -201,7 +202,7 @@ def _judge_dicom(asked: _Asked, data: bytes, position: int) -> Judged:
     return Judged(header=header, reading=reading)
 
 
-def _read(asked: _Asked, data: bytes, explain: Explain | None = None, preview_side: int = 0) -> Reading:
+def _read(asked: Asked, data: bytes, explain: Explain | None = None, preview_side: int = 0) -> Reading:
     return asked.pipeline.read(
         data,
         explain=asked.explain if explain is None else explain,
@@ -213,11 +214,11 @@ def _read(asked: _Asked, data: bytes, explain: Explain | None = None, preview_si
     )
 
 
-def _bundle(asked: _Asked) -> Bundle:
+def _bundle(asked: Asked) -> Bundle:
     return asked.pipeline.predictor.bundle
 
 
-def _each(asked: _Asked, files: list[bytes], judge: Callable[[_Asked, bytes, int], _One]) -> list[_One]:
+def _each(asked: Asked, files: list[bytes], judge: Callable[[Asked, bytes, int], _One]) -> list[_One]:
     """The images one after another; while one is with the engines, the next is decoded."""
     with ThreadPoolExecutor(_AHEAD) as threads:
         judging = [threads.submit(judge, asked, data, position) for position, data in enumerate(files)]

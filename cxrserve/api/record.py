@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from cxrserve.imaging.radiograph import ImageAbout
 
-_AUDITED: Final = frozenset({"/predict", "/predict/study"})
+_AUDITED: Final = frozenset({"/predict", "/predict/study", "/triage"})
 _PROBED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _KEY: Final = "cxrserve.record"
 _access: Final = logging.getLogger("cxrserve.access")

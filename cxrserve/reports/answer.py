@@ -17,6 +17,7 @@ from cxrserve.ensemble.pipeline import Reading
 from cxrserve.ensemble.stack import sigmoid
 from cxrserve.errors import RequestError
 from cxrserve.findings import NAMES
+from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.reports.pictures import heatmap_picture, png, scale_picture
 
 DISCLAIMER = (
@@ -132,9 +133,25 @@ def model_about(bundle: Bundle) -> ModelAbout:
     return ModelAbout(name=bundle.contract.name, version=bundle.contract.version, sha256=bundle.sha256)
 
 
+def image_report(image: PreparedImage, contract: Contract) -> ImageReport:
+    """What the image is, and what was done to it for the bundle of `contract`."""
+    about = image.about
+    return ImageReport(
+        rows=about.rows,
+        columns=about.columns,
+        format=about.format,
+        photometric_interpretation=about.photometric_interpretation,
+        transfer_syntax=about.transfer_syntax,
+        profile=contract.preprocessing.profile,
+        applied=list(image.applied),
+        study_instance_uid=about.study_instance_uid,
+        series_instance_uid=about.series_instance_uid,
+        sop_instance_uid=about.sop_instance_uid,
+    )
+
+
 def answer(reading: Reading, bundle: Bundle) -> Answer:
     """`reading` as the service answers it; draws the heatmaps, whose time counts as theirs."""
-    about, preprocessing = reading.image.about, bundle.contract.preprocessing
     started = time.perf_counter()
     findings = [_finding(index, reading, bundle.contract) for index in range(len(NAMES))]
     drawing_ms = (time.perf_counter() - started) * 1000
@@ -143,18 +160,7 @@ def answer(reading: Reading, bundle: Bundle) -> Answer:
         timing_ms[stage] += drawing_ms
     return Answer(
         model=model_about(bundle),
-        image=ImageReport(
-            rows=about.rows,
-            columns=about.columns,
-            format=about.format,
-            photometric_interpretation=about.photometric_interpretation,
-            transfer_syntax=about.transfer_syntax,
-            profile=preprocessing.profile,
-            applied=list(reading.image.applied),
-            study_instance_uid=about.study_instance_uid,
-            series_instance_uid=about.series_instance_uid,
-            sop_instance_uid=about.sop_instance_uid,
-        ),
+        image=image_report(reading.image, bundle.contract),
         findings=findings,
         warnings=list(reading.image.warnings),
         timing_ms={stage: round(ms, 2) for stage, ms in timing_ms.items()},

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cxrserve.findings import NAMES
 from cxrserve.reports.answer import Answer, ScaleReport
+from cxrserve.reports.triage import TriageAnswer
 
 _STRONG, _FAINT = "bold yellow", "dim"
 _UNKNOWN = "–"
@@ -60,6 +61,13 @@ class CsvWriter:
         ]
         model = f"{answer.model.name} {answer.model.version}"
         self._writer.writerow([_cell(path), "ok", *probabilities, model, answer.model.sha256])
+
+    def decided(self, path: str, answer: TriageAnswer) -> None:
+        """A line of decisions, in words: no number that could be taken for a probability."""
+        words = {one.finding: "positive" if one.positive else "negative" for one in answer.decisions}
+        model = f"{answer.model.name} {answer.model.version}"
+        cells = [words.get(name, "") for name in NAMES]
+        self._writer.writerow([_cell(path), "ok", *cells, model, answer.model.sha256])
 
     def refused(self, path: str, reason: str) -> None:
         """A line without probabilities: what was not judged has none."""

@@ -1,0 +1,117 @@
+"""Decisions as JSON and as a table: the models of `POST /triage` and `cxrserve predict --triage`."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.table import Table
+from rich.text import Text
+
+from cxrserve.ensemble.bundle import Bundle, TriageCheck
+from cxrserve.ensemble.decide import Decided
+from cxrserve.ensemble.triage import Guarantee
+from cxrserve.findings import NAMES
+from cxrserve.reports.answer import DISCLAIMER, ImageReport, ModelAbout, image_report, model_about
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class DecisionReport(_Part):
+    """One finding: on which side of its operating point its probability lies."""
+
+    finding: str
+    positive: bool = Field(description="The probability is at or above the threshold.")
+    threshold: float
+    lower: float = Field(description="The probability is at least this much; under the guarantee.")
+    upper: float = Field(description="The probability is at most this much; likewise.")
+    settled_by: int = Field(description="Size of the scale after which this was settled; 0: before any ran.")
+
+
+class GuaranteeReport(_Part):
+    """What is promised of the decisions."""
+
+    name: Guarantee
+    epsilon: float | None = Field(
+        description="At most this is the probability that any decision differs from the full ensemble's, for "
+        "an image like those it was calibrated on. Null for exact: none differs, ever."
+    )
+    calibrated_on: str | None
+    checked: TriageCheck | None = Field(
+        description="What it came to on other images, deciding all findings, as the bundle says."
+    )
+
+
+class TriageAnswer(_Part):
+    """What was decided about one radiograph, and how much of the ensemble that took."""
+
+    model: ModelAbout
+    disclaimer: str = DISCLAIMER
+    image: ImageReport
+    decisions: list[DecisionReport]
+    guarantee: GuaranteeReport
+    ran: list[int] = Field(description="Sizes of the scales that ran.")
+    work: float = Field(description="Share of the full ensemble's work; a scale's work goes as its pixels.")
+    warnings: list[str]
+    timing_ms: dict[str, float]
+
+
+def triage_answer(decided: Decided, bundle: Bundle) -> TriageAnswer:
+    """`decided` as the service answers it."""
+    triage, contract = decided.triage, bundle.contract
+    bounds, positive_F = triage.bounds, triage.positive_F
+    return TriageAnswer(
+        model=model_about(bundle),
+        image=image_report(decided.image, contract),
+        decisions=[
+            DecisionReport(
+                finding=NAMES[finding],
+                positive=bool(positive_F[finding]),
+                threshold=contract.operating_points[NAMES[finding]].threshold,
+                lower=float(bounds.lower_F[finding]),
+                upper=float(bounds.upper_F[finding]),
+                settled_by=triage.settled_by[finding],
+            )
+            for finding in decided.findings
+        ],
+        guarantee=_guarantee(decided, bundle),
+        ran=list(triage.ran),
+        work=triage.work,
+        warnings=list(decided.image.warnings),
+        timing_ms={stage: round(ms, 2) for stage, ms in decided.timing_ms.items()},
+    )
+
+
+def _guarantee(decided: Decided, bundle: Bundle) -> GuaranteeReport:
+    early = bundle.contract.triage
+    checks = early.checked if early else ()
+    fits = (check for check in checks if check.guarantee == decided.guarantee and check.findings == "all")
+    return GuaranteeReport(
+        name=decided.guarantee,
+        epsilon=decided.epsilon,
+        calibrated_on=early.data if early and decided.guarantee == "conformal" else None,
+        checked=next(fits, None),
+    )
+
+
+def triage_table(title: str, answer: TriageAnswer) -> Table:
+    """One radiograph: a row for each decision; positive ones stand out."""
+    ran = ", ".join(str(size) for size in answer.ran) or "no scale"
+    table = Table(
+        title=Text(f"{title}: {answer.guarantee.name}, ran {ran}, {answer.work:.0%} of the work"),
+        title_justify="left",
+        header_style="dim",
+    )
+    table.add_column("finding")
+    for heading in ("decision", "probability", "operating point", "settled by"):
+        table.add_column(heading, justify="right")
+    for one in answer.decisions:
+        table.add_row(
+            one.finding,
+            "positive ●" if one.positive else "negative  ",
+            f"{one.lower:.3f} – {one.upper:.3f}",
+            f"{one.threshold:.3f}",
+            str(one.settled_by),
+            style="bold yellow" if one.positive else "",
+        )
+    return table
