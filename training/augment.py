@@ -87,15 +87,15 @@ def change_places(places_BFGG: Tensor, changes: Changes) -> Tensor:
 
 def _flipped_and_rolled(stack: Tensor, changes: Changes) -> Tensor:
     """[B, any, S, S] flipped, then shifted in a circle."""
-    if changes.flip_B.any():
-        flip_B111 = changes.flip_B.to(stack.device)[:, None, None, None]
-        stack = torch.where(flip_B111, stack.flip(-1), stack)
-    if changes.shift_B2.any():
-        pixels = (changes.shift_B2 * stack.shape[-1]).round().long().tolist()
-        stack = torch.stack(
-            [image.roll((down, right), (1, 2)) for image, (down, right) in zip(stack, pixels, strict=True)]
-        )
-    return stack
+    flips = changes.flip_B.tolist()
+    pixels = (changes.shift_B2 * stack.shape[-1]).round().long().tolist()
+    if not any(flips) and not changes.shift_B2.any():
+        return stack
+    moved = torch.empty_like(stack)
+    for number, (image, flip, (down, right)) in enumerate(zip(stack, flips, pixels, strict=True)):
+        turned = image.flip(-1) if flip else image
+        moved[number] = turned.roll((down, right), (1, 2)) if down or right else turned
+    return moved
 
 
 def _sampled(images_B1SS: Tensor, sampling_B33: Tensor) -> Tensor:

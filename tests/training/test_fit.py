@@ -1,126 +1,212 @@
-"""The pieces of the fit: losses on cells, crops, augmentation, the head's first calibration."""
+"""The fit: what it keeps, how it resumes, what it refuses."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from cxrserve.findings import INDEX
-from training.cache import PyramidCache
-from training.fit import batches, fit, load
-from training.fit.calibrate import calibrate_head
-from training.fit.crops import load_crops
-from training.fit.losses import PLACED, cell_loss, drift_loss
+from tests.training.fit_samples import ArraySamples, Killed, squares
+from training.fit import Epoch, FitError, FitResult, fit_member
 from training.networks import SmallNetwork
 from training.recipes import Augmentation, FitConfig, demo
 
 SIZE = 128
-FRACTURE = INDEX["Fracture"]
-CONFIG = dataclasses.replace(demo().fits[256], crop_pixels=64, augment=Augmentation())
+# Two epochs on crops, three on images, with everything the demo has.
+DEMO = dataclasses.replace(
+    demo().fits[256],
+    epochs=3,
+    crop_epochs=2,
+    batch=4,
+    crop_batch=4,
+    crop_pixels=64,
+    best="loss",
+    validate_every=1,
+)
+PLAIN = dataclasses.replace(DEMO, crop_epochs=0, location_weight=0.0, precision="32")
 
 
-@pytest.fixture
-def cache() -> PyramidCache:
-    """Eight images of noise, each with a white square where its Fracture lies; odd ones have none."""
-    rng = np.random.default_rng(0)
-    level = rng.integers(0, 100, (8, SIZE, SIZE), np.uint8)
-    places = np.zeros((8, 14, 64, 64), np.uint8)
-    labels = np.zeros((8, 14), np.float32)
-    for index in range(0, 8, 2):
-        row, column = rng.integers(4, 60, 2)
-        level[index, row * 2 : row * 2 + 4, column * 2 : column * 2 + 4] = 255
-        places[index, FRACTURE, row : row + 2, column : column + 2] = 1
-        labels[index, FRACTURE] = 1
-    return PyramidCache(levels={SIZE: level}, labels_NF=labels, places_NFGG=places)
-
-
-def white_in(image_SS: np.ndarray, places_hw: np.ndarray) -> bool:
-    """The white square lies in a cell that is marked."""
-    rows, columns = np.nonzero(image_SS == 255)
-    return bool(places_hw[rows // 32, columns // 32].all())
-
-
-@pytest.mark.parametrize(("flip", "shift_cells"), [(False, 0), (True, 0), (True, 6)])
-def test_places_move_with_the_image(cache: PyramidCache, flip: bool, shift_cells: int) -> None:
-    config = dataclasses.replace(CONFIG, augment=Augmentation(flip=flip, shift_cells=shift_cells))
-    images, labels, places = load(cache, SIZE, np.arange(8), config, np.random.default_rng(1))
-    assert images.dtype == torch.uint8
-    assert places.shape == (8, 14, 4, 4)
-    for image, place, label in zip(images.numpy(), places.numpy(), labels.numpy(), strict=True):
-        assert white_in(image[0], place[FRACTURE]) == bool(label[FRACTURE]) or not (image == 255).any()
-        assert (image == 255).any() == bool(label[FRACTURE])
-
-
-def test_most_crops_hold_the_finding_they_are_aimed_at(cache: PyramidCache) -> None:
-    generator = np.random.default_rng(2)
-    held = []
-    for _ in range(100):
-        crops, places = load_crops(cache, SIZE, np.arange(0, 8, 2), CONFIG, generator)
-        assert crops.shape == (4, 1, 64, 64)
-        assert places.shape == (4, 14, 2, 2)
-        held.extend(places[:, FRACTURE].amax((1, 2)).tolist())
-    assert np.mean(held) > 0.7
-
-
-def test_an_epoch_visits_every_image_at_most_once() -> None:
-    visited = np.concatenate(list(batches(10, 4, np.random.default_rng(0))))
-    assert len(visited) == len(set(visited.tolist())) == 8
-
-
-def test_the_loss_on_cells_is_least_for_evidence_at_the_place_and_silence_elsewhere() -> None:
-    places = torch.zeros(2, 14, 4, 4)
-    places[0, FRACTURE, 1, 2] = 1
-    right, wrong, silent = 12 * places, torch.zeros_like(places), torch.zeros_like(places)
-    wrong[0, FRACTURE, 3, 3] = 12
-    wandering = 12 * places - 3 * (1 - places)
-    losses = [float(cell_loss(evidence, places)) for evidence in (right, wandering, silent, wrong)]
-    assert losses == sorted(losses)
-    assert losses[0] < losses[1]
-
-
-def test_the_loss_on_cells_leaves_no_finding_alone() -> None:
-    places = torch.zeros(1, 14, 2, 2)
-    loud = torch.zeros(1, 14, 2, 2)
-    loud[:, INDEX["No Finding"]] = 20
-    assert INDEX["No Finding"] not in PLACED
-    assert cell_loss(loud, places) == cell_loss(torch.zeros_like(loud), places)
-
-
-def test_drift_is_what_absent_cells_add_up_to() -> None:
-    places = torch.zeros(2, 14, 8, 8)
-    places[0, FRACTURE, 0, 0] = 1
-    balanced = torch.zeros_like(places)
-    balanced[:, FRACTURE, 4:] = 1
-    balanced[:, FRACTURE, :4] = -1
-    biased = balanced.abs()
-    assert drift_loss(12 * places, places) == 0
-    assert drift_loss(biased, places) > drift_loss(balanced, places)
-
-
-def test_calibration_brings_the_logits_to_the_prevalence(cache: PyramidCache) -> None:
-    torch.manual_seed(0)
+def fitted(
+    folder: Path,
+    config: FitConfig = DEMO,
+    training: ArraySamples | None = None,
+    validation: ArraySamples | None = None,
+    seed: int = 3,
+    epochs: list[Epoch] | None = None,
+) -> tuple[SmallNetwork, FitResult]:
+    torch.manual_seed(seed)
     network = SmallNetwork(SIZE)
-    calibrate_head(network, cache, SIZE, 8, np.random.default_rng(0))
-    images = torch.from_numpy(cache.levels[SIZE])[:, None]
-    logits = network.train()(images).logits
-    # bfloat16 keeps eight bits: the mean is met to a tenth.
-    assert float(logits[:, FRACTURE].mean().detach()) == pytest.approx(0.0, abs=0.2)
-    assert float(logits.std(0).max().detach()) == pytest.approx(1.5, abs=0.3)
+    result = fit_member(
+        network,
+        training or squares(),
+        validation or squares(),
+        SIZE,
+        config,
+        folder=folder,
+        seed=seed,
+        on_epoch=None if epochs is None else epochs.append,
+    )
+    return network, result
 
 
-def test_the_same_seed_fits_the_same_network(cache: PyramidCache) -> None:
-    config: FitConfig = dataclasses.replace(CONFIG, epochs=1, crop_epochs=1, batch=4, crop_batch=4)
+def assert_same_weights(one: torch.nn.Module, other: torch.nn.Module) -> None:
+    assert one.state_dict().keys() == other.state_dict().keys()
+    for name, tensor in one.state_dict().items():
+        torch.testing.assert_close(tensor, other.state_dict()[name], rtol=0, atol=0)
 
-    def fitted() -> SmallNetwork:
-        torch.manual_seed(0)
-        network = SmallNetwork(SIZE)
-        numbers = [epoch.number for epoch in fit(network, cache, SIZE, config, seed=3)]
-        assert numbers == [0, 1]
-        return network.eval()
 
-    first, second = fitted(), fitted()
-    for one, other in zip(first.state_dict().values(), second.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[SmallNetwork, FitResult]:
+    """An uninterrupted fit."""
+    return fitted(tmp_path_factory.mktemp("whole"))
+
+
+def test_every_epoch_is_told_and_written_down(tmp_path: Path) -> None:
+    epochs: list[Epoch] = []
+    _, result = fitted(tmp_path, epochs=epochs)
+    assert tuple(epochs) == result.epochs
+    assert [(epoch.number, epoch.phase) for epoch in epochs] == list(
+        enumerate(["crops", "crops", "images", "images", "images"])
+    )
+    assert {epoch.total for epoch in epochs} == {5}
+    assert all((epoch.image_loss is None) == (epoch.phase == "crops") for epoch in epochs)
+    with (tmp_path / "metrics.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["number"] for row in rows] == ["0", "1", "2", "3", "4"]
+    assert rows[0]["image_loss"] == ""
+    assert float(rows[4]["validation_loss"]) == pytest.approx(epochs[4].validation_loss, rel=1e-4)
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_the_same_seed_fits_the_same_network_and_another_one_another(
+    whole: tuple[SmallNetwork, FitResult], tmp_path: Path
+) -> None:
+    assert_same_weights(fitted(tmp_path / "same")[0], whole[0])
+    other = fitted(tmp_path / "other", seed=4)[0]
+    assert not torch.equal(other.head.bias, whole[0].head.bias)
+
+
+# Readings of the training level: 8 in each epoch of crops, 2 for the calibration, 2 in each epoch of images.
+@pytest.mark.parametrize("fails_at", [[3], [11, 5], [22], [19, 1]])
+def test_a_fit_that_died_goes_on_to_the_very_same_weights(
+    fails_at: list[int], whole: tuple[SmallNetwork, FitResult], tmp_path: Path
+) -> None:
+    for reading in fails_at:
+        samples = squares()
+        samples.fails_at = reading
+        with pytest.raises(Killed):
+            fitted(tmp_path, training=samples)
+    network, result = fitted(tmp_path)
+    assert_same_weights(network, whole[0])
+    figures = [(epoch.image_loss, epoch.location_loss, epoch.validation_auc) for epoch in result.epochs]
+    assert figures == [(one.image_loss, one.location_loss, one.validation_auc) for one in whole[1].epochs]
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "one-cycle"])
+def test_schedules_go_on_where_they_were(schedule: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(PLAIN, schedule=schedule, patience=1, epochs=4, optimiser="adam")  # type: ignore[arg-type]
+    straight, result = fitted(tmp_path / "straight", config)
+    samples = squares()
+    samples.fails_at = 6
+    with pytest.raises(Killed):
+        fitted(tmp_path / "resumed", config, training=samples)
+    resumed, again = fitted(tmp_path / "resumed", config)
+    assert_same_weights(straight, resumed)
+    assert [epoch.learning_rate for epoch in result.epochs] == [epoch.learning_rate for epoch in again.epochs]
+
+
+def test_a_finished_fit_is_not_fitted_again(whole: tuple[SmallNetwork, FitResult]) -> None:
+    epochs: list[Epoch] = []
+    network, result = fitted(whole[1].weights.parent, epochs=epochs)
+    assert not epochs
+    assert result == whole[1]
+    assert_same_weights(network, whole[0])
+
+
+def test_another_fit_in_the_same_folder_is_refused(whole: tuple[SmallNetwork, FitResult]) -> None:
+    with pytest.raises(ValueError, match="holds another fit"):
+        fitted(whole[1].weights.parent, dataclasses.replace(DEMO, learning_rate=1e-4))
+
+
+@pytest.mark.parametrize("best", ["loss", "auc", "last"])
+def test_the_weights_of_the_best_epoch_are_kept(best: str, tmp_path: Path) -> None:
+    # A rate that is too high: the last epoch is not the best.
+    config = dataclasses.replace(PLAIN, best=best, epochs=5, learning_rate=0.05)  # type: ignore[arg-type]
+    network, result = fitted(tmp_path, config)
+    losses = [epoch.validation_loss for epoch in result.epochs]
+    aucs = [epoch.validation_auc for epoch in result.epochs]
+    expected = {"loss": int(np.argmin(losses)), "auc": int(np.argmax(aucs)), "last": 4}[best]  # type: ignore[arg-type]
+    assert result.kept == expected
+    samples = squares()
+    with torch.no_grad():
+        logits = network.eval()(torch.from_numpy(samples.level_NSS)[:, None]).logits
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(samples.labels_NF))
+    assert float(loss) == pytest.approx(losses[expected], rel=1e-3)
+
+
+def test_a_plateau_halves_the_rate_and_stops(tmp_path: Path) -> None:
+    validation = squares()
+    # Learning the training labels makes these worse.
+    validation.labels_NF = 1 - validation.labels_NF
+    config = dataclasses.replace(
+        PLAIN,
+        schedule="plateau",
+        optimiser="adam",
+        epochs=50,
+        patience=2,
+        stop_after=5,
+        augment=Augmentation(),
+    )
+    _, result = fitted(tmp_path, config, validation=validation)
+    assert result.stopped_early
+    assert len(result.epochs) == result.kept + 1 + 5 < 50
+    rates = [epoch.learning_rate / config.learning_rate for epoch in result.epochs[result.kept :]]
+    assert rates == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25])
+    assert len(fitted(tmp_path, config, validation=validation)[1].epochs) == len(result.epochs)
+
+
+def test_findings_that_nothing_is_known_about_are_never_moved(tmp_path: Path) -> None:
+    masked = squares()
+    masked.labels_NF[:, 8:] = np.nan
+    network, result = fitted(tmp_path, PLAIN, training=masked)
+    assert not network.head.bias[8:].any()
+    assert network.head.bias[:8].all()
+    assert all(np.isfinite(epoch.image_loss) for epoch in result.epochs)  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_no_number_ends_the_fit_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(FitError, match="lower learning_rate"):
+        fitted(tmp_path, dataclasses.replace(PLAIN, learning_rate=1e30, clip_norm=0.0, epochs=5))
+
+
+def test_an_auc_that_cannot_be_had_ends_the_fit(tmp_path: Path) -> None:
+    validation = squares()
+    validation.labels_NF[:] = 0
+    with pytest.raises(FitError, match="set best to loss"):
+        fitted(tmp_path, dataclasses.replace(PLAIN, best="auc"), validation=validation)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (dataclasses.replace(PLAIN, batch=16), "8 training samples do not fill one step of 16"),
+        (dataclasses.replace(PLAIN, batch=4, accumulate=3), "do not fill one step of 12"),
+        (dataclasses.replace(PLAIN, precision="fp16"), "fp16 needs a GPU"),
+        (dataclasses.replace(PLAIN, synchronise_norms=True), "synchronise_norms needs GPUs"),
+        (dataclasses.replace(PLAIN, layer_rates=(0.1,) * 12), "12 entries"),
+        (dataclasses.replace(DEMO, crop_pixels=100), "multiple of 32"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="what is refused is refused without a GPU")
+def test_what_cannot_be_is_refused_at_once(config: FitConfig, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        fitted(tmp_path, config)
+
+
+def test_a_loss_on_cells_needs_places(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="only phantoms do"):
+        fitted(tmp_path, DEMO, training=squares(places=False))

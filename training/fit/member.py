@@ -165,8 +165,9 @@ def _check(
         effective = phase.batch * phase.accumulate * hardware.processes
         if len(training.units) < effective:
             raise ValueError(
-                f"{len(training.units)} training samples do not fill one step of {effective}: {phase.batch} "
-                f"× {phase.accumulate} accumulated × {hardware.processes} processes. Lower batch or accumulate"
+                f"{len(training.units)} training samples do not fill one step of {effective} ({phase.batch} "
+                f"× {phase.accumulate} accumulated × {hardware.processes} processes): lower batch or "
+                "accumulate"
             )
     if not len(validation.units):
         raise ValueError("there are no validation samples")

@@ -173,7 +173,8 @@ class PhaseModule(LightningModule):
     def on_train_epoch_end(self) -> None:
         self._stop_clock()
         self.images_per_second = self._images * self._hardware.processes / max(self._seconds, 1e-9)
-        image_loss, location_loss = (self._sums / max(1, len(self.train_dataloader()))).tolist()
+        sums = cast(Tensor, self.trainer.strategy.reduce(self._sums, reduce_op="mean"))
+        image_loss, location_loss = (sums / len(self.train_dataloader())).tolist()
         seen = self.phase.name == "crops" or self.config.location_weight > 0
         self.image_loss = None if self.phase.name == "crops" else image_loss
         self.location_loss = location_loss if seen else None

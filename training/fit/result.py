@@ -14,7 +14,7 @@ class Epoch:
         number: counted from 0 through all phases, of at most `total`.
         phase: "crops", "head" or "images".
         image_loss, location_loss: means over its batches, with their augmentation; None where the phase does
-            not look at them. On several processes: those of the first.
+            not look at them.
         validation_loss, validation_auc: over all validation images, without augmentation; the AUC is the mean
             over findings that have both classes. None where it was not validated (or no finding has both).
         learning_rate: of the head, at the epoch's end.

@@ -17,8 +17,14 @@ def torch_generator(*where: int) -> torch.Generator:
 
 
 def seed_global(*where: int) -> None:
-    """Seed what dropout and stochastic depth draw from."""
-    torch.manual_seed(_one_number(where))
+    """Seed what dropout and stochastic depth draw from.
+
+    Not `torch.manual_seed`: before CUDA is in use that remembers each call, and where it came from, for later.
+    """
+    number = _one_number(where)
+    torch.default_generator.manual_seed(number)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(number)
 
 
 def _one_number(where: tuple[int, ...]) -> int:
