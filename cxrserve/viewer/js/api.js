@@ -11,9 +11,14 @@ export class Problem extends Error {
     super(detail);
     this.name = "Problem";
     this.title = title;
-    this.detail = detail;
+    this.detail = detail.charAt(0).toUpperCase() + detail.slice(1);
     this.status = status;
     this.retryAfterS = retryAfterS;
+  }
+
+  /** True where the file itself was refused: sending it again changes nothing. */
+  get final() {
+    return this.status >= 400 && this.status < 500 && !this.transient;
   }
 
   /** True where the same request may well succeed later. */

@@ -3,6 +3,7 @@ import { announce } from "./announce.js";
 import { choice } from "./choice.js";
 import { byId, element } from "./dom.js";
 import { wake } from "./film.js";
+import { close } from "./films.js";
 import { activeFilm, state, update } from "./store.js";
 import { sorted, studiesIn, studyFindings } from "./study.js";
 
@@ -104,7 +105,7 @@ function row({ finding, probability, threshold, positive }, { divide, stop }) {
       "data-finding": finding,
       "data-above": String(positive),
       "data-unknown": known ? null : "true",
-      title: known ? `operating point ${threshold.toFixed(3)}` : "No network of this bundle was trained on it",
+      title: known ? `${finding}: operating point ${threshold.toFixed(3)}` : "No network of this bundle was trained on it",
       onclick: () => known && pick(finding === state.finding ? null : finding),
     },
     element("span", { class: "name" }, finding),
@@ -112,6 +113,8 @@ function row({ finding, probability, threshold, positive }, { divide, stop }) {
     element("span", { class: "value" }, known ? probability.toFixed(2) : "not known to this model"),
   );
 }
+
+const closing = (film) => element("button", { class: "plain", type: "button", onclick: () => close([film]) }, "Close this image");
 
 function move(event, node) {
   const options = [...node.children];
@@ -148,7 +151,7 @@ function waiting(film) {
         { class: "problem-box", role: "alert" },
         element("h3", {}, problem.title),
         element("p", {}, problem.detail),
-        element("div", { class: "row" }, element("button", { class: "plain", type: "button", onclick: () => film.start() }, "Try again")),
+        element("div", { class: "row" }, problem.final ? closing(film) : element("button", { class: "plain", type: "button", onclick: () => film.start() }, "Try again")),
       ),
     ];
   }

@@ -110,7 +110,7 @@ export function showHelp() {
   const box = element("input", { type: "checkbox", id: "keys-on", checked: !localStorage.getItem(OFF) });
   box.addEventListener("change", () => (box.checked ? localStorage.removeItem(OFF) : localStorage.setItem(OFF, "1")));
   dialog.replaceChildren(
-    element("h2", { id: "help-title" }, "Keys and mouse"),
+    element("h2", { id: "help-title", tabindex: "-1", autofocus: true }, "Keys and mouse"),
     element("p", { class: "lead" }, "Drag with the left button: window and level, or move, as chosen. With the middle one, or with Shift: move. With the right one, or the wheel: zoom. Double click: fit, or one to one. Research use only, not for diagnosis."),
     element("div", { class: "keys" }, ...groups),
     element("div", { class: "row" }, element("label", { class: "grow" }, box, " Single keys act"), element("button", { class: "primary", type: "button", onclick: () => dialog.close() }, "Close")),

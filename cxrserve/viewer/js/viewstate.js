@@ -20,7 +20,7 @@ function words(film, index) {
   if (!film) return state.films.length ? { kind: "view-empty", text: `View ${index + 1}: choose an image on the left` } : null;
   const { stage, problem, share } = film.shown;
   if (film.picture) return null;
-  if (stage === "failed") return { kind: "problem", title: problem.title, text: problem.detail, again: true };
+  if (stage === "failed") return { kind: "problem", title: problem.title, text: problem.detail, again: !problem.final };
   if (stage === "waiting") return { kind: "busy", title: problem.title, text: problem.detail, now: true };
   return { kind: "busy", text: WORDS[stage] ?? "", share: stage === "sending" && share > 0 && share < 1 ? share : 0 };
 }

@@ -55,7 +55,7 @@ function chart(report) {
   });
   parts.push(svg("line", { class: "line", x1: LEFT, x2: WIDTH, y1: y(report.threshold), y2: y(report.threshold) }));
   const above = y(report.threshold) > TOP + 16;
-  parts.push(svg("text", { x: WIDTH - 3, y: y(report.threshold) + (above ? -5 : 13), "text-anchor": "end" }, `operating point ${report.threshold.toFixed(2)}`));
+  parts.push(svg("text", { class: "over", x: WIDTH - 3, y: y(report.threshold) + (above ? -5 : 13), "text-anchor": "end" }, `operating point ${report.threshold.toFixed(2)}`));
   const said = report.scales.map(({ size, weight, probability }) => `${size} pixels: probability ${probability?.toFixed(2) ?? "unknown"}, weight ${percent(weight)}`);
   return svg("svg", { class: "votes-chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Votes on ${report.finding}. ${said.join("; ")}` }, ...parts);
 }
