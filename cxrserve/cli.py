@@ -71,7 +71,7 @@ def predict(
         typer.Option(help="Only decide, and stop at the scale that settles it, under this guarantee."),
     ] = None,
     epsilon: Annotated[
-        float, typer.Option(help="With --triage conformal: how often a decision may differ from the full one.")
+        float, typer.Option(help="With --triage conformal: how often a decision may differ from the full.")
     ] = 0.001,
     bundle: BundleOption = None,
     engine: EngineOption = None,
