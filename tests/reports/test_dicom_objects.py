@@ -190,6 +190,21 @@ def test_the_presentation_state_draws_every_region_over_the_image(made: Made) ->
     )
 
 
+def test_no_words_lie_over_others(made: Made) -> None:
+    state = read(made.objects["presentation-state"])
+    boxes = [
+        (*text.BoundingBoxTopLeftHandCorner, *text.BoundingBoxBottomRightHandCorner)
+        for annotation in state.GraphicAnnotationSequence[1:]
+        for text in annotation.TextObjectSequence
+    ]
+    for position, (left, top, right, bottom) in enumerate(boxes):
+        assert 0 < left < right <= radiographs.COLUMNS
+        assert 0 < top < bottom <= radiographs.ROWS
+        for other in boxes[:position]:
+            apart = left >= other[2] or other[0] >= right or top >= other[3] or other[1] >= bottom
+            assert apart, (boxes[position], other)
+
+
 def test_monochrome1_is_shown_inverted(make: Make) -> None:
     made = make(radiographs.dicom(PhotometricInterpretation="MONOCHROME1"))
     assert read(made.objects["presentation-state"]).PresentationLUTShape == "INVERSE"

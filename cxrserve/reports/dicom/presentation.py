@@ -33,6 +33,7 @@ from cxrserve.reports.dicom.source import Source
 _WORDS: Final = "SUMMARY"  # the layer of the text that belongs to no place
 _TEXT_HEIGHT: Final = 0.03  # of the image's rows
 _TEXT_WIDTH: Final = 0.42  # of its columns
+_Box = tuple[float, float, float, float]  # left, top, right, bottom
 _LINE: Final = 0.03  # of the display's height
 
 
@@ -48,6 +49,7 @@ def presentation_state(
     words = GraphicLayer(
         layer_name=_WORDS, order=1, description="Findings and notice", display_color=_colour("")
     )
+    taken: list[_Box] = []
     layers, annotations = [words], [_notice(image, words, positive)]
     for order, finding in enumerate((each for each in positive if each.regions), start=2):
         layer = GraphicLayer(
@@ -57,7 +59,7 @@ def presentation_state(
             display_color=_colour(finding.finding),
         )
         layers.append(layer)
-        annotations.append(_outlines(image, layer, finding, summary, bundle))
+        annotations.append(_outlines(image, layer, finding, summary, bundle, taken))
     study = source.study_instance_uid
     made = GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
@@ -116,7 +118,12 @@ def _notice(image: Dataset, layer: GraphicLayer, positive: list[FindingSummary])
 
 
 def _outlines(
-    image: Dataset, layer: GraphicLayer, finding: FindingSummary, summary: ImageSummary, bundle: Bundle
+    image: Dataset,
+    layer: GraphicLayer,
+    finding: FindingSummary,
+    summary: ImageSummary,
+    bundle: Bundle,
+    taken: list[_Box],
 ) -> GraphicAnnotation:
     graphics, texts = [], []
     for number, region in enumerate(finding.regions):
@@ -134,7 +141,7 @@ def _outlines(
             TextObject(
                 text_value=f"{finding.finding} {finding.probability:.2f}",
                 units="PIXEL",
-                bounding_box=_box_above(region, summary),
+                bounding_box=_box_above(region, summary, taken),
                 text_justification="LEFT",
             )
         )
@@ -143,13 +150,24 @@ def _outlines(
     )
 
 
-def _box_above(region: Region, summary: ImageSummary) -> tuple[float, float, float, float]:
-    """A box for words on the upper edge of `region`, pushed into the image."""
-    left, top = min(x for x, _ in region.points), min(y for _, y in region.points)
+def _box_above(region: Region, summary: ImageSummary, taken: list[_Box]) -> _Box:
+    """A box for words at the upper edge of `region`, clear of those `taken`, of which it is now one."""
     width, height = summary.columns * _TEXT_WIDTH, summary.rows * _TEXT_HEIGHT
-    left = max(1.0, min(left, summary.columns - width))
-    top = max(1.0, top - height)
-    return round(left, 1), round(top, 1), round(left + width, 1), round(top + height, 1)
+    left = max(1.0, min(min(x for x, _ in region.points), summary.columns - width))
+    edge = max(1.0, min(y for _, y in region.points) - height)
+    places = (edge + sign * step * height for step in range(len(taken) + 1) for sign in (-1, 1))
+    for top in (place for place in places if 1 <= place <= summary.rows - height):
+        box = (round(left, 1), round(top, 1), round(left + width, 1), round(top + height, 1))
+        if not any(_overlap(box, other) for other in taken):
+            break
+    else:
+        box = (round(left, 1), round(edge, 1), round(left + width, 1), round(edge + height, 1))
+    taken.append(box)
+    return box
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _white_is_low(image: Dataset) -> bool:
