@@ -3,7 +3,6 @@
 from training.fit.hardware import Hardware
 from training.fit.member import fit_member
 from training.fit.module import FitError
-from training.fit.plain import batches, fit, load
 from training.fit.result import Epoch, FitResult
 
-__all__ = ["Epoch", "FitError", "FitResult", "Hardware", "batches", "fit", "fit_member", "load"]
+__all__ = ["Epoch", "FitError", "FitResult", "Hardware", "fit_member"]
