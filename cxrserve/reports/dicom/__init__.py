@@ -10,6 +10,10 @@ overlay.py       ... as Secondary Capture
 presentation.py  outlines over the original, as a presentation state
 segmentation.py  the same regions as bits
 report.py        the study's TID 1500 structured report
+document.py      ... and what stands around its content
+study.py         the findings of a study over its images
+codes.py         our codes as pydicom writes them
+instance.py      what every result has: study, device, times, bytes
 
 highdicom takes most of a second to import, so it is loaded with the first result and not with the service.
 """

@@ -11,8 +11,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
-from highdicom.base import SOPClass
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from highdicom.sr import (
     AlgorithmIdentification,
     CodedConcept,
@@ -33,7 +31,6 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
 
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import FINDINGS, INDEX
@@ -45,8 +42,6 @@ from cxrserve.reports.dicom.codes import (
     MEAN,
     NOT_ATTEMPTED,
     PRESENT,
-    PRIVATE_SCHEME,
-    PRIVATE_SCHEME_UID,
     PROBABILITY,
     SUMMARY_OF_ANALYSES,
     THRESHOLD,
@@ -55,6 +50,7 @@ from cxrserve.reports.dicom.codes import (
     coded,
     procedure,
 )
+from cxrserve.reports.dicom.document import ReportDocument, private_scheme, requests
 from cxrserve.reports.dicom.identity import MANUFACTURER, device_uid, made_uid, object_uid, plain
 from cxrserve.reports.dicom.instance import finished, series_arguments
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Reference, Refusal
@@ -66,61 +62,6 @@ DISCLAIMER: Final = "Research use only. Not a medical device: not for diagnosis.
 _LONGEST_TEXT: Final = 1024
 
 _Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
-
-
-class _Report(SOPClass):
-    """SR Document Series, General and Content (PS3.3 C.17), as highdicom's Comprehensive3DSR sets them.
-
-    That one copies the whole content twice to read it again, which takes longer than building it, and looks
-    up modules of SOP classes it may not know.
-    """
-
-    def __init__(
-        self,
-        content: Dataset,
-        evidence: Sequence[Reference],
-        requests: Sequence[Dataset],
-        study: str,
-        **arguments: Any,
-    ) -> None:
-        super().__init__(
-            study_instance_uid=study,
-            sop_class_uid=Comprehensive3DSRStorage,
-            modality="SR",
-            transfer_syntax_uid=ExplicitVRLittleEndian,
-            **arguments,
-        )
-        # Nobody has looked at it: neither verified nor final.
-        self.CompletionFlag, self.VerificationFlag, self.PreliminaryFlag = (
-            "COMPLETE",
-            "UNVERIFIED",
-            "PRELIMINARY",
-        )
-        self.update(content)
-        self.CurrentRequestedProcedureEvidenceSequence = [_evidence(study, evidence)]
-        self.PerformedProcedureCodeSequence: list[Dataset] = []
-        self.ReferencedPerformedProcedureStepSequence: list[Dataset] = []
-        if requests:
-            self.ReferencedRequestSequence = requests
-
-
-def _evidence(study: str, references: Sequence[Reference]) -> Dataset:
-    """Every instance that the content refers to, by series (PS3.3 C.17.2, Hierarchical SOP Reference)."""
-    whole = Dataset()
-    whole.StudyInstanceUID = study
-    whole.ReferencedSeriesSequence = []
-    for series in dict.fromkeys(each.series_instance_uid for each in references):
-        item = Dataset()
-        item.SeriesInstanceUID = series
-        item.ReferencedSOPSequence = []
-        for each in references:
-            if each.series_instance_uid == series:
-                instance = Dataset()
-                instance.ReferencedSOPClassUID = each.sop_class_uid
-                instance.ReferencedSOPInstanceUID = each.sop_instance_uid
-                item.ReferencedSOPSequence.append(instance)
-        whole.ReferencedSeriesSequence.append(item)
-    return whole
 
 
 def study_report(
@@ -170,33 +111,16 @@ def study_report(
     ]
     references = [*images, *(each.overlay for each in summaries if each.overlay)]
     arguments = series_arguments("report", first, bundle, when)
-    made = _Report(
+    made = ReportDocument(
         content[0],
         references,
-        _requests(first),
+        requests(first),
         study,
         sop_instance_uid=object_uid("report", bundle, study, *sorted(about)),
-        coding_schemes=[_scheme()],
+        coding_schemes=[private_scheme()],
         **(arguments | {"instance_number": 1}),
     )
     return finished(made, "report", first, bundle, when)
-
-
-def _requests(source: Source) -> list[Dataset]:
-    """The orders that the image names, so that the report finds its way to them (PS3.3 C.17.2.5)."""
-    made = []
-    for request in source.header.get("RequestAttributesSequence", ()):
-        item = Dataset()
-        item.StudyInstanceUID = request.get("StudyInstanceUID") or source.study_instance_uid
-        item.AccessionNumber = request.get("AccessionNumber") or source.header.get("AccessionNumber")
-        for keyword in ("RequestedProcedureID", "RequestedProcedureDescription"):
-            setattr(item, keyword, request.get(keyword))
-        item.RequestedProcedureCodeSequence = request.get("RequestedProcedureCodeSequence", [])
-        item.ReferencedStudySequence = []
-        item.PlacerOrderNumberImagingServiceRequest = None
-        item.FillerOrderNumberImagingServiceRequest = None
-        made.append(item)
-    return made
 
 
 def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
@@ -356,14 +280,3 @@ def _explanation(overlay: Reference) -> ImageContentItem:
 
 def _append(group: _Group, item: Dataset) -> None:
     group[0].ContentSequence.append(item)
-
-
-def _scheme() -> CodingSchemeIdentificationItem:
-    return CodingSchemeIdentificationItem(
-        designator=PRIVATE_SCHEME,
-        name="cxrserve findings",
-        version="1",
-        registry=None,
-        uid=PRIVATE_SCHEME_UID,
-        responsible_organization="cxrserve",
-    )

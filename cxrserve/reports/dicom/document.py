@@ -1,0 +1,99 @@
+"""A structured report around its content: document modules, evidence, orders, our coding scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from highdicom.base import SOPClass
+from highdicom.coding_schemes import CodingSchemeIdentificationItem
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
+
+from cxrserve.reports.dicom.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_UID
+from cxrserve.reports.dicom.objects import Reference
+from cxrserve.reports.dicom.source import Source
+
+
+class ReportDocument(SOPClass):
+    """SR Document Series, General and Content (PS3.3 C.17), as highdicom's Comprehensive3DSR sets them.
+
+    That one copies the whole content twice to read it again, which takes longer than building it, and looks
+    up modules of SOP classes it may not know.
+    """
+
+    def __init__(
+        self,
+        content: Dataset,
+        evidence: Sequence[Reference],
+        orders: Sequence[Dataset],
+        study: str,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(
+            study_instance_uid=study,
+            sop_class_uid=Comprehensive3DSRStorage,
+            modality="SR",
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            **arguments,
+        )
+        # Nobody has looked at it: neither verified nor final.
+        self.CompletionFlag, self.VerificationFlag, self.PreliminaryFlag = (
+            "COMPLETE",
+            "UNVERIFIED",
+            "PRELIMINARY",
+        )
+        self.update(content)
+        self.CurrentRequestedProcedureEvidenceSequence = [_evidence(study, evidence)]
+        self.PerformedProcedureCodeSequence: list[Dataset] = []
+        self.ReferencedPerformedProcedureStepSequence: list[Dataset] = []
+        if orders:
+            self.ReferencedRequestSequence = orders
+
+
+def _evidence(study: str, references: Sequence[Reference]) -> Dataset:
+    """Every instance that the content refers to, by series (PS3.3 C.17.2, Hierarchical SOP Reference)."""
+    whole = Dataset()
+    whole.StudyInstanceUID = study
+    whole.ReferencedSeriesSequence = []
+    for series in dict.fromkeys(each.series_instance_uid for each in references):
+        item = Dataset()
+        item.SeriesInstanceUID = series
+        item.ReferencedSOPSequence = []
+        for each in references:
+            if each.series_instance_uid == series:
+                instance = Dataset()
+                instance.ReferencedSOPClassUID = each.sop_class_uid
+                instance.ReferencedSOPInstanceUID = each.sop_instance_uid
+                item.ReferencedSOPSequence.append(instance)
+        whole.ReferencedSeriesSequence.append(item)
+    return whole
+
+
+def requests(source: Source) -> list[Dataset]:
+    """The orders that the image names, so that the report finds its way to them (PS3.3 C.17.2.5)."""
+    made = []
+    for request in source.header.get("RequestAttributesSequence", ()):
+        item = Dataset()
+        item.StudyInstanceUID = request.get("StudyInstanceUID") or source.study_instance_uid
+        item.AccessionNumber = request.get("AccessionNumber") or source.header.get("AccessionNumber")
+        for keyword in ("RequestedProcedureID", "RequestedProcedureDescription"):
+            setattr(item, keyword, request.get(keyword))
+        item.RequestedProcedureCodeSequence = request.get("RequestedProcedureCodeSequence", [])
+        item.ReferencedStudySequence = []
+        item.PlacerOrderNumberImagingServiceRequest = None
+        item.FillerOrderNumberImagingServiceRequest = None
+        made.append(item)
+    return made
+
+
+def private_scheme() -> CodingSchemeIdentificationItem:
+    """What 99CXRSERVE is (PS3.3 C.12.1.1.1)."""
+    return CodingSchemeIdentificationItem(
+        designator=PRIVATE_SCHEME,
+        name="cxrserve findings",
+        version="1",
+        registry=None,
+        uid=PRIVATE_SCHEME_UID,
+        responsible_organization="cxrserve",
+    )
