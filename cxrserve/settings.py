@@ -46,6 +46,11 @@ class Settings(BaseSettings):
         ge=1,
         description="Threads of the engine; by default the cores this process may use.",
     )
+    streams: int = Field(
+        1,
+        ge=1,
+        description="Images an engine on a CPU computes side by side, each with its share of the threads.",
+    )
 
     max_upload_bytes: int = Field(
         128 * 2**20, ge=1, description="Largest upload taken, one file or a whole study; more gets 413."

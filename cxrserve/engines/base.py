@@ -50,6 +50,10 @@ class Engine(Protocol):
         """Run on uint8 [N, 1, S, S]."""
         ...
 
+    def twin(self) -> Engine:
+        """The same member for another owner, who runs it at the same time; both share the weights."""
+        ...
+
 
 def check_signature(
     size: int, inputs: dict[str, tuple[str, Shape]], outputs: dict[str, tuple[str, Shape]]

@@ -37,7 +37,9 @@ class OnnxRuntimeEngine:
 
     name = "onnxruntime"
 
-    def __init__(self, model: bytes, *, size: int, precision: ActualPrecision, threads: int) -> None:
+    def __init__(
+        self, model: bytes, *, size: int, precision: ActualPrecision, threads: int, streams: int = 1
+    ) -> None:
         self.precision: ActualPrecision = precision
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -65,6 +67,10 @@ class OnnxRuntimeEngine:
             logits_NF=np.concatenate([logits for logits, _ in answers]),
             maps_NFhw=np.concatenate([maps for _, maps in answers]),
         )
+
+    def twin(self) -> OnnxRuntimeEngine:
+        """Itself: a session takes several runs at once, which share its threads."""
+        return self
 
 
 def _ports(ports: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:

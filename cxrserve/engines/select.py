@@ -29,14 +29,16 @@ class Choice:
     precision: ActualPrecision
     reason: str
 
-    def build(self, model: bytes, *, size: int, threads: int) -> Engine:
-        """Compile one member.
+    def build(self, model: bytes, *, size: int, threads: int, streams: int = 1) -> Engine:
+        """Compile one member, for as many twins as there are `streams`.
 
         Raises:
             BundleError: `model` is not a graph this engine reads, or not the one the contract describes.
         """
         engine_class = getattr(_module(self.name), ENGINES[self.name])
-        engine: Engine = engine_class(model, size=size, precision=self.precision, threads=threads)
+        engine: Engine = engine_class(
+            model, size=size, precision=self.precision, threads=threads, streams=streams
+        )
         return engine
 
 

@@ -266,7 +266,7 @@ class Batcher:
     def _run(self, engine: Engine, parts: Sequence[Part]) -> None:
         size, started = parts[0].size, time.perf_counter()
         try:
-            output = engine.run(np.stack([part.image_SS[None] for part in parts]))
+            output = engine.run(_stacked(parts))
         except Exception as error:
             self._alone(engine, parts, error)
             return
@@ -292,6 +292,11 @@ class Batcher:
         for part in parts:
             self._metrics.queue_dropped.labels(part.size, reason).inc()
             _fail(part, error)
+
+
+def _stacked(parts: Sequence[Part]) -> NDArray[np.uint8]:
+    """uint8 [N, 1, S, S]; one image alone is not copied."""
+    return parts[0].image_SS[None, None] if len(parts) == 1 else np.stack([p.image_SS[None] for p in parts])
 
 
 def _fulfil(part: Part, output: Output) -> None:

@@ -60,14 +60,16 @@ class Pipeline:
             on_replaced=self.metrics.decode_workers_restarted.inc,
         )
         try:
-            self.predictor: Final = Predictor(bundle, choice, threads=settings.threads)
+            self.predictor: Final = Predictor(
+                bundle, choice, threads=settings.threads, streams=min(settings.streams, settings.threads)
+            )
             expected_s = self.predictor.warm_up()
             self._decoders.wait_ready()
         except BaseException:
             self._decoders.close()
             raise
         self._batcher: Final = Batcher(
-            [self.predictor.engines],
+            self.predictor.owned,
             self.metrics,
             most_images=settings.max_waiting + 1 + settings.decode_workers + _OTHERS,
             batch_pixels=settings.batch_pixels,

@@ -75,11 +75,12 @@ class Predictor:
 
     Attributes:
         engines: by size; each is called by one owner at a time.
+        owned: the engines of each owner, by size: the first are `engines`, the others their twins.
         weights_FS: float64 [14, S], the stack.
         thresholds_F: float64 [14], the operating points.
     """
 
-    def __init__(self, bundle: Bundle, choice: Choice, *, threads: int) -> None:
+    def __init__(self, bundle: Bundle, choice: Choice, *, threads: int, streams: int = 1) -> None:
         contract = bundle.contract
         # The engines hold the weights now; the file's bytes are not kept beside them.
         self.bundle: Final = replace(bundle, models={})
@@ -92,8 +93,11 @@ class Predictor:
         )
         self._known_F: Final = ~np.isin(NAMES, contract.unavailable)
         self.engines: Final[dict[int, Engine]] = {
-            size: choice.build(model, size=size, threads=threads) for size, model in bundle.models.items()
+            size: choice.build(model, size=size, threads=threads, streams=streams)
+            for size, model in bundle.models.items()
         }
+        twins = [{size: engine.twin() for size, engine in self.engines.items()} for _ in range(1, streams)]
+        self.owned: Final[tuple[dict[int, Engine], ...]] = (self.engines, *twins)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
@@ -113,6 +117,9 @@ class Predictor:
         """
         dark = {size: np.zeros((size, size), np.uint8) for size in self.sizes}
         timing_ms = self.predict(dark, explain="all").timing_ms
+        for twins in self.owned[1:]:
+            for size, engine in twins.items():
+                engine.run(dark[size][None, None])
         return {size: timing_ms[f"engine_{size}"] / 1000 for size in self.sizes}
 
     def predict(

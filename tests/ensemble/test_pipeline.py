@@ -108,6 +108,20 @@ def test_both_engines_give_one_answer(make_settings: MakeSettings) -> None:
         np.testing.assert_allclose(answers[0].maps[finding], answers[1].maps[finding], atol=1e-3)
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_streams_side_by_side_give_the_same_answers(make_settings: MakeSettings, engine: str) -> None:
+    films = [radiographs.jpeg(600 + 50 * step, 500) for step in range(4)]
+    asked = {"engine": engine, "precision": "f32", "threads": 2, "decode_workers": 2}
+    with Pipeline(make_settings(**asked)) as pipeline:
+        alone = [pipeline.read(film).prediction.probabilities_F for film in films]
+    with Pipeline(make_settings(**asked, streams=2)) as pipeline, ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(pipeline.read, films * 5))
+        busy = [sample(pipeline.metrics, "cxrserve_engine_busy_seconds_total", device=one) for one in "01"]
+    for index, reading in enumerate(together):
+        np.testing.assert_allclose(reading.prediction.probabilities_F, alone[index % 4], rtol=0, atol=1e-6)
+    assert min(busy) > 0  # each has its owner
+
+
 def test_what_each_scale_brings_adds_up_to_the_map(make_settings: MakeSettings) -> None:
     with Pipeline(make_settings()) as pipeline:
         plain = pipeline.read(radiographs.jpeg(), explain="all").prediction
