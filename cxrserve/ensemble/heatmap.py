@@ -50,7 +50,8 @@ def scale_maps(maps: Mapping[int, Map], weights: Mapping[int, float]) -> dict[in
 def lay_over(grid_GG: Map, place: Placement, height: int, width: int) -> Map:
     """`grid_GG` of the square level, laid over the radiograph: float32 [height, width], pixel to pixel.
 
-    Undoes the fit: the part of the square where the radiograph lies fills the picture.
+    Undoes the fit: the part of the square where the radiograph lies fills the picture. What a centre crop
+    cut off was not seen, and has no evidence.
     """
     side = grid_GG.shape[0]
     step_x, step_y = place.width * side / width, place.height * side / height
@@ -61,8 +62,17 @@ def lay_over(grid_GG: Map, place: Placement, height: int, width: int) -> Map:
         ]
     )
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    picture = cv2.warpAffine(grid_GG, to_grid, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return picture.astype(np.float32, copy=False)
+    laid = cv2.warpAffine(grid_GG, to_grid, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    picture: Map = laid.astype(np.float32, copy=False)
+    picture[_unseen(place.top, place.height, height)] = 0
+    picture[:, _unseen(place.left, place.width, width)] = 0
+    return picture
+
+
+def _unseen(first: float, extent: float, pixels: int) -> NDArray[np.bool_]:
+    """Along one axis: which of `pixels`, laid from `first` over `extent` of the square, are outside it."""
+    middles = first + (np.arange(pixels) + 0.5) * extent / pixels
+    return (middles < 0) | (middles > 1)
 
 
 def to_grey(picture_hw: Map, full_strength: float) -> NDArray[np.uint8]:

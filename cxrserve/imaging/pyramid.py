@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cxrserve.imaging.profiles import ProfileName
 
-Fit = Literal["squash", "letterbox"]
+Fit = Literal["squash", "letterbox", "centre-crop"]
 Filter = Literal["area", "bilinear", "lanczos"]
 Grey = NDArray[np.uint8]
 
@@ -42,7 +42,9 @@ class Preprocessing(BaseModel):
 
     profile: ProfileName = Field(description="How stored values become 8-bit grey.")
     fit: Fit = Field(
-        "squash", description="squash fills the square; letterbox keeps the aspect, black around."
+        "squash",
+        description="squash fills the square; letterbox keeps the aspect, black around; centre-crop keeps the "
+        "aspect and the middle, what lies beyond the shorter side is not seen.",
     )
     filter: Filter = Field("area", description="Filter of the one resize; levels below are 2×2 means.")
     sizes: tuple[int, ...] = Field(min_length=1, description="Sides of the levels, ascending.")
@@ -50,7 +52,10 @@ class Preprocessing(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
-    """Where the radiograph lies in the square, as fractions of its side: what leads a map back home."""
+    """Where the radiograph lies in the square, as fractions of its side: what leads a map back home.
+
+    Under centre-crop the longer side reaches out of the square on both ends: negative top or left.
+    """
 
     top: float
     left: float
@@ -62,8 +67,8 @@ def placement(rows: int, columns: int, fit: Fit) -> Placement:
     """Where a radiograph of `rows` × `columns` lies in a square level under `fit`."""
     if fit == "squash":
         return Placement(top=0.0, left=0.0, height=1.0, width=1.0)
-    longest = max(rows, columns)
-    height, width = rows / longest, columns / longest
+    whole = min(rows, columns) if fit == "centre-crop" else max(rows, columns)
+    height, width = rows / whole, columns / whole
     return Placement(top=(1 - height) / 2, left=(1 - width) / 2, height=height, width=width)
 
 
@@ -104,6 +109,8 @@ def _fitted(grey_HW: Grey, size: int, preprocessing: Preprocessing) -> Grey:
     rows, columns = grey_HW.shape
     if preprocessing.fit == "squash":
         return resize(grey_HW, size, size, preprocessing.filter)
+    if preprocessing.fit == "centre-crop":
+        return resize(_middle(grey_HW), size, size, preprocessing.filter)
     place = placement(rows, columns, preprocessing.fit)
     inner_rows, inner_columns = max(1, round(place.height * size)), max(1, round(place.width * size))
     top, left = (size - inner_rows) // 2, (size - inner_columns) // 2
@@ -112,6 +119,14 @@ def _fitted(grey_HW: Grey, size: int, preprocessing: Preprocessing) -> Grey:
         grey_HW, inner_rows, inner_columns, preprocessing.filter
     )
     return level_SS
+
+
+def _middle(grey_HW: Grey) -> Grey:
+    """The square in the middle; as TorchXRayVision's XRayCenterCrop has it, to the pixel."""
+    rows, columns = grey_HW.shape
+    side = min(rows, columns)
+    top, left = rows // 2 - side // 2, columns // 2 - side // 2
+    return grey_HW[top : top + side, left : left + side]
 
 
 def shape_within(rows: int, columns: int, side: int) -> tuple[int, int]:

@@ -73,3 +73,11 @@ def test_pictures_keep_the_aspect(rows: int, columns: int) -> None:
 def test_one_scale_for_all() -> None:
     picture = np.array([[0.0, 0.5, 1.0, 7.0]], np.float32)
     assert to_grey(picture, full_strength=4.0).tolist() == [[0, 90, 128, 255]]
+
+
+def test_what_a_centre_crop_cut_off_has_no_evidence() -> None:
+    place = placement(300, 200, "centre-crop")
+    picture = lay_over(np.ones((8, 8), np.float32), place, 300, 200)
+    assert (picture[:50] == 0).all()
+    assert (picture[250:] == 0).all()
+    np.testing.assert_allclose(picture[50:250], 1, rtol=1e-6)

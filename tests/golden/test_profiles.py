@@ -70,7 +70,26 @@ def linear(x: Pixels, photometric: str) -> Pixels:
     return np.asarray(255 - grey if photometric == "MONOCHROME1" else grey)
 
 
-PUBLISHED = {"mimic-cxr-jpg": mimic_cxr_jpg, "chexpert": chexpert, "clahe": clahe, "linear": linear}
+def torchxrayvision(x: Pixels, photometric: str) -> Pixels:
+    """As utils.read_xray_dcm and normalize have it, to −1024 … 1024, and from there to 8 bits.
+
+    Where the image has larger values than its bits allow, they raise an error; here the bits are corrected.
+    """
+    image = x.astype(np.float32) - min(int(x.min()), 0)
+    most = 2 ** max(12, int(image.max()).bit_length()) - 1
+    if photometric == "MONOCHROME1":
+        image = most - image
+    image = (2 * (image / most) - 1.0) * 1024
+    return np.asarray(np.rint((image / 1024 + 1) / 2 * 255).astype(np.uint8))
+
+
+PUBLISHED = {
+    "mimic-cxr-jpg": mimic_cxr_jpg,
+    "chexpert": chexpert,
+    "clahe": clahe,
+    "linear": linear,
+    "torchxrayvision": torchxrayvision,
+}
 PINNED: dict[str, str] = {
     "mimic-cxr-jpg 8-bit": "fa76800b73e5c7ce",
     "mimic-cxr-jpg 12-bit": "16619d0e56d3c264",
@@ -96,6 +115,12 @@ PINNED: dict[str, str] = {
     "linear 16-bit": "d0081bacdc18e190",
     "linear signed": "c31e15aa819b30a2",
     "linear signed-monochrome1": "b885a0e57b6aea83",
+    "torchxrayvision 8-bit": "d786543898b2c06f",
+    "torchxrayvision 12-bit": "bbaecafb5082e3b7",
+    "torchxrayvision 12-bit-monochrome1": "f190069adab44926",
+    "torchxrayvision 16-bit": "ecade0a070d2241b",
+    "torchxrayvision signed": "f49ec66bb5ad8080",
+    "torchxrayvision signed-monochrome1": "dc57f05e3049f65c",
 }
 
 
@@ -144,6 +169,10 @@ def test_the_steps_are_named() -> None:
     )
     assert apply_profile(radiograph("signed"), "chexpert")[1][0] == "subtract-minimum"
     assert apply_profile(radiograph("8-bit"), "clahe")[1][-1] == "clahe-clip-2-tiles-8x8"
+    assert apply_profile(radiograph("12-bit-monochrome1"), "torchxrayvision")[1] == (
+        "divide-by-full-range-round-to-255",
+        "invert-monochrome1",
+    )
     assert apply_profile(radiograph("8-bit"), "linear")[1] == (
         "subtract-minimum",
         "divide-by-maximum-truncate-to-255",

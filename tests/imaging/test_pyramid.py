@@ -116,3 +116,15 @@ def test_steps_name_each_level_in_the_order_it_is_made() -> None:
 def test_enlarged_sizes_are_those_beyond_the_longer_side() -> None:
     assert enlarged_sizes(600, 500, (256, 512, 1024, 2048)) == (1024, 2048)
     assert enlarged_sizes(3056, 2500, (256, 2048)) == ()
+
+
+@pytest.mark.parametrize("shape", [(301, 200), (200, 301), (256, 256)])
+def test_a_centre_crop_is_the_middle_square(shape: tuple[int, int]) -> None:
+    """As TorchXRayVision's XRayCenterCrop cuts it."""
+    grey = noise(*shape)
+    side = min(shape)
+    top, left = shape[0] // 2 - side // 2, shape[1] // 2 - side // 2
+    middle = grey[top : top + side, left : left + side]
+    expected = build_pyramid(middle, preprocessing(fit="squash", sizes=(128,)))
+    found = build_pyramid(grey, preprocessing(fit="centre-crop", sizes=(128,)))
+    assert np.array_equal(found[128], expected[128])
