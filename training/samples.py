@@ -18,7 +18,8 @@ class Samples(Protocol):
         labels_NF: float32 [N, 14]: 0, 1, or NaN where nothing is known (masked in the loss).
         places_NFGG: uint8 [N, 14, G, G], 1 where a finding lies in the squashed image; None where nobody
             knows, which is everywhere but in phantoms.
-        study_N: int64 [N], equal for images of one study.
+        study_N: int64 [N], equal for images of one study. Where a study is a sample, its images carry its
+            labels, the same in each.
     """
 
     @property

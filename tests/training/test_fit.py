@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.training.fit_samples import ArraySamples, Killed, squares
+from training.architectures import ARCHITECTURES
 from training.fit import Epoch, FitError, FitResult, fit_member
 from training.networks import SmallNetwork
 from training.recipes import Augmentation, FitConfig, demo
@@ -117,6 +118,52 @@ def test_schedules_go_on_where_they_were(schedule: str, tmp_path: Path) -> None:
     resumed, again = fitted(tmp_path / "resumed", config)
     assert_same_weights(straight, resumed)
     assert [epoch.learning_rate for epoch in result.epochs] == [epoch.learning_rate for epoch in again.epochs]
+
+
+def test_deterministic_mode_leaves_no_trace(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = SmallNetwork(SIZE)
+    fit_member(
+        network, squares(), squares(), SIZE, PLAIN, folder=tmp_path / "one", seed=3, deterministic=True
+    )
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert_same_weights(network, fitted(tmp_path / "other", PLAIN)[0])
+
+
+def test_accumulated_batches_make_one_step(tmp_path: Path) -> None:
+    config = dataclasses.replace(
+        PLAIN, batch=2, accumulate=4, epochs=1, schedule="plateau", augment=Augmentation()
+    )
+    network, _ = fitted(tmp_path, config)
+    torch.manual_seed(3)
+    by_hand = SmallNetwork(SIZE).train()
+    optimiser = torch.optim.AdamW(by_hand.parameters(), config.learning_rate, weight_decay=1e-3)
+    samples = squares()
+    order = np.random.default_rng((3, SIZE, 2, 0)).permutation(8)
+    for start in range(0, 8, 2):
+        rows = np.sort(order[start : start + 2])
+        logits = by_hand(torch.from_numpy(samples.level_NSS[rows])[:, None]).logits
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits, torch.from_numpy(samples.labels_NF[rows])
+        )
+        (loss / 4).backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(by_hand.parameters(), config.clip_norm)
+    optimiser.step()
+    for one, other in zip(network.parameters(), by_hand.parameters(), strict=True):
+        # Adam's first step is the sign of the gradient, 1.5e-3 of it: one that is nearly nought may turn.
+        assert float((one - other).abs().mean().detach()) < 1e-6
+
+
+def test_a_memory_efficient_densenet_learns_the_same(tmp_path: Path) -> None:
+    config = dataclasses.replace(PLAIN, batch=4, epochs=1)
+    losses = []
+    for efficient in (False, True):
+        torch.manual_seed(0)
+        network = ARCHITECTURES["densenet121"](64, memory_efficient=efficient)
+        folder, samples = tmp_path / str(efficient), squares(size=64)
+        result = fit_member(network, samples, samples, 64, config, folder=folder, seed=0)
+        losses.append(result.epochs[0].image_loss)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_a_finished_fit_is_not_fitted_again(whole: tuple[SmallNetwork, FitResult]) -> None:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from cxrserve.findings import INDEX
-from tests.training.fit_samples import FRACTURE, squares
+from tests.training.fit_samples import FRACTURE, Killed, squares
 from training.architectures import ARCHITECTURES
+from training.fit.ahead import Ahead
 from training.fit.batches import Source, TrainingBatches, Units, ValidationBatches
 from training.fit.calibrate import calibrate_head
 from training.fit.crops import load_crops
@@ -143,6 +144,19 @@ def test_processes_validate_every_unit_and_as_many_each() -> None:
     ]
     assert {len(share) for share in shares} == {2}
     assert {row for share in shares for rows in share for row in rows} == set(range(7))
+
+
+def test_reading_ahead_keeps_the_order_and_tells_what_went_wrong() -> None:
+    samples = squares(9, 64)
+    source = Source(samples=samples, units=Units(samples, IMAGES), size=64)
+    batches = ValidationBatches(source=source, batch=2, process=0, processes=1)
+    assert len(Ahead(batches)) == 5
+    for read, ahead in zip(batches, Ahead(batches), strict=True):
+        assert read.rows.equal(ahead.rows)
+        assert read.images.equal(ahead.images)
+    samples.fails_at = samples.reads + 3
+    with pytest.raises(Killed):
+        list(Ahead(batches))
 
 
 def test_a_study_is_its_first_images() -> None:

@@ -96,6 +96,7 @@ def _run(
     hardware: Hardware,
     deterministic: bool,
 ) -> None:
+    before = torch.are_deterministic_algorithms_enabled()
     trainer = _trainer(module.phase, module, keeper, hardware, deterministic)
     # Of this phase there are epochs in the last state, or it begins with the weights as they are.
     begun = record.phase == module.phase.number
@@ -104,7 +105,7 @@ def _run(
         trainer.fit(module, ckpt_path=folder / LAST if begun else None, weights_only=True)
     finally:
         freeze_body(module.network, False)
-        torch.use_deterministic_algorithms(False)
+        torch.use_deterministic_algorithms(before)
 
 
 def _trainer(

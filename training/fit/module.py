@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning.pytorch import LightningModule
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from training.augment import change_images, change_places, draw_changes
+from training.fit.ahead import Ahead
 from training.fit.batches import Batch, Source, TrainingBatches, ValidationBatches, places_on_maps
 from training.fit.calibrate import calibrate_head
 from training.fit.descent import Plateau, make_optimiser, one_cycle, scale_rates
@@ -27,6 +28,8 @@ from training.fit.seeds import numpy_generator, seed_global, torch_generator
 from training.networks import MapNetwork
 from training.recipes.config import UnitConfig
 from training.recipes.fitting import FitConfig
+
+AnyBatches = TypeVar("AnyBatches", TrainingBatches, ValidationBatches)
 
 
 class FitError(RuntimeError):
@@ -72,7 +75,10 @@ class PhaseModule(LightningModule):
         self._sums = torch.zeros(2)
         self._logits_UF = torch.empty(0)
 
-    def train_dataloader(self) -> TrainingBatches:
+    def train_dataloader(self) -> TrainingBatches | Ahead:
+        return self._ahead(self._batches())
+
+    def _batches(self) -> TrainingBatches:
         return TrainingBatches(
             source=self._training,
             config=self.config,
@@ -83,22 +89,25 @@ class PhaseModule(LightningModule):
             processes=self._hardware.processes,
         )
 
-    def val_dataloader(self) -> ValidationBatches | list[ValidationBatches]:
-        if self.phase.name == "crops":
-            return []
-        return ValidationBatches(
+    def val_dataloader(self) -> ValidationBatches | Ahead:
+        batches = ValidationBatches(
             source=self._validation,
             batch=self.config.batch,
             process=self._hardware.process,
             processes=self._hardware.processes,
         )
+        return self._ahead(batches)
+
+    def _ahead(self, batches: AnyBatches) -> AnyBatches | Ahead:
+        """A CPU that learns has no time to read ahead."""
+        return Ahead(batches) if self._hardware.accelerator == "cuda" else batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         peak = self.phase.peak(self.config.reference_batch, self._hardware.processes)
         optimiser = make_optimiser(self.network, self.config, peak)
         if self.config.schedule == "plateau":
             return optimiser
-        schedule = one_cycle(optimiser, self.config, self.phase.epochs * self.train_dataloader().steps)
+        schedule = one_cycle(optimiser, self.config, self.phase.epochs * self._batches().steps)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -174,7 +183,7 @@ class PhaseModule(LightningModule):
         self._stop_clock()
         self.images_per_second = self._images * self._hardware.processes / max(self._seconds, 1e-9)
         sums = cast(Tensor, self.trainer.strategy.reduce(self._sums, reduce_op="mean"))
-        image_loss, location_loss = (sums / len(self.train_dataloader())).tolist()
+        image_loss, location_loss = (sums / len(self._batches())).tolist()
         seen = self.phase.name == "crops" or self.config.location_weight > 0
         self.image_loss = None if self.phase.name == "crops" else image_loss
         self.location_loss = location_loss if seen else None

@@ -19,7 +19,7 @@ def torch_generator(*where: int) -> torch.Generator:
 def seed_global(*where: int) -> None:
     """Seed what dropout and stochastic depth draw from.
 
-    Not `torch.manual_seed`: before CUDA is in use that remembers each call, and where it came from, for later.
+    Not `torch.manual_seed`: before CUDA is in use that keeps each call, and where it came from.
     """
     number = _one_number(where)
     torch.default_generator.manual_seed(number)
