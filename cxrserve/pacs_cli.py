@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from cxrserve.options import BundleOption, EngineOption, SetOption, settings_of
+from cxrserve.queue_cli import queue
 
 pacs = typer.Typer(help="The DICOM node: serve it, its rules, its queue.", no_args_is_help=True)
 rules = typer.Typer(help="The rules for received objects.", no_args_is_help=True)
-queue = typer.Typer(help="What waits to be delivered, and dead letters.", no_args_is_help=True)
 pacs.add_typer(rules, name="rules")
 pacs.add_typer(queue, name="queue")
 
@@ -77,3 +77,16 @@ def echo(
         raise ConfigurationError(f"the rules name no destination {destination}; there is: {known}.")
     took_ms = ask(peers[destination], settings.dicom_ae_title)
     Console().print(f"{destination} answers, in {took_ms:.0f} ms")
+
+
+@pacs.command()
+def pull(
+    study: Annotated[str, typer.Argument(metavar="UID", help="Study Instance UID.")],
+    url: Annotated[str, typer.Option(help="The station that is to fetch it.")] = "http://127.0.0.1:8000",
+    assignments: SetOption = None,
+) -> None:
+    """Have a running station fetch a study from the servers in its rules, and work on it."""
+    from cxrserve.pacs.ask import pull as ask
+
+    token = settings_of(assignments).token.get_secret_value()
+    Console().print(f"{ask(url, study, token)} objects arrived")

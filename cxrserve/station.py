@@ -20,6 +20,7 @@ from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import ConfigurationError
 from cxrserve.pacs.destinations import destinations_of
 from cxrserve.pacs.node import Node
+from cxrserve.pacs.pull import Pull, Schedule, puller_of
 from cxrserve.settings import Settings
 
 _FAILED: Final = 2
@@ -54,17 +55,22 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
         node = open_now.enter_context(Node(settings, archive, rules)) if dicom else None
         if node is not None:
             _say(f"DICOM node {settings.dicom_ae_title} is ready on {settings.host}:{node.port}")
+        pulls = {
+            name: Pull(source, archive, most_bytes=settings.max_upload_bytes)
+            for name, source in rules.servers.items()
+        }
+        open_now.callback(Schedule(pulls, rules.servers if dicom else {}).close)
         if stop.is_set():
             return 0
         if http:
-            return _serve_http(settings, pipeline, archive, node)
+            server = _Server(create_app(settings, pipeline, archive, puller_of(pulls)), settings)
+            return _serve_http(server, node)
         _say(f"cxrserve {__version__} works on {settings.archive}")
         stop.wait()
     return 0
 
 
-def _serve_http(settings: Settings, pipeline: Pipeline, archive: Archive, node: Node | None) -> int:
-    server = _Server(create_app(settings, pipeline, archive), settings)
+def _serve_http(server: _Server, node: Node | None) -> int:
     server.node = node
     try:
         server.run()

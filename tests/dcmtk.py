@@ -16,7 +16,9 @@ def path_of(program: str) -> str:
     return str(found)
 
 
-def run(program: str, *arguments: str | Path | int, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+def run(
+    program: str, *arguments: str | Path | int, timeout_s: float = 60
+) -> subprocess.CompletedProcess[str]:
     """Run it; its output and exit status, with both streams in `stdout`."""
     return subprocess.run(
         [path_of(program), *map(str, arguments)],

@@ -146,6 +146,6 @@ def _wait(running: Orthanc, folder: Path) -> None:
             running.get("/system")
             return
         except (httpx.TransportError, httpx.HTTPStatusError):
-            stopped = running.process.poll() is not None
-            assert not stopped and time.monotonic() < until, (folder / "orthanc.log").read_text()[-2000:]
+            over = running.process.poll() is not None or time.monotonic() > until
+            assert not over, (folder / "orthanc.log").read_text()[-2000:]
             time.sleep(0.05)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,7 +78,7 @@ class Station:
 def station(
     bundle: Path,
     archive: Path,
-    rules: dict[str, object] | None = None,
+    rules: Mapping[str, object] | None = None,
     *arguments: str,
     **settings: object,
 ) -> Iterator[Station]:
@@ -101,7 +101,7 @@ def station(
     }
     if rules is not None:
         path = archive.with_suffix(".rules.yaml")
-        path.write_text(yaml.safe_dump(rules))
+        path.write_text(yaml.safe_dump(dict(rules)))
         usual["rules"] = path
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CXRSERVE_")}
     environment |= {f"CXRSERVE_{name.upper()}": str(value) for name, value in {**usual, **settings}.items()}

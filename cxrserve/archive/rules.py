@@ -72,10 +72,9 @@ class DimsePeer(_Part):
         return value
 
 
-class WebPeer(_Part):
-    """A destination that takes STOW-RS."""
+class WebService(_Part):
+    """A DICOMweb service, and how to get in."""
 
-    protocol: Literal["stow"]
     url: str = Field(pattern=r"^https?://[^\s/]+(/[^\s]*)?$", description="Base of the DICOMweb service.")
     ca_file: Path | None = Field(None, description="Certificates to trust instead of the system's.")
     token_file: Path | None = Field(None, description="File with a bearer token.")
@@ -90,6 +89,22 @@ class WebPeer(_Part):
         if self.token_file is not None and self.username is not None:
             raise ValueError("token_file or username, not both")
         return self
+
+
+class WebPeer(WebService):
+    """A destination that takes STOW-RS."""
+
+    protocol: Literal["stow"]
+
+
+class PullServer(WebService):
+    """A PACS that studies are fetched from, by QIDO-RS and WADO-RS."""
+
+    modalities: tuple[str, ...] = Field(("CR", "DX"), min_length=1, description="Of the images to fetch.")
+    every_s: float | None = Field(
+        None, ge=10, description="How often to look for new images; null: only when asked for a study."
+    )
+    days: int = Field(1, ge=0, le=3650, description="How many days before today a study's date may lie.")
 
 
 Peer = Annotated[DimsePeer | WebPeer, Field(discriminator="protocol")]
@@ -164,6 +179,7 @@ class Rules(_Part):
     )
     callers: tuple[Caller, ...] = Field((), description="Who may send by DICOM; none: everyone may.")
     destinations: dict[_Name, Peer] = Field(default_factory=dict)
+    servers: dict[_Name, PullServer] = Field(default_factory=dict, description="Where to fetch studies.")
     rules: tuple[Rule, ...] = Field(min_length=1)
     retention: Retention = Retention()
 

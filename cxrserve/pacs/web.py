@@ -11,7 +11,7 @@ from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import WebPeer
+from cxrserve.archive.rules import WebPeer, WebService
 from cxrserve.errors import ConfigurationError
 
 # Answers that another try may change: timeouts, overload, a proxy without its server, a renewed token.
@@ -21,7 +21,7 @@ _PASSING: Final = frozenset((401, 403, 404, 408, 425, 429, *range(500, 600)))
 class _Session(requests.Session):
     """A session whose every request has a time limit, and which follows no redirect to another place."""
 
-    def __init__(self, peer: WebPeer) -> None:
+    def __init__(self, peer: WebService) -> None:
         super().__init__()
         self._timeout_s: Final = peer.timeout_s
         self.trust_env = False  # no proxy and no .netrc but what the rules say
@@ -39,16 +39,23 @@ class _Session(requests.Session):
         return super().request(*args, **kwargs)
 
 
-def web_client(peer: WebPeer) -> DICOMwebClient:
+def session(peer: WebService) -> requests.Session:
+    """A session for `peer`, for one thread."""
+    return _Session(peer)
+
+
+def web_client(peer: WebService) -> DICOMwebClient:
     """A client of its own, for one thread. Secrets are read now, so that renewed ones are used.
 
     Raises:
         ConfigurationError: a file of secrets cannot be read.
     """
-    return DICOMwebClient(url=peer.url.rstrip("/"), session=_Session(peer))
+    client = DICOMwebClient(url=peer.url.rstrip("/"), session=_Session(peer))
+    client.set_http_retry_params(retry=False)  # the archive tries again, and remembers
+    return client
 
 
-def translated(error: Exception, peer: WebPeer) -> DeliveryError:
+def translated(error: Exception, peer: WebService) -> DeliveryError:
     """What went wrong with a peer, without anything that it said."""
     response = getattr(error, "response", None)
     if response is None:
