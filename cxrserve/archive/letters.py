@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
 from cxrserve.archive.index import JOBS, QUARANTINE, STUDIES, Index, sqlalchemy_url
-from cxrserve.errors import ConfigurationError
+from cxrserve.errors import ConfigurationError, RequestError
 from cxrserve.settings import Settings
 
 JobState = Literal["waiting", "done", "dead"]
@@ -69,10 +69,17 @@ class Letters:
         which = JOBS.c.state != "done" if state is None else JOBS.c.state == state
         return self._jobs(which, limit)
 
-    def find(self, job: str) -> Job | None:
-        """The job whose id begins with `job`, where there is just one."""
-        found = self._jobs(JOBS.c.id.startswith(job, autoescape=True), 2)
-        return found[0] if len(found) == 1 else None
+    def find(self, job: str) -> Job:
+        """The job with this id, or the only one whose id begins like this.
+
+        Raises:
+            RequestError: there is none, or more than one.
+        """
+        found = self._jobs(JOBS.c.id == job, 1) or self._jobs(JOBS.c.id.startswith(job, autoescape=True), 2)
+        if len(found) != 1:
+            many = "several jobs begin" if found else "no job begins"
+            raise RequestError(f"{many} with {job[:40]!r}; `cxrserve pacs queue list` lists them.")
+        return found[0]
 
     def _jobs(self, which: sa.ColumnElement[bool], limit: int) -> list[Job]:
         query = sa.select(JOBS, STUDIES.c.study_instance_uid).join(STUDIES).where(which).order_by(JOBS.c.id)
