@@ -1,0 +1,134 @@
+"""From imported networks to a bundle: members with parity checked, equal weights, what nobody knows named."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from cxrserve import __version__
+from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, write_contract
+from cxrserve.ensemble.predictor import Predictor
+from cxrserve.findings import INDEX, NAMES
+from cxrserve.imaging.profiles import apply_profile
+from cxrserve.imaging.pyramid import Preprocessing, build_pyramid
+from cxrserve.settings import Settings
+from training.export import export_member
+from training.importing.network import ImportedNetwork
+from training.phantom import make_phantom
+
+# Phantoms that the strength of heatmaps is set by, until somebody measures on films.
+PHANTOMS: Final = 4
+HEATMAP_PERCENTILE: Final = 95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Imported:
+    """A network to become a member. `thresholds` are its authors' own, by finding, on σ(logit)."""
+
+    network: ImportedNetwork
+    size: int
+    source: str
+    thresholds: dict[str, float]
+
+
+def write_imported(
+    imported: Sequence[Imported], out: Path, name: str, preprocessing: Preprocessing
+) -> Contract:
+    """Write the bundle `name` into `out`.
+
+    Raises:
+        ValueError: two members of one size; an engine answers otherwise than torch.
+    """
+    ordered = sorted(imported, key=lambda each: each.size)
+    sizes = tuple(each.size for each in ordered)
+    if len(set(sizes)) < len(sizes):
+        raise ValueError(f"two networks look at the same size among {list(sizes)}: a bundle has one for each")
+    out.mkdir(parents=True, exist_ok=True)
+    members: list[Member] = []
+    tolerance: dict[str, float] = {}
+    for each in ordered:
+        member, differences = export_member(each.network, each.size, out)
+        known = None if each.network.known == NAMES else each.network.known
+        members.append(member.model_copy(update={"findings": known}))
+        for what, difference in differences.items():
+            tolerance[what] = max(tolerance.get(what, 0.0), round(difference, 8))
+    contract = _contract(ordered, members, name, preprocessing, tolerance)
+    write_contract(out, contract)
+    contract = contract.model_copy(update={"heatmap_scale": _heatmap_scale(out)})
+    write_contract(out, contract)
+    return contract
+
+
+def _contract(
+    imported: Sequence[Imported],
+    members: list[Member],
+    name: str,
+    preprocessing: Preprocessing,
+    tolerance: dict[str, float],
+) -> Contract:
+    unavailable = tuple(each for each in NAMES if not any(member.knows(each) for member in members))
+    sources = "; ".join(f"{each.size} px from {each.source}" for each in imported)
+    not_known = (
+        (f"It does not know {', '.join(unavailable)}: nothing is said of them.",) if unavailable else ()
+    )
+    return Contract(
+        name=name,
+        version=__version__,
+        lineage=Lineage(
+            recipe="import",
+            data=f"weights published by others: {sources}",
+            code_version=__version__,
+            created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        ),
+        findings=NAMES,
+        preprocessing=preprocessing,
+        members=tuple(members),
+        stack=tuple(_weights(each, members) for each in NAMES),
+        operating_points={each: _point(each, imported) for each in NAMES if each not in unavailable},
+        heatmap_scale=1.0,
+        tolerance=tolerance,
+        unavailable=unavailable,
+        intended_use="Research with weights that others have trained and published.",
+        limits=(
+            "Not measured here: `cxrserve evaluate` measures it on films of your own.",
+            *not_known,
+            "Scales count equally: no stack was fitted.",
+            f"The strength of heatmaps was set by {PHANTOMS} drawn phantoms.",
+            "Not a medical device; research only.",
+        ),
+    )
+
+
+def _weights(name: str, members: Sequence[Member]) -> tuple[float, ...]:
+    """Equal shares of those who know the finding."""
+    known = [member.knows(name) for member in members]
+    return tuple(1 / sum(known) if each else 0.0 for each in known) if any(known) else (0.0,) * len(known)
+
+
+def _point(name: str, imported: Sequence[Imported]) -> OperatingPoint:
+    knowing = [each for each in imported if name in each.network.known]
+    own = [each.thresholds[name] for each in knowing if name in each.thresholds]
+    if len(own) < len(knowing) or not own:
+        return OperatingPoint(threshold=0.5, chosen_for="one half: nothing was measured", data="none")
+    rule = "the operating point published with the weights"
+    if len(own) > 1:
+        rule = "the mean of the operating points published with the weights"
+    return OperatingPoint(threshold=float(np.mean(own)), chosen_for=rule, data="its authors' own")
+
+
+def _heatmap_scale(bundle: Path) -> float:
+    """The strength that most maxima of known findings stay below, on drawn phantoms."""
+    predictor = Predictor.open(Settings(bundle=bundle))
+    preprocessing = predictor.bundle.contract.preprocessing
+    maxima: list[float] = []
+    for seed in range(PHANTOMS):
+        grey_HW, _ = apply_profile(make_phantom(seed).radiograph, preprocessing.profile)
+        maps = predictor.predict(build_pyramid(grey_HW, preprocessing), explain=range(len(INDEX))).maps
+        maxima += [float(grid.max()) for grid in maps.values()]
+    scale = float(np.percentile(maxima, HEATMAP_PERCENTILE))
+    return float(f"{scale:.4g}") if scale > 0 else 1.0
