@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Final
 
+from pydicom.charset import python_encoding
 from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -33,7 +34,7 @@ _REQUEST: Final[dict[str, Any]] = {
 KEPT: Final[dict[str, Any]] = {
     **dict.fromkeys(
         (
-            "SpecificCharacterSet", "TimezoneOffsetFromUTC",
+            "TimezoneOffsetFromUTC",
             # Patient, Patient Study (PS3.3 C.7.1.1, C.7.2.2)
             "PatientName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge",
             # General Study (C.7.2.1)
@@ -67,6 +68,8 @@ _LONGEST: Final = {"AE": 16, "LO": 64, "SH": 16, "LT": 1024, "ST": 1024, "PN": 6
 _UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)  # PS3.5 9.1
 _LONGEST_UID: Final = 64
 _CODE_STRING: Final = re.compile(r"[A-Z0-9 _]{1,16}", re.ASCII)
+_OFFSET: Final = re.compile(r"[+-](0\d|1[0-4])[0-5]\d", re.ASCII)
+_FORMS: Final = {"TimezoneOffsetFromUTC": "UTC offset"}  # stricter than their value representation
 _AGE: Final = re.compile(r"\d{3}[DWMY]", re.ASCII)
 _TIME: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", re.ASCII)
 
@@ -81,7 +84,7 @@ def cleaned(dataset: Dataset, kept: dict[str, Any] = KEPT) -> Dataset:
             value = dataset[keyword].value
             if inner is not None:
                 setattr(clean, keyword, _items(value, inner))
-            elif (found := _values(dictionary_VR(keyword), value)) is not None:
+            elif (found := _values(_FORMS.get(keyword) or dictionary_VR(keyword), value)) is not None:
                 setattr(clean, keyword, found)
     return clean
 
@@ -126,11 +129,6 @@ def _code_string(vr: str, value: Any) -> str | None:
     return text if _CODE_STRING.fullmatch(text) else None
 
 
-def _character_set(vr: str, value: Any) -> str | None:
-    text = str(value)[:16].strip()
-    return text if re.fullmatch(r"[A-Z0-9 _]*", text) else None
-
-
 def _date(vr: str, value: Any) -> str | None:
     text = str(value)[:10].strip().replace(".", "")  # ACR-NEMA wrote 1993.08.22
     with suppress(ValueError):
@@ -141,6 +139,11 @@ def _date(vr: str, value: Any) -> str | None:
 def _time(vr: str, value: Any) -> str | None:
     text = str(value)[:16].strip().replace(":", "")  # ACR-NEMA wrote 12:00:00
     return text if _TIME.fullmatch(text) else None
+
+
+def _offset(vr: str, value: Any) -> str | None:
+    text = str(value)[:8].strip()
+    return text if _OFFSET.fullmatch(text) else None
 
 
 def _age(vr: str, value: Any) -> str | None:
@@ -175,6 +178,7 @@ _CLEANERS: Final[dict[str, Callable[[str, Any], Any]]] = {
     "DA": _date,
     "TM": _time,
     "AS": _age,
+    "UTC offset": _offset,
     "UI": _uid,
     "DS": _decimal,
     "IS": _integer,
@@ -183,10 +187,10 @@ _CLEANERS: Final[dict[str, Callable[[str, Any], Any]]] = {
 
 
 def character_set(dataset: Dataset) -> tuple[str, ...]:
-    """The Specific Character Set that `dataset` declares, () where it declares none that is well formed."""
+    """The Specific Character Set that `dataset` declares, () where it declares none that is known."""
     if "SpecificCharacterSet" not in dataset:
         return ()
     value = dataset["SpecificCharacterSet"].value
     values = value if isinstance(value, MultiValue | list | tuple) else (value,)
-    found = [_character_set("CS", each or "") for each in values[:_MOST_VALUES]]
-    return tuple(each for each in found if each is not None) if any(found) else ()
+    terms = tuple(str(each or "")[: _LONGEST["AE"]].strip() for each in values[:_MOST_VALUES])
+    return terms if any(terms) and all(term in python_encoding for term in terms) else ()

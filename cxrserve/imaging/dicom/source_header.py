@@ -99,7 +99,8 @@ def _elements(opened: DataSetBytes) -> dict[BaseTag, Any]:
     """What can be read before Pixel Data; a cut or damage further on ends the reading, no more."""
     stream = BytesIO(opened.data)
     stream.seek(opened.start)
-    wanted: list[BaseTag | int] = [tag for keyword in KEPT if (tag := tag_for_keyword(keyword)) is not None]
+    keywords = ("SpecificCharacterSet", *KEPT)
+    wanted: list[BaseTag | int] = [tag for each in keywords if (tag := tag_for_keyword(each)) is not None]
     elements: dict[BaseTag, Any] = {}
     with suppress(*FOREIGN_ERRORS):
         for element in data_element_generator(

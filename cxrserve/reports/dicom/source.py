@@ -69,6 +69,4 @@ def read_source(header: bytes) -> Source:
         if not all(is_uid(str(clean.get(keyword, ""))) for keyword in uids):
             raise UnreadableImage("the header lacks one of its UIDs. Send the image again from its source.")
         declared = character_set(dataset)
-        if "SpecificCharacterSet" in clean:
-            del clean.SpecificCharacterSet
         return Source(header=clean, character_set=declared)
