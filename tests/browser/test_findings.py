@@ -1,0 +1,130 @@
+"""A finding is picked: its heatmap, the scales' parts of it, their votes; over one image and over a study."""
+
+from __future__ import annotations
+
+import re
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from cxrserve.findings import NAMES
+from tests import radiographs
+from tests.browser.conftest import Visit, dicom_file, jpeg_file
+
+POSITIVE = NAMES[0]  # of the tiny bundle, those at even places
+
+
+def test_a_picked_finding_lays_its_heatmap_over_the_radiograph(visit: Visit) -> None:
+    visit.read(jpeg_file())
+    page = visit.page
+    bare = visit.pixels()
+    visit.finding(POSITIVE)
+    expect(page.get_by_role("heading", name="Heatmap")).to_be_visible()
+    assert not _is_grey(visit.pixels())
+    page.get_by_role("radio", name="Contours").click()
+    expect(page.locator(".legend.contour")).to_be_visible()
+    page.get_by_role("radio", name="Off").click()
+    assert visit.pixels() == bare
+    page.get_by_role("radio", name="Colour").click()
+    page.locator("#opacity").fill("0")
+    expect(page.locator("#opacity-value")).to_have_text("0 %")
+    assert visit.pixels() == bare
+
+
+def test_hovering_gives_the_value_that_the_answer_holds(visit: Visit) -> None:
+    visit.read(jpeg_file())
+    visit.finding(POSITIVE)
+    visit.settle()
+    page = visit.page
+    shown = page.evaluate(
+        """async name => {
+          const { state } = await import('/viewer/js/store.js');
+          const report = state.films[0].answer.findings.find(each => each.finding === name).heatmap;
+          const { greys, width } = state.films[0].heatmap(name, 'ensemble');
+          const peak = greys.indexOf(Math.max(...greys));
+          return { max: report.max, x: (peak % width + 0.5) / report.width, y: (Math.floor(peak / width) + 0.5) / report.height };
+        }""",
+        POSITIVE,
+    )
+    box = page.locator(".view canvas").first.bounding_box()
+    assert box is not None
+    scale = min(box["width"] / radiographs.COLUMNS, box["height"] / radiographs.ROWS)
+    width, height = radiographs.COLUMNS * scale, radiographs.ROWS * scale
+    page.mouse.move(
+        box["x"] + (box["width"] - width) / 2 + shown["x"] * width,
+        box["y"] + (box["height"] - height) / 2 + shown["y"] * height,
+    )
+    said = page.locator("[data-evidence]").first
+    expect(said).to_contain_text("nats")
+    value = float(said.get_attribute("data-evidence") or "nan")
+    assert value == pytest.approx(min(shown["max"], 1.0), rel=0.1, abs=0.01)
+
+
+def test_every_scale_has_a_map_of_its_own_and_a_vote(visit: Visit) -> None:
+    visit.read(jpeg_file())
+    visit.finding(POSITIVE)
+    page = visit.page
+    ensemble = visit.pixels()
+    seen = []
+    for size in (64, 128, 256, 512):
+        page.get_by_role("radio", name=f"Scale {size}").click()
+        seen.append(visit.pixels())
+    assert len({tuple(each) for each in [ensemble, *seen]}) >= 4
+    rows = page.locator("#votes tbody tr")
+    expect(rows).to_have_count(4)
+    shares = [re.findall(r"\d+", row.locator("td").last.inner_text()) for row in rows.all()]
+    assert sum(int(share[0]) for share in shares) == pytest.approx(100, abs=3)
+    expect(page.locator(".votes-chart .column")).to_have_count(4)
+
+
+def test_what_was_done_and_by_which_model_stands_there(visit: Visit) -> None:
+    visit.read(jpeg_file())
+    details = visit.page.locator("#details")
+    expect(details).to_contain_text("mimic-cxr-jpg")
+    expect(details).to_contain_text("equalize-histogram")
+    expect(details).to_contain_text("tiny 1.0.0")
+    sha256 = httpx.get(f"{visit.url}/model").json()["sha256"]
+    expect(details).to_contain_text(sha256[:16])
+    visit.page.get_by_role("link", name="Model", exact=True).click()
+    expect(visit.page.get_by_role("heading", name="tiny 1.0.0")).to_be_visible()
+    expect(visit.page.get_by_text("Knows nothing.")).to_be_visible()
+    expect(visit.page.locator(".stackbar")).to_have_count(14)
+
+
+def test_a_study_in_two_views_is_read_as_the_service_reads_it(visit: Visit) -> None:
+    other = dicom_file("lateral.dcm", ViewPosition="LL", PatientOrientation=["A", "F"])
+    frontal = dicom_file("frontal.dcm")
+    visit.read(frontal, other)
+    page = visit.page
+    expect(page.locator(".view:visible canvas")).to_have_count(2)
+    expect(page.locator(".view[data-painted]:visible")).to_have_count(2)
+    page.get_by_role("radio", name="Study").click()
+    expect(page.locator("#findings")).to_contain_text("Over 2 images, by the bundle’s rule: maximum")
+    files = [("file", ("a", each["buffer"])) for each in (frontal, other)]
+    judged = httpx.post(f"{visit.url}/predict/study", files=files, timeout=60).json()
+    for finding in judged["findings"]:
+        shown = page.locator(f'[data-finding="{finding["finding"]}"] .value')
+        assert shown.inner_text() == f"{finding['probability']:.2f}"
+    page.get_by_role("radio", name="Four views").click()
+    expect(page.locator(".view:visible")).to_have_count(4)
+
+
+def test_a_finding_that_no_network_knows_is_grey_and_cannot_be_picked(visit: Visit) -> None:
+    def without_first(route: object) -> None:
+        answer = route.fetch()  # type: ignore[attr-defined]
+        body = answer.json()
+        body["findings"][0] |= {"probability": None, "threshold": None, "positive": False, "heatmap": None}
+        route.fulfill(response=answer, json=body)  # type: ignore[attr-defined]
+
+    visit.page.route("**/predict*", without_first)
+    visit.read(jpeg_file())
+    row = visit.page.locator(f'[data-finding="{NAMES[0]}"]')
+    expect(row).to_contain_text("not known to this model")
+    expect(visit.page.locator(".finding").last).to_have_attribute("data-finding", NAMES[0])
+    row.click()
+    expect(row).to_have_attribute("aria-selected", "false")
+
+
+def _is_grey(pixels: list[int]) -> bool:
+    return all(r == g == b for r, g, b in zip(pixels[::3], pixels[1::3], pixels[2::3], strict=True))
