@@ -109,15 +109,20 @@ def test_a_fit_that_died_goes_on_to_the_very_same_weights(
 
 @pytest.mark.parametrize("schedule", ["plateau", "one-cycle"])
 def test_schedules_go_on_where_they_were(schedule: str, tmp_path: Path) -> None:
-    config = dataclasses.replace(PLAIN, schedule=schedule, patience=1, epochs=4, optimiser="adam")  # type: ignore[arg-type]
-    straight, result = fitted(tmp_path / "straight", config)
+    # Learning the training labels makes these worse, so that the plateau has something to count.
+    validation = squares()
+    validation.labels_NF = 1 - validation.labels_NF
+    config = dataclasses.replace(PLAIN, schedule=schedule, patience=2, epochs=6, optimiser="adam")  # type: ignore[arg-type]
+    straight, result = fitted(tmp_path / "straight", config, validation=validation)
     samples = squares()
-    samples.fails_at = 6
+    samples.fails_at = 8
     with pytest.raises(Killed):
-        fitted(tmp_path / "resumed", config, training=samples)
-    resumed, again = fitted(tmp_path / "resumed", config)
+        fitted(tmp_path / "resumed", config, samples, validation)
+    resumed, again = fitted(tmp_path / "resumed", config, validation=validation)
     assert_same_weights(straight, resumed)
-    assert [epoch.learning_rate for epoch in result.epochs] == [epoch.learning_rate for epoch in again.epochs]
+    rates = [epoch.learning_rate for epoch in result.epochs]
+    assert rates == [epoch.learning_rate for epoch in again.epochs]
+    assert len(set(rates)) > 1
 
 
 def test_deterministic_mode_leaves_no_trace(tmp_path: Path) -> None:
