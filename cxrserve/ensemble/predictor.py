@@ -157,7 +157,8 @@ class Predictor:
             )
             if not np.isfinite(logits_FS).all():
                 raise BundleError("a member answered with a score that is not a number: nothing can be said")
-            probabilities_F = stack.stacked(logits_FS[None], self.weights_FS)[0]
+            stacked_F = stack.stacked(logits_FS[None], self.weights_FS)[0]
+            probabilities_F = np.where(self._known_F, stacked_F, np.nan)
         with timed(timing_ms, "heatmaps"):
             wanted = self._wanted(explain, probabilities_F)
             maps, scale_maps = self._maps(outputs, logits_FS, wanted, explain_scales)
