@@ -111,7 +111,7 @@ def test_a_data_set_without_a_command_and_a_context_that_is_not_there(node: Stat
         ul.p_data(3, 0b10, b"\x08\0\x05\0" * 100),
         ul.p_data(99, 0b11, ul.store_rq(DX, generate_uid())) + ul.p_data(99, 0b10, b"\0" * 100),
         ul.p_data(3, 0b11, ul.command(field=(0x0100, b"\x99\x99"), data=(0x0800, b"\x01\x01"))),
-        ul.p_data(3, 0b11, ul.command(field=(0x0100, b"\x01\x80"), data=(0x0800, b"\x01\x01"))),
+        ul.p_data(3, 0b11, ul.store_rq(DX, "1." + "2" * 64)) + ul.p_data(3, 0b10, b"\0" * 100),
     ):
         assert speak(node.dicom_port, sent, associated=True) in ([], [ul.ABORT])
 
