@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.fit_samples import ArraySamples, Killed, squares
 from training.architectures import ARCHITECTURES
@@ -80,7 +81,9 @@ def test_every_epoch_is_told_and_written_down(tmp_path: Path) -> None:
     assert [row["number"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert rows[0]["image_loss"] == ""
     assert float(rows[4]["validation_loss"]) == pytest.approx(epochs[4].validation_loss, rel=1e-4)
-    assert list((tmp_path / "tensorboard").iterdir())
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    losses = {scalar.step: scalar.value for scalar in events.Scalars("validation_loss")}
+    assert losses == pytest.approx({epoch.number: epoch.validation_loss for epoch in epochs[2:]})
 
 
 def test_the_same_seed_fits_the_same_network_and_another_one_another(

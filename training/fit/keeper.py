@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -15,6 +15,9 @@ from lightning.pytorch.callbacks import Checkpoint
 from training.fit.module import FitError, PhaseModule
 from training.fit.record import LAST, TENSORBOARD, Record, save_weights, write_metrics
 from training.fit.result import Epoch
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 OnEpoch = Callable[[Epoch], None]
 
@@ -29,6 +32,7 @@ class Keeper(Checkpoint):
         self._on_epoch = on_epoch
         self._seconds_before = record.seconds
         self._began = time.monotonic()
+        self._writer: SummaryWriter | None = None
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, PhaseModule)
@@ -49,6 +53,11 @@ class Keeper(Checkpoint):
             os.replace(self._folder / f"{LAST}.new", self._folder / LAST)
             if self._on_epoch is not None:
                 self._on_epoch(epoch)
+
+    def close(self) -> None:
+        """Close what is open, whether or not the phase came to its end."""
+        if self._writer is not None:
+            self._writer.close()
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -93,8 +102,10 @@ class Keeper(Checkpoint):
     def _write_tensorboard(self, epoch: Epoch) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # Steps of a killed fit that are done again are purged.
-        with SummaryWriter(str(self._folder / TENSORBOARD), purge_step=epoch.number) as writer:
-            for name, value in dataclasses.asdict(epoch).items():
-                if isinstance(value, float):
-                    writer.add_scalar(name, value, epoch.number)
+        if self._writer is None:
+            # What a killed fit wrote of epochs that are done again is purged.
+            self._writer = SummaryWriter(str(self._folder / TENSORBOARD), purge_step=epoch.number)
+        for name, value in dataclasses.asdict(epoch).items():
+            if isinstance(value, float):
+                self._writer.add_scalar(name, value, epoch.number)
+        self._writer.flush()

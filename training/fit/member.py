@@ -104,6 +104,7 @@ def _run(
     try:
         trainer.fit(module, ckpt_path=folder / LAST if begun else None, weights_only=True)
     finally:
+        keeper.close()
         freeze_body(module.network, False)
         torch.use_deterministic_algorithms(before)
 
