@@ -17,14 +17,18 @@ import numpy as np
 import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR, MeasurementReport
+from pydicom.config import disable_value_validation
 
 from cxrserve.findings import FINDINGS, NAMES
+from cxrserve.imaging.dicom.source_header import source_header
 from cxrserve.reports.dicom import (
     DicomObject,
     ImageSummary,
+    Options,
     Refusal,
     image_objects,
     image_summary,
+    read_source,
     refusal_report,
     study_report,
 )
@@ -329,6 +333,28 @@ def test_the_order_is_named_in_the_report(make: Make, tmp_path: Path) -> None:
     (order,) = read(made.objects["report"]).ReferencedRequestSequence
     assert (order.RequestedProcedureID, order.AccessionNumber) == ("RP-1", "A-99")
     assert order.RequestedProcedureCodeSequence[0].CodeMeaning == "XR Chest 2 Views"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"WindowCenter": ["1", "2"], "WindowWidth": ["0"], "VOILUTFunction": "X"},
+        {"PixelSpacing": ["0", "0"], "ImagerPixelSpacing": "1e30", "PixelAspectRatio": ["2"]},
+        {"PatientOrientation": ["L"], "PatientSex": "X", "PatientAge": "old"},
+        {"InstanceNumber": ["1", "2"], "SeriesNumber": "-4", "StudyDate": "1999.1.1", "StudyTime": "noon"},
+        {"SOPClassUID": "1.2.3", "Modality": "CR"},
+        {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7.2", "NumberOfFrames": 1},
+    ],
+)
+def test_an_odd_header_keeps_no_result_from_being_built(made: Made, odd: dict[str, Any]) -> None:
+    with disable_value_validation():
+        data = radiographs.dicom(**PATIENT | odd)
+    source = read_source(source_header(data))
+    objects = image_objects(source, made.reading, made.bundle, when=WHEN, options=Options(segmentation=True))
+    summary = image_summary(source, made.reading, made.bundle)
+    objects.append(study_report([source], [summary], [], made.bundle, when=WHEN))
+    assert {each.kind for each in objects} >= {"overlay", "report"}
+    assert {str(read(each).StudyInstanceUID) for each in objects} == {source.study_instance_uid}
 
 
 def test_times_are_on_the_images_clock(make: Make) -> None:

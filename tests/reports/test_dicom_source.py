@@ -124,6 +124,21 @@ def test_a_worker_that_was_taken_over_is_not_believed() -> None:
         read_source(b"\0" * 1000)
 
 
+def test_an_unknown_character_set_is_not_passed_on() -> None:
+    data = film(SpecificCharacterSet="ISO_IR 100", PatientName="Doe^Jane").replace(
+        b"ISO_IR 100", b"ISO_IR 999"
+    )
+    source = read_source(source_header(data))
+    assert str(source.header.PatientName) == "Doe^Jane"
+    assert source.character_set in ((), ("ISO_IR 192",))
+
+
+@pytest.mark.parametrize("offset", ["+9999", "abc", "+01:00"])
+def test_a_time_zone_that_is_none_is_left_out(offset: str) -> None:
+    header = read_source(source_header(film(TimezoneOffsetFromUTC=offset))).header
+    assert "TimezoneOffsetFromUTC" not in header
+
+
 @given(st.data())
 @settings(max_examples=150, deadline=None)
 def test_a_damaged_header_is_read_or_refused(data: st.DataObject) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from pydicom.charset import python_encoding
-from pydicom.datadict import dictionary_VR
+from pydicom.datadict import dictionary_VM, dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
@@ -82,6 +82,8 @@ def cleaned(dataset: Dataset, kept: dict[str, Any] = KEPT) -> Dataset:
             if keyword not in dataset:
                 continue
             value = dataset[keyword].value
+            if inner is None and dictionary_VM(keyword) == "1" and isinstance(value, MultiValue):
+                value = value[0]
             if inner is not None:
                 setattr(clean, keyword, _items(value, inner))
             elif (found := _values(_FORMS.get(keyword) or dictionary_VR(keyword), value)) is not None:

@@ -46,6 +46,13 @@ _WHERE_GIVEN: Final = (
     *("IssuerOfPatientID", "PatientAge", "StudyDescription", "TimezoneOffsetFromUTC"),
     "ProcedureCodeSequence",
 )
+_SINGLE_FRAME_CLASSES: Final = frozenset(
+    (
+        "1.2.840.10008.5.1.4.1.1.1",  # Computed Radiography
+        "1.2.840.10008.5.1.4.1.1.1.1",  # Digital X-Ray, For Presentation
+        "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
+    )
+)
 _SEXES: Final = ("M", "F", "O")
 _TIMES: Final = (
     ("InstanceCreationDate", "InstanceCreationTime"),
@@ -70,6 +77,11 @@ def referable(source: Source) -> Dataset:
             made.pop(keyword, None)
     made.SamplesPerPixel = made.get("SamplesPerPixel") or 1
     return made
+
+
+def takes_annotations(image: Dataset) -> bool:
+    """True for one grey frame of a class that presentation states and segmentations know how to refer to."""
+    return image.SOPClassUID in _SINGLE_FRAME_CLASSES and image.SamplesPerPixel == 1
 
 
 def numbers(value: Any) -> list[float]:

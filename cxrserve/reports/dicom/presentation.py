@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.reports.dicom.identity import MANUFACTURER, made_uid, object_uid
-from cxrserve.reports.dicom.instance import finished, numbers, referable, series_arguments
+from cxrserve.reports.dicom.instance import finished, numbers, referable, series_arguments, takes_annotations
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Region
 from cxrserve.reports.dicom.source import Source
 
@@ -40,9 +40,9 @@ _LINE: Final = 0.03  # of the display's height
 def presentation_state(
     source: Source, summary: ImageSummary, bundle: Bundle, when: datetime.datetime
 ) -> DicomObject | None:
-    """The outlines of `summary`, one layer a finding; None for a colour image: it refers to grey ones."""
+    """The outlines of `summary`, one layer a finding; None for an image it cannot refer to."""
     image = referable(source)
-    if image.SamplesPerPixel != 1:
+    if not takes_annotations(image):
         return None
     image.Rows, image.Columns = summary.rows, summary.columns
     positive = [finding for finding in summary.findings if finding.positive]

@@ -31,6 +31,7 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.uid import UID
 
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import FINDINGS, INDEX
@@ -145,6 +146,9 @@ def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
 def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
     """TID 1410: where the evidence of the positive findings lies."""
     image = summary.image
+    sop_class = UID(image.sop_class_uid)
+    if sop_class.name == sop_class:  # a private class: highdicom cannot say what its coordinates mean
+        return
     for finding in summary.findings:
         if finding.probability is None or finding.threshold is None:
             continue

@@ -20,7 +20,7 @@ from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import FINDINGS, INDEX
 from cxrserve.reports.dicom.codes import GRAD_CAM, coded
 from cxrserve.reports.dicom.identity import device_uid, made_uid, object_uid
-from cxrserve.reports.dicom.instance import finished, referable, series_arguments
+from cxrserve.reports.dicom.instance import finished, referable, series_arguments, takes_annotations
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary
 from cxrserve.reports.dicom.presentation import colour_of, tracking
 from cxrserve.reports.dicom.source import Source
@@ -35,7 +35,7 @@ def segmentation(
     """The located findings of `summary` as segments; None where there are none."""
     located = [finding for finding in summary.findings if finding.regions]
     image = referable(source)
-    if not located or image.SamplesPerPixel != 1:
+    if not located or not takes_annotations(image):
         return None
     image.Rows, image.Columns = summary.rows, summary.columns
     masks_HWF = np.stack([_mask(finding, summary) for finding in located], axis=-1)
