@@ -142,6 +142,8 @@ async def respond(
     record = record_of(request.scope)
     record.model_sha256 = pipeline.predictor.bundle.sha256
     record.priority = query.priority
+    if query.priority == "routine":
+        service.check_in_time()
     with service.slot():
         received = await upload.receive(request, service.settings, most_files=most_files)
 

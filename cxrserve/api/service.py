@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -75,6 +76,20 @@ class Service:
         if self._pipeline is not None and not self._brought:
             await asyncio.to_thread(self._pipeline.close)
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+
+    def check_in_time(self) -> None:
+        """Is there any hope for a routine request that comes now?
+
+        Raises:
+            Overloaded: at once, where what is inside will take longer than a request may.
+        """
+        expected_s, allowed_s = self.pipeline.expected_s(), self.settings.request_timeout_s
+        if expected_s > allowed_s:
+            raise Overloaded(
+                f"what is waiting will take {expected_s:.0f} s, a request may take {allowed_s:g} s "
+                "(CXRSERVE_REQUEST_TIMEOUT_S). Try again later.",
+                retry_after_s=max(1, math.ceil(expected_s - allowed_s)),
+            )
 
     @contextmanager
     def slot(self) -> Iterator[None]:

@@ -129,7 +129,7 @@ class Batcher:
         self._batch_pixels: Final = batch_pixels
         self._max_delay_s: Final = max_delay_s
         self._stat_lead_s: Final = stat_lead_s
-        self._expected_s: Final = dict(expected_s)
+        self._each_s: Final = dict(expected_s)
         self._changed: Final = threading.Condition()
         self._line: Final = Line(devices[0].keys())
         self._jobs: Final[set[Job]] = set()
@@ -137,7 +137,7 @@ class Batcher:
         self._closing = self._closed = False
         for size in devices[0]:
             metrics.queue_depth.labels(size).set_function(partial(self._line.depth, size))
-        metrics.images_inside.set_function(lambda: len(self._jobs))
+        metrics.images_inside.set_function(lambda: self.inside)
         self._owners: Final = [
             threading.Thread(target=self._own, args=(str(number), dict(engines)), name=f"engines-{number}")
             for number, engines in enumerate(devices)
@@ -174,9 +174,18 @@ class Batcher:
             self._jobs.add(job)
             return job
 
+    def expected_s(self, images: int) -> float:
+        """Seconds that the engines will take for `images`, by what images took of late."""
+        return images * sum(self._each_s.values()) / len(self._owners)
+
     def retry_after_s(self, images: int) -> int:
-        """Seconds until `images` will have been read, by the time that images took of late; at least 1."""
-        return max(1, math.ceil(images * sum(self._expected_s.values()) / len(self._owners)))
+        """The same in whole seconds, at least 1."""
+        return max(1, math.ceil(self.expected_s(images)))
+
+    @property
+    def inside(self) -> int:
+        """Images admitted and not finished."""
+        return len(self._jobs)
 
     def submit(self, job: Job, size: int, image_SS: NDArray[np.uint8]) -> Future[Output]:
         """See `Job.submit`."""
@@ -271,7 +280,7 @@ class Batcher:
             self._alone(engine, parts, error)
             return
         took_s = time.perf_counter() - started
-        self._expected_s[size] += _NEWEST * (took_s / len(parts) - self._expected_s[size])
+        self._each_s[size] += _NEWEST * (took_s / len(parts) - self._each_s[size])
         self._metrics.batch_images.labels(size).observe(len(parts))
         self._metrics.stage_seconds.labels(f"engine_{size}").observe(took_s)
         for position, part in enumerate(parts):

@@ -174,6 +174,11 @@ class Pipeline:
         """A place in the line for an image whose scales the caller submits; see `Batcher.admit`."""
         return self._batcher.admit(priority=priority, timeout_s=timeout_s, cancelled=cancelled)
 
+    def expected_s(self) -> float:
+        """Seconds until an image that comes now will have been read; 0 where it would be the only one."""
+        inside = self._batcher.inside
+        return self._batcher.expected_s(inside + 1) if inside else 0.0
+
     def retry_after_s(self, images: int) -> int:
         """Seconds that `images` will take, by what images took of late; at least 1."""
         return self._batcher.retry_after_s(images)

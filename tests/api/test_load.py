@@ -146,6 +146,29 @@ def test_retry_after_is_what_those_inside_will_take(serve: Serve, chest_jpeg: by
             assert all(each.result(60).status_code == 200 for each in inside)
 
 
+def test_what_could_not_be_answered_in_time_is_refused_at_once(serve: Serve, chest_jpeg: bytes) -> None:
+    """Not taken in and dropped when its time is over; a stat request may still go before the rest."""
+    with serve(request_timeout_s=1.5) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+        engine = running.server.service.pipeline.predictor.engines[64]
+        run = engine.run
+
+        def slow(image_N1SS: NDArray[np.uint8]) -> Output:
+            time.sleep(0.8)
+            return run(image_N1SS)
+
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(2) as threads:
+            patch.setattr(engine, "run", slow)
+            for _ in range(5):  # it learns that an image takes more than half a second
+                assert client.post("/predict", content=chest_jpeg).status_code == 200
+            metrics = running.server.service.metrics
+            inside = [threads.submit(httpx.post, f"{running.url}/predict", content=chest_jpeg) for _ in "ab"]
+            wait_until(lambda: sample(metrics, "cxrserve_images_inside") == 2)
+            detail = check_problem(client.post("/predict", content=chest_jpeg), 503, "overloaded")
+            assert "REQUEST_TIMEOUT_S" in detail
+            assert client.post("/predict?priority=stat", content=chest_jpeg).status_code != 503
+            assert {each.result(60).status_code for each in inside} <= {200, 504}
+
+
 def test_a_bundle_replaced_while_serving_changes_nothing(
     serve: Serve, tiny_bundle: Path, tmp_path: Path, chest_jpeg: bytes
 ) -> None:
