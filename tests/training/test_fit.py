@@ -129,11 +129,7 @@ def test_schedules_go_on_where_they_were(schedule: str, tmp_path: Path) -> None:
 
 
 def test_deterministic_mode_leaves_no_trace(tmp_path: Path) -> None:
-    torch.manual_seed(3)
-    network = SmallNetwork(SIZE)
-    fit_member(
-        network, squares(), squares(), SIZE, PLAIN, folder=tmp_path / "one", seed=3, deterministic=True
-    )
+    network, _ = fitted(tmp_path / "one", dataclasses.replace(PLAIN, deterministic=True))
     assert not torch.are_deterministic_algorithms_enabled()
     assert_same_weights(network, fitted(tmp_path / "other", PLAIN)[0])
 

@@ -5,7 +5,8 @@ On several GPUs or machines a fit is started by torchrun, once for each GPU:
     torchrun --nproc-per-node 4 -m cxrserve train --recipe xclassifier …
     torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m cxrserve train …
 
-Each process reads its own share of each step, gradients are averaged (DDP), and the first process writes.
+Each process reads its own share of each step, gradients are averaged (DDP), and the first process writes;
+all machines see the same folders.
 Batch normalisations look at each process's own images, and the running statistics kept are the first
 process's, unless `synchronise_norms` is set, which needs GPUs. The learning rate follows the effective batch.
 """

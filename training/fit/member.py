@@ -18,7 +18,7 @@ from training.fit.descent import freeze_body
 from training.fit.hardware import Hardware
 from training.fit.keeper import Keeper, OnEpoch
 from training.fit.module import PhaseModule
-from training.fit.phases import Phase, phases_of
+from training.fit.phases import phases_of
 from training.fit.record import LAST, WEIGHTS, Record, load_last, load_weights, read_record
 from training.fit.result import FitResult
 from training.networks import STRIDE, MapHead, MapNetwork
@@ -37,7 +37,6 @@ def fit_member(
     folder: Path,
     seed: int,
     unit: UnitConfig | None = None,
-    deterministic: bool = False,
     hardware: Hardware | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> FitResult:
@@ -51,7 +50,6 @@ def fit_member(
         network: as it starts; the caller makes it from `seed`, the same each time.
         seed: of orders, augmentation and dropout, which depend on it, the epoch and the batch alone.
         unit: what a sample is; images unless said.
-        deterministic: refuse operations that do not give the same every time on a GPU.
         hardware: what it runs on; what is here unless said.
         on_epoch: told of every epoch, on the first process.
 
@@ -78,7 +76,7 @@ def fit_member(
                 continue
             module = PhaseModule(network, phase, config, unit, source, held_out, hardware, seed)
             keeper = Keeper(record, folder, total, on_epoch)
-            _run(module, keeper, record, folder, hardware, deterministic)
+            _run(module, keeper, record, folder, hardware)
     load_weights(network, folder)
     return FitResult(
         weights=folder / WEIGHTS,
@@ -88,16 +86,9 @@ def fit_member(
     )
 
 
-def _run(
-    module: PhaseModule,
-    keeper: Keeper,
-    record: Record,
-    folder: Path,
-    hardware: Hardware,
-    deterministic: bool,
-) -> None:
+def _run(module: PhaseModule, keeper: Keeper, record: Record, folder: Path, hardware: Hardware) -> None:
     before = torch.are_deterministic_algorithms_enabled()
-    trainer = _trainer(module.phase, module, keeper, hardware, deterministic)
+    trainer = _trainer(module, keeper, hardware)
     # Of this phase there are epochs in the last state, or it begins with the weights as they are.
     begun = record.phase == module.phase.number
     freeze_body(module.network, module.phase.frozen)
@@ -109,11 +100,9 @@ def _run(
         torch.use_deterministic_algorithms(before)
 
 
-def _trainer(
-    phase: Phase, module: PhaseModule, keeper: Keeper, hardware: Hardware, deterministic: bool
-) -> Trainer:
+def _trainer(module: PhaseModule, keeper: Keeper, hardware: Hardware) -> Trainer:
     """Lightning without what costs time at each step: no bar, no logger, no summary, no rehearsal."""
-    config = module.config
+    config, phase = module.config, module.phase
     backend = "nccl" if hardware.accelerator == "cuda" else "gloo"
     # Crops teach cells: the head's bias and gain learn nothing from them.
     ddp = DDPStrategy(process_group_backend=backend, find_unused_parameters=phase.name == "crops")
@@ -132,8 +121,8 @@ def _trainer(
         reload_dataloaders_every_n_epochs=1,
         use_distributed_sampler=False,
         sync_batchnorm=config.synchronise_norms and hardware.processes > 1,
-        deterministic=deterministic,
-        benchmark=hardware.accelerator == "cuda" and not deterministic,
+        deterministic=config.deterministic,
+        benchmark=hardware.accelerator == "cuda" and not config.deterministic,
         callbacks=[keeper],
         num_sanity_val_steps=0,
         logger=False,

@@ -95,6 +95,7 @@ class FitConfig:
         memory_efficient: recompute dense blocks instead of keeping them; see `training.architectures`.
         synchronise_norms: batch normalisations see the batch of all processes (GPU only). Otherwise each
             process normalises by its own images, and the running statistics kept are those of the first.
+        deterministic: on a GPU, only operations that give the same every time: slower. A CPU always does.
         clip_norm: largest norm of the gradient; 0 leaves it alone.
         location_weight: weight of the loss on each cell of the maps, for data that knows where findings are.
         crop_epochs, crop_batch, crop_pixels, crop_learning_rate: epochs before the others, of one square crop
@@ -128,6 +129,7 @@ class FitConfig:
     channels_last: bool = True
     memory_efficient: bool = False
     synchronise_norms: bool = False
+    deterministic: bool = False
     clip_norm: float = 0.0
     augment: Augmentation = field(default_factory=Augmentation)
     location_weight: float = 0.0
