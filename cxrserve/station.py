@@ -43,7 +43,7 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
             "the node needs a folder for what it receives: --archive or CXRSERVE_ARCHIVE."
         )
     configure_logging(settings.log_level)
-    _quiet_pydicom()
+    _quiet_libraries()
     stop = threading.Event()
     for number in _ENDING:
         signal.signal(number, lambda *_: stop.set())
@@ -93,9 +93,10 @@ class _Server(Server):
             threading.Thread(target=self.node.stop_accepting, name="stop-accepting").start()
 
 
-def _quiet_pydicom() -> None:
-    """It repeats values that it finds odd, and those may be a patient's."""
+def _quiet_libraries() -> None:
+    """pydicom repeats values that it finds odd, which may be a patient's; retrying repeats whole traces."""
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    logging.getLogger("retrying").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="pydicom")
 
 
