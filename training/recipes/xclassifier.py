@@ -25,7 +25,8 @@ def xclassifier() -> Recipe:
     weight decay 0.01 (none on biases and normalisations), betas 0.9 and 0.99, a change for three images of
     four, one-cycle rising for a quarter of the steps. Ours: 1e-3 for the head at 256 images a step, a
     hundredth and a tenth of it for the body's halves; no flip, since none is named; black outside; the
-    last epoch's weights, where one-cycle ends.
+    last epoch's weights, where one-cycle ends. torchvision publishes no weights of this network: give timm's
+    file as `weights`, else it starts from scratch.
     """
     return _variant("xclassifier", "densenetblur121d")
 
