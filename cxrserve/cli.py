@@ -220,6 +220,7 @@ def _add_training(target: typer.Typer, name: str) -> None:
 _add_training(app, "train")
 _add_training(models, "init")
 _add_training(models, "import")
+_add_training(models, "triage")
 _add_training(app, "phantoms")
 _add_training(app, "evaluate")
 

@@ -24,6 +24,7 @@ from cxrserve.findings import NAMES
 Floats = NDArray[np.float64]
 # Of the scores measured, those above all that anybody would ask an ε for.
 TAIL_SHARE: Final = 0.1
+FEWEST_IN_TAIL: Final = 10
 _RIDGE: Final = 1e-2
 # Images on which orders of the scales, and predictions against bounds, are tried.
 _TRIED_IMAGES: Final = 200
@@ -159,7 +160,7 @@ def conformal_scores(
 
 def _tail(scores_N: Floats) -> tuple[float, ...]:
     """The largest scores, falling, each rounded up."""
-    count = max(1, int(len(scores_N) * TAIL_SHARE))
+    count = max(FEWEST_IN_TAIL, int(len(scores_N) * TAIL_SHARE))
     return tuple((np.ceil(np.sort(scores_N)[::-1][:count] * 1e6) / 1e6).tolist())
 
 

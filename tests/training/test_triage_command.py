@@ -1,0 +1,56 @@
+"""`cxrserve models triage`: a bundle learns when it may stop, and the service keeps to it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cxrserve.ensemble.bundle import read_contract
+from cxrserve.ensemble.decide import decide
+from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.errors import RequestError
+from cxrserve.settings import Settings
+from tests import radiographs
+from training.triage_command import FEWEST, triage
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def test_phantoms_calibrate_a_bundle(bundle: Path) -> None:
+    triage(bundle, phantoms=48, epsilon=0.05)
+    early = read_contract(bundle)[0].triage
+    assert early is not None
+    assert early.images == 18
+    assert {check.guarantee for check in early.checked} == {"exact", "conformal"}
+    assert all(check.differing == 0 for check in early.checked if check.guarantee == "exact")
+    with Pipeline(Settings(bundle=bundle, threads=1, decode_workers=1)) as pipeline:
+        decided = decide(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.1)
+        assert set(decided.triage.settled_by) == set(range(14))
+        with pytest.raises(RequestError, match="calibrated on 18 images"):
+            decide(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.01)
+
+
+def test_films_calibrate_a_bundle_without_labels(bundle: Path, tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    for number in range(FEWEST):
+        (films / f"{number}.jpg").write_bytes(radiographs.jpeg())
+    (films / "notes.txt").write_text("no film")
+    triage(bundle, films=[films])
+    early = read_contract(bundle)[0].triage
+    assert early is not None
+    assert early.data == f"{FEWEST} films"
+
+
+def test_too_few_films_and_none_are_refused(bundle: Path, tmp_path: Path) -> None:
+    film = tmp_path / "film.jpg"
+    film.write_bytes(radiographs.jpeg())
+    with pytest.raises(RequestError, match="1 films could be read"):
+        triage(bundle, films=[film])
+    with pytest.raises(RequestError, match="one of the two"):
+        triage(bundle)
