@@ -1,11 +1,10 @@
-"""A whole run at small sizes: from phantoms to a bundle that loads and predicts."""
+"""The pieces of a bundle: cached phantoms, members that answer as torch does, an untrained bundle."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -17,8 +16,8 @@ from cxrserve.ensemble.predictor import Predictor
 from cxrserve.findings import INDEX
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import build_pyramid
+from tests.training.quiet import Quiet
 from training.architectures import ARCHITECTURES
-from training.build import Result, build
 from training.cache import cache_phantoms, open_cache
 from training.export import TOLERANCE, compare_engines, folded, to_onnx
 from training.initial import write_untrained
@@ -27,21 +26,6 @@ from training.phantom import make_phantom
 from training.recipes import RECIPES, PhantomData, Recipe, demo, haque2021, recipe
 
 SIZES = (64, 128)
-Item = TypeVar("Item")
-
-
-class Silent:
-    """Progress that nobody watches; keeps what was said."""
-
-    def __init__(self) -> None:
-        self.steps: list[str] = []
-
-    def track(self, steps: Iterable[Item], what: str, total: int) -> Iterable[Item]:
-        self.steps.append(what)
-        return steps
-
-    def say(self, line: str) -> None:
-        self.steps.append(line)
 
 
 def small(original: Recipe) -> Recipe:
@@ -60,54 +44,17 @@ def small(original: Recipe) -> Recipe:
     )
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path, Path]:
-    folder = tmp_path_factory.mktemp("run")
-    result = build(small(demo()), folder / "bundle", folder / "work", Silent(), workers=2)
-    return result, folder / "bundle", folder / "work"
-
-
-def test_the_bundle_loads_and_predicts(run: tuple[Result, Path, Path]) -> None:
-    _, folder, _ = run
-    bundle = load_bundle(folder)
-    predictor = Predictor(bundle, choose("auto", "auto"), threads=2)
-    grey_HW, _ = apply_profile(make_phantom(999).radiograph, bundle.contract.preprocessing.profile)
-    prediction = predictor.predict(build_pyramid(grey_HW, bundle.contract.preprocessing), explain="all")
-    assert prediction.probabilities_F.shape == (14,)
-    assert set(prediction.maps) == set(range(14))
-
-
-def test_the_contract_says_where_it_comes_from_and_what_was_measured(run: tuple[Result, Path, Path]) -> None:
-    result, folder, _ = run
-    contract = load_bundle(folder).contract
-    assert contract == result.contract
-    assert contract.lineage.recipe == "demo"
-    assert contract.metrics is not None
-    assert contract.metrics.images == 24
-    assert set(contract.metrics.auc["Edema"]) == {"64", "128", "voting", "stack"}
-    assert all(difference <= TOLERANCE for difference in contract.tolerance.values())
-    assert "no radiograph of a person" in contract.lineage.data
-    assert "mean nothing" in (folder / "README.md").read_text(encoding="utf-8")
-
-
-def test_a_second_run_draws_and_fits_nothing_again(run: tuple[Result, Path, Path]) -> None:
-    _, folder, work = run
-    before = (folder / "bundle.json").read_text(encoding="utf-8")
-    progress = Silent()
-    build(small(demo()), folder, work, progress, workers=1)
-    assert not [step for step in progress.steps if step.startswith("fit")]
-    assert (folder / "bundle.json").read_text(encoding="utf-8") == before
-
-
-def test_a_cache_holds_what_serving_would_see(run: tuple[Result, Path, Path]) -> None:
-    _, _, work = run
+def test_a_cache_holds_what_serving_would_see(tmp_path: Path) -> None:
     preprocessing = small(demo()).preprocessing
-    cache = open_cache(work / "training", preprocessing)
+    assert sorted(cache_phantoms(tmp_path, 0, 4, preprocessing, workers=2)) == [0, 1, 2, 3]
+    cache = open_cache(tmp_path, preprocessing)
     phantom = make_phantom(3)
     grey_HW, _ = apply_profile(phantom.radiograph, preprocessing.profile)
     for size, level_SS in build_pyramid(grey_HW, preprocessing).items():
         assert np.array_equal(cache.pyramid(3)[size], level_SS)
     assert np.array_equal(cache.labels_NF[3], phantom.labels_F)
+    assert cache.places_NFGG is not None
+    assert np.array_equal(cache.places_NFGG[3], phantom.places_FGG)
     assert not cache.places_NFGG[:, INDEX["No Finding"]].any()
 
 
@@ -142,7 +89,7 @@ def test_folding_normalisations_changes_no_answer() -> None:
 
 def test_an_untrained_bundle_loads_and_tells_images_apart(tmp_path: Path) -> None:
     untrained = dataclasses.replace(small(haque2021()), architecture="densenet121")
-    contract = write_untrained(untrained, tmp_path, 0, Silent())
+    contract = write_untrained(untrained, tmp_path, 0, Quiet())
     # torchvision's with 14 classes, less one colour channel of its stem
     assert [member.parameters for member in contract.members] == [6_968_206 - 64 * 7 * 7] * 2
     predictor = Predictor(load_bundle(tmp_path), choose("onnxruntime", "auto"), threads=2)
@@ -163,8 +110,3 @@ def test_every_recipe_is_complete() -> None:
         assert set(made.fits) == set(made.preprocessing.sizes)
     with pytest.raises(ValueError, match="demo, haque2021"):
         recipe("haque")
-
-
-def test_a_recipe_for_films_is_refused_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="mimic-cxr-jpg"):
-        build(haque2021(), tmp_path, tmp_path, Silent(), workers=1)

@@ -1,4 +1,4 @@
-"""Films into the cache: what serving would see, each film once, resumed, and what cannot be decoded is listed."""
+"""Films into the cache: what serving would see, each film once; what cannot be decoded is listed."""
 
 from __future__ import annotations
 

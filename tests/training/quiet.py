@@ -1,0 +1,21 @@
+"""Progress that nobody watches; what was said can be read afterwards."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from training.progress import RunProgress
+
+
+class Quiet(RunProgress):
+    """As without a terminal, into a text."""
+
+    def __init__(self) -> None:
+        self._text = io.StringIO()
+        super().__init__(Console(file=self._text, width=200))
+
+    @property
+    def said(self) -> str:
+        return self._text.getvalue()
