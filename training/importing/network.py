@@ -73,6 +73,12 @@ class ImportedNetwork(MapNetwork):
         return (image_N1SS.float() - self.get_buffer("mean")) / self.get_buffer("std")
 
 
+# What others call a finding of ours. Pleural_Thickening is one of the things that "Pleural Other" means,
+# Nodule and Mass two of what "Lung Lesion" means, Infiltration one of "Lung Opacity": they are not the same,
+# and are left out.
+SAME: Final = {"effusion": "Pleural Effusion"}
+
+
 def rows_of(outputs: tuple[str, ...]) -> dict[int, int]:
     """Position in `cxrserve.findings` of each output that is one of the 14, to its own position.
 
@@ -82,7 +88,7 @@ def rows_of(outputs: tuple[str, ...]) -> dict[int, int]:
     rows: dict[int, int] = {}
     for position, name in enumerate(outputs):
         try:
-            index = INDEX[canonical(name)]
+            index = INDEX[canonical(SAME.get(name.casefold(), name))]
         except ValueError:
             continue  # a finding that is none of the 14
         if index in rows:

@@ -11,17 +11,12 @@ import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import nn
 
 from training.importing.checkpoint import Checkpoint
-
-# What TorchXRayVision calls its outputs, where our name is another one for the same thing. Pleural_Thickening
-# is one of the things that "Pleural Other" means, Nodule and Mass two of what "Lung Lesion" means, and
-# Infiltration one of "Lung Opacity": they are not the same, and are left out.
-SAME: Final = {"Effusion": "Pleural Effusion"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -63,7 +58,7 @@ def read_xrv(name: str, folder: Path | None = None) -> XrvModel:
     thresholds = tuple(None if math.isnan(each) else float(each) for each in about["op_threshs"])
     # An output without a threshold was never trained, whatever its name says.
     outputs = tuple(
-        SAME.get(label, label) if threshold is not None else ""
+        label if threshold is not None else ""
         for label, threshold in zip(about["labels"], thresholds, strict=True)
     )
     network = _built(name, len(outputs), models)
