@@ -7,14 +7,14 @@ neither logged nor kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from cxrserve.imaging.radiograph import ImageAbout
 
 MOST_TABLES = 16
-_Short = Field(max_length=200)
+_Short = Annotated[str | None, Field(max_length=200)]
 
 
 class _Part(BaseModel):
@@ -42,10 +42,10 @@ class Table(_Part):
 class Person(_Part):
     """Whose image it is, as the file says it. Text of the file: to be shown as text and nothing else."""
 
-    name: str | None = _Short
-    id: str | None = _Short
-    birth_date: str | None = _Short
-    sex: str | None = _Short
+    name: _Short = None
+    id: _Short = None
+    birth_date: _Short = None
+    sex: _Short = None
 
 
 class DisplayHeader(_Part):
@@ -65,10 +65,10 @@ class DisplayHeader(_Part):
     orientation: tuple[str, str] | None = Field(
         None, description="Where rows and columns point to in the patient, e.g. L and F. PS3.3 C.7.6.1.1.1."
     )
-    laterality: str | None = _Short
+    laterality: _Short = None
     patient: Person | None = None
-    study_date: str | None = _Short
-    study_description: str | None = _Short
+    study_date: _Short = None
+    study_description: _Short = None
     warnings: tuple[str, ...] = ()
 
 

@@ -5,10 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Dialog,
+    Error,
+    FilePayload,
+    Page,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests import radiographs
 from tests.conftest import Serve
@@ -49,10 +60,17 @@ class Visit:
         self.faults: list[str] = []
         self.hosts: set[str] = set()
         self.page.set_default_timeout(_PATIENCE_MS)
-        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("pageerror", self._threw)
         self.page.on("console", lambda message: self._logged(message.type, message.text))
         self.page.on("request", self._asked)
-        self.page.on("dialog", lambda dialog: (self.faults.append("a dialog"), dialog.dismiss()))
+        self.page.on("dialog", self._spoke)
+
+    def _threw(self, error: Error) -> None:
+        self.faults.append(str(error))
+
+    def _spoke(self, dialog: Dialog) -> None:
+        self.faults.append("a dialog")
+        dialog.dismiss()
 
     def _logged(self, kind: str, text: str) -> None:
         if kind in ("error", "warning") and not text.startswith(_LOGGED_ANYWAY):
@@ -63,11 +81,11 @@ class Visit:
         if parts.scheme not in ("blob", "data"):
             self.hosts.add(f"{parts.scheme}://{parts.netloc}")
 
-    def open(self, *files: dict[str, object] | Path) -> None:
+    def open(self, *files: FilePayload | Path) -> None:
         """Choose files, as the button does."""
-        self.page.set_input_files("#file-input", list(files))
+        self.page.set_input_files("#file-input", list(files))  # type: ignore[arg-type]
 
-    def read(self, *files: dict[str, object] | Path) -> None:
+    def read(self, *files: FilePayload | Path) -> None:
         """Choose files and wait for picture and findings of the active view."""
         self.open(*files)
         expect(self.page.locator(".view[data-painted]").first).to_be_visible()
@@ -80,8 +98,11 @@ class Visit:
     def pixels(self, view: int = 0) -> list[int]:
         """Grey and colour of a coarse grid of places of a view: RGB, one after another."""
         self.settle()
-        found: list[int] = self.page.locator(".view canvas").nth(view).evaluate(
-            """canvas => {
+        found: list[int] = (
+            self.page.locator(".view canvas")
+            .nth(view)
+            .evaluate(
+                """canvas => {
               const copy = new OffscreenCanvas(canvas.width, canvas.height);
               const context = copy.getContext('2d', { willReadFrequently: true });
               context.drawImage(canvas, 0, 0);
@@ -93,13 +114,16 @@ class Visit:
               }
               return out;
             }"""
+            )
         )
         return found
 
     def settle(self) -> None:
         """Wait until what was asked for has been painted."""
         self.page.evaluate(
-            "() => new Promise(done => setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 60))"
+            """() => new Promise(done => {
+              setTimeout(() => requestAnimationFrame(() => requestAnimationFrame(done)), 60);
+            })"""
         )
 
 
@@ -112,8 +136,8 @@ def new_visit(browser: Browser, viewed: Running) -> Iterator[NewVisit]:
     contexts: list[BrowserContext] = []
     visits: list[Visit] = []
 
-    def make(url: str | None = None, path: str = "/", **options: object) -> Visit:
-        usual: dict[str, object] = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"}
+    def make(url: str | None = None, path: str = "/", **options: Any) -> Visit:
+        usual: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"}
         contexts.append(browser.new_context(**{**usual, **options}))
         visits.append(Visit(contexts[-1], url or viewed.url))
         visits[-1].page.goto(visits[-1].url + path)
@@ -133,9 +157,9 @@ def visit(new_visit: NewVisit) -> Visit:
     return new_visit()
 
 
-def dicom_file(name: str = "chest.dcm", **elements: object) -> dict[str, object]:
-    """A 12-bit radiograph as Playwright wants its files; frontal, with its sides, unless `elements` say else."""
-    usual = {"PatientOrientation": ["L", "F"], "WindowCenter": 2048, "WindowWidth": 4096}
+def dicom_file(name: str = "chest.dcm", **elements: Any) -> FilePayload:
+    """A 12-bit radiograph as Playwright wants its files; with its sides unless `elements` say else."""
+    usual: dict[str, Any] = {"PatientOrientation": ["L", "F"], "WindowCenter": 2048, "WindowWidth": 4096}
     return {
         "name": name,
         "mimeType": "application/dicom",
@@ -143,6 +167,6 @@ def dicom_file(name: str = "chest.dcm", **elements: object) -> dict[str, object]
     }
 
 
-def jpeg_file(name: str = "chest.jpg") -> dict[str, object]:
+def jpeg_file(name: str = "chest.jpg") -> FilePayload:
     """A radiograph as JPEG."""
     return {"name": name, "mimeType": "image/jpeg", "buffer": radiographs.jpeg()}

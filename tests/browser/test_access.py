@@ -17,9 +17,10 @@ POSITIVE = NAMES[0]
 
 def test_everything_can_be_done_by_keyboard(visit: Visit) -> None:
     page = visit.page
+    expect(page.get_by_role("heading", name="Drop a chest radiograph here")).to_be_visible()
     with page.expect_file_chooser() as chosen:
         page.keyboard.press("o")
-    chosen.value.set_files([dicom_file("a.dcm"), dicom_file("b.dcm")])  # type: ignore[list-item]
+    chosen.value.set_files([dicom_file("a.dcm"), dicom_file("b.dcm")])
     expect(page.locator(".view[data-painted]:visible")).to_have_count(2)
     expect(page.locator(".finding")).to_have_count(14)
     page.keyboard.press("j")
@@ -73,10 +74,23 @@ def test_every_control_can_be_reached_by_tab(visit: Visit) -> None:
         page.keyboard.press("Tab")
         seen.add(
             page.evaluate(
-                "() => { const e = document.activeElement; return e.id || e.getAttribute('role') || e.tagName; }"
+                """() => {
+                  const node = document.activeElement;
+                  return node.id || node.getAttribute('role') || node.tagName;
+                }"""
             )
         )
-    assert {"open", "help-button", "theme", "presets", "export", "opacity", "application", "option", "radio"} <= seen
+    assert {
+        "open",
+        "help-button",
+        "theme",
+        "presets",
+        "export",
+        "opacity",
+        "application",
+        "option",
+        "radio",
+    } <= seen
 
 
 @pytest.mark.parametrize("scheme", ["dark", "light"])

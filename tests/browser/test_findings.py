@@ -6,7 +6,7 @@ import re
 
 import httpx
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from cxrserve.findings import NAMES
 from tests import radiographs
@@ -42,8 +42,9 @@ def test_hovering_gives_the_value_that_the_answer_holds(visit: Visit) -> None:
           const { state } = await import('/viewer/js/store.js');
           const report = state.films[0].answer.findings.find(each => each.finding === name).heatmap;
           const { greys, width } = state.films[0].heatmap(name, 'ensemble');
-          const peak = greys.indexOf(Math.max(...greys));
-          return { max: report.max, x: (peak % width + 0.5) / report.width, y: (Math.floor(peak / width) + 0.5) / report.height };
+          const peak = greys.indexOf(greys.reduce((most, each) => Math.max(most, each), 0));
+          const place = { x: peak % width + 0.5, y: Math.floor(peak / width) + 0.5 };
+          return { max: report.max, x: place.x / report.width, y: place.y / report.height };
         }""",
         POSITIVE,
     )
@@ -111,18 +112,18 @@ def test_a_study_in_two_views_is_read_as_the_service_reads_it(visit: Visit) -> N
 
 
 def test_a_finding_that_no_network_knows_is_grey_and_cannot_be_picked(visit: Visit) -> None:
-    def without_first(route: object) -> None:
-        answer = route.fetch()  # type: ignore[attr-defined]
+    def without_first(route: Route) -> None:
+        answer = route.fetch()
         body = answer.json()
         body["findings"][0] |= {"probability": None, "threshold": None, "positive": False, "heatmap": None}
-        route.fulfill(response=answer, json=body)  # type: ignore[attr-defined]
+        route.fulfill(response=answer, json=body)
 
     visit.page.route("**/predict*", without_first)
     visit.read(jpeg_file())
     row = visit.page.locator(f'[data-finding="{NAMES[0]}"]')
     expect(row).to_contain_text("not known to this model")
     expect(visit.page.locator(".finding").last).to_have_attribute("data-finding", NAMES[0])
-    row.click()
+    row.click(force=True)
     expect(row).to_have_attribute("aria-selected", "false")
 
 

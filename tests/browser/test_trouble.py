@@ -78,13 +78,13 @@ def test_the_page_may_load_and_run_nothing_but_its_own(visit: Visit) -> None:
           style.textContent = 'body { display: none }';
           document.head.append(style);
           try { document.body.innerHTML = '<p>markup</p>'; } catch { seen.push('innerHTML'); }
-          try { new Function('return 1')(); } catch { seen.push('eval'); }
           await new Promise(done => setTimeout(done, 300));
           return seen;
         }"""
     )
-    assert {"connect-src", "img-src", "style-src-elem", "innerHTML", "eval"} <= set(refused)
+    assert {"connect-src", "img-src", "style-src-elem", "innerHTML"} <= set(refused)
     assert page.evaluate("() => getComputedStyle(document.body).display") != "none"
+    page.goto("about:blank")
     visit.faults.clear()  # what was tried on purpose
     visit.hosts.discard("https://example.com")
 
@@ -93,10 +93,10 @@ def test_a_token_is_asked_for_once_and_kept_for_the_tab(new_visit: NewVisit, ser
     with serve(token="open-sesame", decode_workers=2) as guarded:
         visit = new_visit(guarded.url)
         page = visit.page
-        page.get_by_label("Token").fill("wrong")
+        page.get_by_role("textbox", name="Token").fill("wrong")
         page.get_by_role("button", name="Continue").click()
-        expect(page.get_by_label("Token")).to_have_value("")
-        page.get_by_label("Token").fill("open-sesame")
+        expect(page.get_by_role("textbox", name="Token")).to_have_value("")
+        page.get_by_role("textbox", name="Token").fill("open-sesame")
         page.get_by_role("button", name="Continue").click()
         expect(page.locator("#token")).to_be_hidden()
         visit.read(jpeg_file())

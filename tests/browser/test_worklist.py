@@ -21,7 +21,10 @@ _TYPE = 'multipart/related; type="application/dicom"; boundary=b'
 def archived(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
     """A station without a PACS behind it."""
     with station(
-        tiny_bundle, tmp_path_factory.mktemp("station") / "archive", {"quiet_time_s": 0.2}, decode_workers=2
+        tiny_bundle,
+        tmp_path_factory.mktemp("station") / "archive",
+        {"quiet_time_s": 0.2, "rules": [{"name": "all", "match": {"modality": ["CR", "DX"]}}]},
+        decode_workers=2,
     ) as running:
         yield running
 
@@ -37,9 +40,7 @@ def _send(url: str, name: str) -> None:
         PatientOrientation=["L", "F"],
     )
     body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n--b--\r\n"
-    sent = httpx.post(
-        f"{url}/dicom-web/studies", content=body, headers={"Content-Type": _TYPE}, timeout=60
-    )
+    sent = httpx.post(f"{url}/dicom-web/studies", content=body, headers={"Content-Type": _TYPE}, timeout=60)
     assert sent.status_code == 200, sent.text
 
 

@@ -90,9 +90,7 @@ function list(rows) {
 
 function row({ finding, probability, threshold, positive }, { divide, stop }) {
   const known = probability !== null;
-  const said = known
-    ? `${finding}, probability ${probability.toFixed(2)}, ${positive ? "above" : "below"} the operating point ${threshold.toFixed(2)}`
-    : `${finding}, not known to this model`;
+  const unseen = (text) => known && element("span", { class: "unseen" }, text);
   return element(
     "div",
     {
@@ -101,7 +99,6 @@ function row({ finding, probability, threshold, positive }, { divide, stop }) {
       tabindex: stop ? "0" : "-1",
       "aria-selected": String(finding === state.finding),
       "aria-disabled": known ? null : "true",
-      "aria-label": said,
       "data-finding": finding,
       "data-above": String(positive),
       "data-unknown": known ? null : "true",
@@ -109,8 +106,10 @@ function row({ finding, probability, threshold, positive }, { divide, stop }) {
       onclick: () => known && pick(finding === state.finding ? null : finding),
     },
     element("span", { class: "name" }, finding),
+    unseen(", probability "),
     known && element("span", { class: "bar", "--p": `${100 * probability}%`, "--t": `${100 * threshold}%` }, element("i"), element("b")),
     element("span", { class: "value" }, known ? probability.toFixed(2) : "not known to this model"),
+    unseen(known && `, ${positive ? "above" : "below"} the operating point ${threshold.toFixed(2)}`),
   );
 }
 

@@ -57,7 +57,7 @@ function tools(active, film) {
     button("rotate", "Turn by 90° (R)", () => active().rotate(1)),
     rule(),
     button("minus", "Smaller (−)", () => active().zoomBy(1 / 1.25)),
-    element("button", { id: "tool-actual", class: "quiet zoom", type: "button", title: "One to one (Z)", "aria-label": "One to one", disabled: off, onclick: () => active().actualSize() }, element("span", { id: "zoom-value" })),
+    element("button", { id: "tool-actual", class: "quiet zoom", type: "button", title: "One to one (Z)", disabled: off, onclick: () => active().actualSize() }, element("span", { id: "zoom-value" }), element("span", { class: "unseen" }, ", one to one")),
     button("plus", "Larger (+)", () => active().zoomBy(1.25)),
     button("fit", "Fit (F)", () => active().fit()),
     button("reset", "As it was first shown (0)", () => reset(active())),
