@@ -17,87 +17,22 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.engines.base import Engine, Output
 from cxrserve.ensemble.cancellation import Cancellation, Cancelled
+from cxrserve.ensemble.job import Job, too_late
 from cxrserve.ensemble.line import Line, Part, Place, Priority
-from cxrserve.errors import CxrserveError, DeadlineExceeded, NotReady, Overloaded
+from cxrserve.errors import CxrserveError, NotReady, Overloaded
 from cxrserve.metrics import Metrics
 
 # Weight of the newest measurement in the expected time of a scale.
 _NEWEST: Final = 0.2
-
-
-class Job:
-    """One image from its admission to its answer; a context manager. Made by `Batcher.admit`."""
-
-    def __init__(
-        self, batcher: Batcher, place: Place, priority: Priority, deadline_s: float, cancelled: Cancellation
-    ) -> None:
-        self._batcher: Final = batcher
-        self.place: Final = place
-        self.priority: Final = priority
-        self.deadline_s: Final = deadline_s
-        self._cancelled: Final = cancelled
-        self.on_its_way = True  # nothing submitted yet
-        self.dropped: BaseException | None = None
-        self._inside: Final = ExitStack()
-
-    def __enter__(self) -> Self:
-        self._inside.enter_context(
-            self._cancelled.calling(lambda: self._batcher.drop(self, Cancelled(), "cancelled"))
-        )
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Leave; whatever of the image still waits is dropped."""
-        self._inside.close()
-        self._batcher.leave(self)
-
-    @property
-    def left_s(self) -> float | None:
-        """Time left, for calls that take a timeout: None for no limit."""
-        return None if math.isinf(self.deadline_s) else max(0.0, self.deadline_s - time.monotonic())
-
-    def check(self) -> None:
-        """Go on?
-
-        Raises:
-            Cancelled: nobody waits for it.
-            DeadlineExceeded: it is too late.
-        """
-        if self._cancelled.cancelled:
-            raise Cancelled
-        if time.monotonic() >= self.deadline_s:
-            raise _too_late()
-
-    def submit(self, size: int, image_SS: NDArray[np.uint8]) -> Future[Output]:
-        """Queue one scale: uint8 [S, S]. The future holds the Output of one image (N = 1), or raises
-
-        DeadlineExceeded: it did not run in time; Cancelled: nobody waits; NotReady: the service stops;
-        or whatever the engine raised.
-        """
-        return self._batcher.submit(self, size, image_SS)
-
-    def result(self, future: Future[Output]) -> Output:
-        """Wait for `future`, as long as the image has time.
-
-        Raises:
-            DeadlineExceeded, Cancelled, NotReady: see `submit`.
-        """
-        try:
-            return future.result(self.left_s)
-        except TimeoutError:
-            raise _too_late() from None
 
 
 class Batcher:
@@ -253,7 +188,7 @@ class Batcher:
         """The next batch for a device; empty when all is over."""
         with self._changed:
             while not self._closed:
-                self._drop(self._line.drop_late(time.monotonic()), _too_late(), "deadline")
+                self._drop(self._line.drop_late(time.monotonic()), too_late(), "deadline")
                 head = self._line.head()
                 if head is None:
                     self._changed.wait()
@@ -320,9 +255,3 @@ def _fail(part: Part, error: BaseException) -> None:
 
 def _stopping() -> CxrserveError:
     return NotReady("the service is stopping.")
-
-
-def _too_late() -> CxrserveError:
-    return DeadlineExceeded(
-        "the engines did not reach this image in time (CXRSERVE_REQUEST_TIMEOUT_S). Try again later."
-    )

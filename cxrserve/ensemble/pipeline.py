@@ -10,9 +10,10 @@ from typing import Final, Self
 
 from cxrserve import __version__
 from cxrserve.engines.select import choose
-from cxrserve.ensemble.batching import Batcher, Job
+from cxrserve.ensemble.batching import Batcher
 from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.cancellation import Cancellation
+from cxrserve.ensemble.job import Job
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.predictor import Explain, Prediction, Predictor
 from cxrserve.imaging.displayed import DisplayedImage
