@@ -58,6 +58,7 @@ class Outcome:
         lost: acknowledged objects without a set of results.
         doubled: objects with more than one set.
         incomplete: studies without a report on all their images.
+        lost_tries: tries that no workflow was at any more, and that were begun again.
         drained_s: from the last start to the last result, sending included where it was not over.
     """
 
@@ -73,6 +74,8 @@ class Outcome:
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
+    lost_tries: int = 0
+    log: list[str] = field(default_factory=list)
     sent_s: float = 0.0
     drained_s: float = 0.0
 
@@ -190,11 +193,15 @@ def run(folder: Path, bundle: Path, pacs: Orthanc, database_url: str, *, kills: 
         sender.join(_PATIENCE_S * 5)
         assert not sender.is_alive(), f"{len(sender.acknowledged)} of {objects} objects were acknowledged"
         outcome.acknowledged = len(sender.acknowledged)
-        _wait_until_drained(pacs, studies, sender.acknowledged)
+        _wait_until_drained(pacs, sender.acknowledged)
         outcome.drained_s = round(time.monotonic() - started, 1)
     finally:
         node.stop()
     _compare(pacs, datasets, outcome)
+    log = (folder / "node.log").read_text().splitlines()
+    outcome.lost_tries = sum("was lost" in line for line in log)
+    if not outcome.sound:
+        outcome.log = [line for line in log if "WARNING" in line or "ERROR" in line][-50:]
     return outcome
 
 
@@ -251,10 +258,10 @@ def _environment(folder: Path, bundle: Path, pacs: Orthanc, database_url: str, p
     return usual | {f"CXRSERVE_{name.upper()}": str(value) for name, value in settings.items()}
 
 
-def _wait_until_drained(pacs: Orthanc, studies: set[str], acknowledged: Sequence[str]) -> None:
+def _wait_until_drained(pacs: Orthanc, acknowledged: Sequence[str]) -> None:
     """Wait until each object has a presentation state and each study a report of all, or nothing moves."""
     before, still_since = -1, time.monotonic()
-    while time.monotonic() - still_since < 30:
+    while time.monotonic() - still_since < _PATIENCE_S:
         states, reports = _held(pacs)
         covered = {image for images in reports for image in images}
         if set(acknowledged) <= set(states) and set(acknowledged) <= covered:
