@@ -1,10 +1,12 @@
 # The serving image: no torch, not root. docker build -t cxrserve . && docker run -p 8000:8000 cxrserve
+# The station: docker run -p 8000:8000 -p 11112:11112 -v archive:/archive -e CXRSERVE_ARCHIVE=/archive
+#              -e CXRSERVE_TOKEN=... cxrserve pacs serve
 # Another bundle: docker run -v /path/to/bundle:/bundle:ro -e CXRSERVE_BUNDLE=/bundle ...
 ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim-bookworm AS build
-# Extras of pyproject.toml, such as gpu.
-ARG EXTRAS=""
+# Extras of pyproject.toml; gpu,pacs for others beside the DICOM node's.
+ARG EXTRAS="pacs"
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE ./
 COPY deploy/constraints.txt deploy/constraints.txt
@@ -14,7 +16,8 @@ RUN python -m venv /opt/cxrserve \
  && /opt/cxrserve/bin/python -m pip install --no-cache-dir --constraint deploy/constraints.txt ".${EXTRAS:+[${EXTRAS}]}"
 
 FROM python:${PYTHON_VERSION}-slim-bookworm
-RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin cxrserve
+RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin cxrserve \
+ && install --directory --owner cxrserve --mode 0700 /archive
 COPY --from=build /opt/cxrserve /opt/cxrserve
 COPY models/demo /models/demo
 ENV PATH=/opt/cxrserve/bin:${PATH} \
@@ -23,7 +26,7 @@ ENV PATH=/opt/cxrserve/bin:${PATH} \
     CXRSERVE_HOST=0.0.0.0 \
     CXRSERVE_PORT=8000
 USER 10001
-EXPOSE 8000
+EXPOSE 8000 11112
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s \
   CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f\"http://127.0.0.1:{os.environ['CXRSERVE_PORT']}/readyz\", timeout=4)"]
 ENTRYPOINT ["cxrserve"]

@@ -8,10 +8,10 @@ from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Depends, Path, Request
 from fastapi.responses import Response
 
-from cxrserve.api import openapi
+from cxrserve.api import access, openapi
 from cxrserve.api.service import service_of
 from cxrserve.api.stow import DICOM, MEDIA_TYPE, Answer, Part, Related
 from cxrserve.api.upload import check_encoding
@@ -23,7 +23,7 @@ from cxrserve.imaging.limits import Limits
 if TYPE_CHECKING:  # what it stands on is installed with the extra [pacs] only
     from cxrserve.archive.archive import Archive
 
-router = APIRouter(prefix="/dicom-web", tags=["DICOMweb"])
+router = APIRouter(prefix="/dicom-web", tags=["DICOMweb"], dependencies=[Depends(access.protect_patients)])
 _audit: Final = logging.getLogger("cxrserve.audit")
 _log: Final = logging.getLogger("cxrserve.api")
 _MOST_PARTS: Final = 1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from pydicom.uid import UID
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
@@ -69,6 +70,11 @@ def _limit_waiting(event: Event) -> None:
 
 
 def _not_established(association: Association, peer: DimsePeer) -> DeliveryError:
+    if refused := association.rejected_contexts:  # and none was accepted
+        kinds = ", ".join(sorted({UID(each.abstract_syntax or "").name for each in refused}))
+        return DeliveryError(
+            f"{peer.ae_title} does not take {kinds}. Have it enabled there.", retryable=False
+        )
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         return DeliveryError(
