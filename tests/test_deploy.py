@@ -1,0 +1,122 @@
+"""The files in deploy/ fit the code: settings, ports, rules, metrics and files that they name exist."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from cxrserve.archive.rules import load_rules
+from cxrserve.cli import app
+from cxrserve.settings import Settings
+from tests.servers import Running
+
+DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
+PORTS = {"8000", "11112"}
+NAMES = {f"CXRSERVE_{name.upper()}" for name in Settings.model_fields}
+YAML = sorted(path for path in DEPLOY.rglob("*.y*ml") if path.is_file())
+
+
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    return found
+
+
+@pytest.mark.parametrize("path", YAML, ids=lambda path: path.name)
+def test_yaml_is_yaml(path: Path) -> None:
+    assert all(isinstance(each, dict) for each in yaml.safe_load_all(path.read_text()))
+
+
+@pytest.mark.parametrize("path", [path for path in DEPLOY.rglob("*") if path.is_file()], ids=lambda p: p.name)
+def test_every_setting_that_is_named_exists(path: Path) -> None:
+    assert set(re.findall(r"\bCXRSERVE_[A-Z][A-Z0-9_]*[A-Z0-9]\b", path.read_text())) <= NAMES
+
+
+def test_the_settings_of_compose_are_valid() -> None:
+    environment = compose()["services"]["cxrserve"]["environment"]
+    values = {name.removeprefix("CXRSERVE_").lower(): value for name, value in environment.items()}
+    assert Settings.model_validate(values).archive == Path("/archive")
+
+
+def test_compose_starts_all_five_and_every_file_is_there() -> None:
+    services = compose()["services"]
+    assert set(services) == {"cxrserve", "orthanc", "postgres", "prometheus", "grafana"}
+    volumes = set(compose()["volumes"])
+    for service in services.values():
+        for volume in service["volumes"]:
+            source = volume.partition(":")[0]
+            made_by_the_user = source == "./secrets/token"
+            assert source in volumes or made_by_the_user or (DEPLOY / source).exists(), source
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), "nothing is open to the network by default"
+
+
+def test_ports_are_the_ones_that_are_listened_on() -> None:
+    assert {str(Settings().port), str(Settings().dicom_port)} == PORTS
+    ports = {each.rpartition(":")[2] for each in compose()["services"]["cxrserve"]["ports"]}
+    assert ports == PORTS
+    dockerfile = (DEPLOY.parent / "Dockerfile").read_text()
+    exposed = re.search(r"^EXPOSE (.+)$", dockerfile, re.MULTILINE)
+    assert exposed is not None
+    assert set(exposed[1].split()) == PORTS
+    manifest = yaml.safe_load_all((DEPLOY / "kubernetes" / "cxrserve.yaml").read_text())
+    stateful = next(each for each in manifest if each["kind"] == "StatefulSet")
+    (container,) = stateful["spec"]["template"]["spec"]["containers"]
+    assert {str(each["containerPort"]) for each in container["ports"]} == PORTS
+
+
+@pytest.mark.parametrize("name", ["rules.example.yaml", "rules.compose.yaml"])
+def test_rules_are_sound(name: str) -> None:
+    assert load_rules(DEPLOY / name).rules
+
+
+def test_rules_of_compose_and_orthanc_know_each_other() -> None:
+    rules = load_rules(DEPLOY / "rules.compose.yaml")
+    orthanc = json.loads((DEPLOY / "orthanc" / "orthanc.json").read_text())
+    peer = rules.destinations["orthanc"]
+    assert peer.protocol == "dimse"
+    assert (peer.ae_title, peer.port) == (orthanc["DicomAet"], orthanc["DicomPort"])
+    assert peer.host in compose()["services"]
+    title, host, port = orthanc["DicomModalities"]["cxrserve"]
+    assert (title, str(port)) == (Settings().dicom_ae_title, "11112")
+    assert host in compose()["services"]
+    assert "SendToModality(instanceId, 'cxrserve')" in (DEPLOY / "orthanc" / "route.lua").read_text()
+
+
+def test_commands_exist() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.read(DEPLOY / "systemd" / "cxrserve.service")
+    for command in (
+        shlex.split(unit["Service"]["ExecStart"])[1:],
+        compose()["services"]["cxrserve"]["command"],
+    ):
+        assert CliRunner().invoke(app, [*command, "--help"]).exit_code == 0
+
+
+def test_every_metric_of_the_dashboard_exists(server: Running) -> None:
+    metrics = {
+        f"{family.name}{ending}"
+        for family in server.server.service.metrics.registry.collect()
+        for ending in ("", "_total", "_bucket", "_sum", "_count")
+    }
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "cxrserve.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    named = {name for each in expressions for name in re.findall(r"\bcxrserve_\w+", each)}
+    assert named
+    assert named <= metrics
+
+
+def test_prometheus_asks_where_metrics_are(server: Running) -> None:
+    configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    (job,) = configuration["scrape_configs"]
+    assert httpx.get(server.url + job["metrics_path"]).status_code == 200
+    (target,) = job["static_configs"][0]["targets"]
+    assert target == "cxrserve:8000"
