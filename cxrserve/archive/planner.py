@@ -29,7 +29,7 @@ _TICK_S: Final = 0.1
 _MOST_AT_ONCE: Final = 200
 _BEAT_S: Final = 5.0
 _SILENT_S: Final = 60.0
-_SURVEY_S: Final = 15.0
+_SURVEY_S: Final = 5.0
 _RETENTION_S: Final = 3600.0
 
 
