@@ -65,6 +65,12 @@ class GraphNetwork(nn.Module):
     def _constant(self, name: str) -> Tensor:
         return self.get_buffer(self._names[name])
 
+    def _kernel(self, node: onnx.NodeProto) -> int:
+        """Side of a sliding window; a convolution may leave it to its weights to say."""
+        if node.op_type == "Conv":
+            return int(self._constant(node.input[1]).shape[-1])
+        return int(attributes_of(node).get("kernel_shape", (1,))[0])
+
     @torch.no_grad()
     def _shapes(self, nodes: list[onnx.NodeProto]) -> dict[str, tuple[int, ...]]:
         """Of every value for a small image; operations that are not known, as heads have them, left out."""
@@ -81,7 +87,7 @@ class GraphNetwork(nn.Module):
         fields: dict[str, Field] = {"image": Field()}
         for node in self._nodes:
             incoming = [fields[name] for name in node.input if name in fields]
-            fields[node.output[0]] = _through(node, incoming)
+            fields[node.output[0]] = _through(node, incoming, self._kernel(node))
         return fields[self._nodes[-1].output[0]]
 
 
@@ -207,7 +213,7 @@ SLIDING: Final = ("Conv", "MaxPool", "AveragePool")
 WHOLE: Final = ("GlobalAveragePool", "ReduceMean")
 
 
-def _through(node: onnx.NodeProto, incoming: list[Field]) -> Field:
+def _through(node: onnx.NodeProto, incoming: list[Field], kernel: int) -> Field:
     if not incoming:
         return Field()
     field = Field(
@@ -219,7 +225,7 @@ def _through(node: onnx.NodeProto, incoming: list[Field]) -> Field:
     if node.op_type in SLIDING:
         attributes = attributes_of(node)
         return field.through(
-            attributes["kernel_shape"][0],
+            kernel,
             attributes.get("strides", [1])[0],
             _padding(attributes),
             attributes.get("dilations", [1])[0],

@@ -237,21 +237,17 @@ def _fields(evaluation: Evaluation, pictured: Pictured) -> Section:
 
 
 def _groups(evaluation: Evaluation) -> Section:
-    return (
-        "groups",
-        "By view, sex and age",
-        join(
-            [
-                tables.groups_table(evaluation),
-                drawing(
-                    figures_scores.groups_figure(evaluation),
-                    "Findings with fewer than five images of either kind in a group are not judged there, so "
-                    "means of groups may be over different findings.",
-                    alt="AUC of the stack in each group",
-                ),
-            ]
-        ),
+    words = (
+        "Findings with fewer than five images of either kind in a group are not judged there, so means of "
+        "groups may be over different findings."
     )
+    parts = [tables.groups_table(evaluation)]
+    if any(group.mean is not None for group in evaluation.groups):
+        figure = figures_scores.groups_figure(evaluation)
+        parts.append(drawing(figure, words, alt="AUC of the stack in each group"))
+    else:
+        parts.append(paragraph(words, "note"))
+    return "groups", "By view, sex and age", join(parts)
 
 
 def _data(pictured: Pictured) -> Section:
