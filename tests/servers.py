@@ -33,7 +33,13 @@ class Running:
 @contextmanager
 def running(settings: Settings, *, until_ready: bool = True) -> Iterator[Running]:
     """Run a server with `settings` while the block lasts; by default it is ready when the block begins."""
-    server = Server(create_app(settings), settings)
+    with running_server(Server(create_app(settings), settings), until_ready=until_ready) as started:
+        yield started
+
+
+@contextmanager
+def running_server(server: Server, *, until_ready: bool = True) -> Iterator[Running]:
+    """Run `server`, made by somebody else, while the block lasts."""
     thread = threading.Thread(target=server.run, name="server")
     thread.start()
     try:
