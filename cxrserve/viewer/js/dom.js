@@ -42,4 +42,8 @@ export function short(value) {
   return size >= 0.01 ? value.toFixed(2) : value.toPrecision(1);
 }
 
-export const percent = (share) => (share > 0 && share < 0.01 ? "< 1 %" : `${Math.round(share * 100)} %`);
+/** Small shares with a decimal: two weights below one per cent are not the same. */
+export function percent(share) {
+  if (share > 0 && share < 0.001) return "< 0.1 %";
+  return share > 0 && share < 0.0995 ? `${(100 * share).toFixed(1)} %` : `${Math.round(100 * share)} %`;
+}

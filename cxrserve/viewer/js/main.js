@@ -30,6 +30,7 @@ function sync() {
   byId("views").hidden = empty;
   byId("reading").hidden = empty;
   byId("views").dataset.layout = String(state.layout);
+  byId("views").dataset.words = String(state.words);
   for (const view of views) view.sync();
   toolbar.sync(active);
   films.sync();

@@ -56,6 +56,7 @@ const ACTIONS = [
     [["r"], "Turn by 90°", (view) => view.rotate(1)],
     [["R"], "Turn back by 90°", (view) => view.rotate(-1)],
     [["0"], "As it was first shown", reset],
+    [["d"], "Names and numbers over the image", () => update((all) => (all.words = !all.words))],
     [["ArrowLeft"], "Move the image", (view) => view.pan(-STEP, 0)],
     [["ArrowRight"], "", (view) => view.pan(STEP, 0)],
     [["ArrowUp"], "", (view) => view.pan(0, -STEP)],

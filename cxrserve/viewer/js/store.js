@@ -20,6 +20,8 @@ export const state = {
   scope: "image",
   /** @type {Overlay} */
   overlay: { mode: "colour", source: "ensemble", opacity: 0.75 },
+  /** whether names and numbers lie over the images */
+  words: true,
   /** @type {"window"|"pan"} */
   tool: "window",
 };
