@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -34,6 +36,7 @@ _audit: Final = logging.getLogger("cxrserve.audit")
 _OVERLAY_SIDE: Final = 1024
 _READ_TIMEOUT_S: Final = 600.0  # work behind a queue is in no hurry, but an engine that hangs is noticed
 _MOST_TRIES: Final = 20  # an image whose reading was begun this often and never ended has broken the process
+_LOADING: Final = threading.Lock()
 _FINAL: Final = (ImageError, RequestError, DamagedObject, ObjectExpired)
 
 
@@ -111,6 +114,7 @@ class StudySteps:
         if row.expired:
             raise ObjectExpired("the image was deleted before it was read: its retention time was over.")
         data = self._store.read(row.sha256)
+        _load_reports()
         source = read_source(row.header)
         bundle = self._pipeline.predictor.bundle
         reading = self._pipeline.read(
@@ -150,6 +154,7 @@ class StudySteps:
                     JOBS.c.revision < row.revision,
                 )
             ).scalar_one()
+        _load_reports()
         found = material(self._store, images)
         key = report_key(row.study_key, row.revision)
         whole = study_answer(found.answers, self._pipeline.predictor.bundle) if found.answers else None
@@ -284,6 +289,13 @@ class StudySteps:
             state,
             "ok" if problem is None else problem["slug"],
         )
+
+
+def _load_reports() -> None:
+    """Import what makes DICOM objects, one thread at a time: two that begin at once can fail."""
+    with _LOADING:
+        for name in ("summary", "overlay", "presentation", "segmentation", "report"):
+            import_module(f"cxrserve.reports.dicom.{name}")
 
 
 def report_key(study_key: str, revision: int) -> str:

@@ -32,7 +32,7 @@ _POLLING_S: Final = 0.05
 _STUDIES: Final = "studies"
 _STAT, _ROUTINE = 1, 10  # lower goes first
 _MOST_FORGOTTEN: Final = 1000
-_ALIVE: Final = frozenset({"ENQUEUED", "PENDING", "DELAYED"})
+_WAITING: Final = frozenset({"ENQUEUED", "DELAYED"})
 
 Problem = dict[str, Any]
 _Workflow = Callable[[str, int], None]
@@ -85,6 +85,7 @@ class Work:
         studies: int,
         deliveries: int,
     ) -> None:
+        self._node: Final = node
         self._steps: Final = steps
         self._queues: Final = {_STUDIES: studies, **{_queue_of(name): deliveries for name in destinations}}
         if url.get_backend_name() == "sqlite":
@@ -103,18 +104,18 @@ class Work:
         DBOS(config=config)
         self._study, self._delivery = self._workflows()
         self._lock: Final = threading.Lock()
-        self._running = 0
+        self._running: Final[set[str]] = set()
 
     def _workflows(self) -> tuple[_Workflow, _Workflow]:
         # A crash is no fault of the workflow's, so there is no limit to how often one may go on after one.
         @DBOS.workflow(name="study", max_recovery_attempts=None)
         def study(job: str, attempt: int) -> None:
-            with self._counted():
+            with self._counted(job, attempt):
                 self._run_study(job, attempt)
 
         @DBOS.workflow(name="delivery", max_recovery_attempts=None)
         def delivery(job: str, attempt: int) -> None:
-            with self._counted():
+            with self._counted(job, attempt):
                 self._run_delivery(job, attempt)
 
         return study, delivery
@@ -157,10 +158,22 @@ class Work:
             DBOS.enqueue_workflow(queue, workflow, job, attempt)
 
     def lost(self, tries: Sequence[tuple[str, int]]) -> list[tuple[str, int]]:
-        """Those of `tries` (job, attempt) that no workflow is at any more, however that came."""
+        """Those of `tries` (job, attempt) that no workflow is at any more, however that came.
+
+        One that has just begun or ended may be among them; one that is so twice in a row is lost.
+        """
         ids = {_workflow_id(job, attempt): (job, attempt) for job, attempt in tries}
         found = DBOS.list_workflows(workflow_ids=list(ids), load_input=False, load_output=False)
-        alive = {each.workflow_id for each in found if each.status in _ALIVE}
+        with self._lock:
+            alive = {
+                each.workflow_id
+                for each in found
+                if each.status in _WAITING
+                or (
+                    each.status == "PENDING"
+                    and (each.executor_id != self._node or each.workflow_id in self._running)
+                )
+            }
         return [one for workflow_id, one in ids.items() if workflow_id not in alive]
 
     def recover(self, node: str) -> None:
@@ -179,19 +192,19 @@ class Work:
     def close(self, timeout_s: int) -> None:
         """Stop taking work and give workflows `timeout_s` to end; what does not goes on at the next start."""
         with self._lock:
-            idle = self._running == 0
+            idle = not self._running
         # DBOS looks once a second, also where there is nothing to wait for.
         DBOS.destroy(workflow_completion_timeout_sec=0 if idle else timeout_s, destroy_registry=True)
 
     @contextmanager
-    def _counted(self) -> Iterator[None]:
+    def _counted(self, job: str, attempt: int) -> Iterator[None]:
         with self._lock:
-            self._running += 1
+            self._running.add(_workflow_id(job, attempt))
         try:
             yield
         finally:
             with self._lock:
-                self._running -= 1
+                self._running.discard(_workflow_id(job, attempt))
 
     def _run_study(self, job: str, attempt: int) -> None:
         problem, images = self._step("images", self._steps.images, job)
