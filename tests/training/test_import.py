@@ -187,13 +187,14 @@ def test_two_sizes_from_different_hands_make_one_bundle(xrv_folder: Path, tmp_pa
     assert (code, "two networks look at the same size" in said) == (2, True)
     code, said = run(tmp_path / "bundle", *both, "--xrv", f"{XRV}@64")
     assert (code, "say --profile and --fit" in said) == (2, True)
-    code, said = run(tmp_path / "bundle", *both, "--xrv", f"{XRV}@64", *prepared, "--name", "both")
+    code, said = run(tmp_path / "bundle", *both, "--xrv", f"{XRV}@64", *prepared, "--name", "both", "--fp16")
     assert code == 0, said
     contract = load_bundle(tmp_path / "bundle").contract
     assert contract.preprocessing.sizes == (64, 96)
     assert contract.preprocessing.profile == "torchxrayvision"
     assert contract.preprocessing.fit == "centre-crop"
     assert contract.unavailable == ("No Finding", "Pleural Other")
+    assert [member.variants[0].precision for member in contract.members] == ["fp16", "fp16"]
     weights = dict(zip(NAMES, contract.stack, strict=True))
     assert weights["Fracture"] == (0.5, 0.5)
     assert weights["Support Devices"] == (0.0, 1.0)

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cxrserve import __version__
-from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, write_contract
+from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, read_contract, write_contract
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import Preprocessing, build_pyramid
 from cxrserve.settings import Settings
 from training.export import export_member
+from training.half import add_half
 from training.importing.network import ImportedNetwork
 from training.phantom import make_phantom
 
@@ -62,6 +64,23 @@ def write_imported(
     contract = contract.model_copy(update={"heatmap_scale": _heatmap_scale(out)})
     write_contract(out, contract)
     return contract
+
+
+def write_half(out: Path) -> Contract:
+    """Write every member of the bundle in `out` in half precision beside it, gated on drawn phantoms.
+
+    Raises:
+        ValueError: a member does not stand half precision.
+    """
+    preprocessing = read_contract(out)[0].preprocessing
+    pyramids = [_phantom(seed, preprocessing) for seed in range(PHANTOMS)]
+    images = {size: np.stack([each[size] for each in pyramids]) for size in preprocessing.sizes}
+    return add_half(out, images, f"{PHANTOMS} drawn phantoms")
+
+
+def _phantom(seed: int, preprocessing: Preprocessing) -> dict[int, NDArray[np.uint8]]:
+    grey_HW, _ = apply_profile(make_phantom(seed).radiograph, preprocessing.profile)
+    return build_pyramid(grey_HW, preprocessing)
 
 
 def _contract(
@@ -127,8 +146,7 @@ def _heatmap_scale(bundle: Path) -> float:
     preprocessing = predictor.bundle.contract.preprocessing
     maxima: list[float] = []
     for seed in range(PHANTOMS):
-        grey_HW, _ = apply_profile(make_phantom(seed).radiograph, preprocessing.profile)
-        maps = predictor.predict(build_pyramid(grey_HW, preprocessing), explain=range(len(INDEX))).maps
+        maps = predictor.predict(_phantom(seed, preprocessing), explain=range(len(INDEX))).maps
         maxima += [float(grid.max()) for grid in maps.values()]
     scale = float(np.percentile(maxima, HEATMAP_PERCENTILE))
     return float(f"{scale:.4g}") if scale > 0 else 1.0

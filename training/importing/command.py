@@ -72,6 +72,13 @@ def import_(
     ] = None,
     filter_: Annotated[Filter, typer.Option("--filter", help="Filter of the resize.")] = "area",
     name: Annotated[str, typer.Option(help="Name of the bundle: small letters, digits, . _ -")] = "imported",
+    fp16: Annotated[
+        bool,
+        typer.Option(
+            "--fp16",
+            help="Also write half precision for GPUs, where it stays close enough on drawn phantoms.",
+        ),
+    ] = False,
 ) -> None:
     """Make a bundle from published weights, so that they serve without any training.
 
@@ -104,6 +111,10 @@ def import_(
             ("torchxrayvision", "centre-crop") if xrv else ("mimic-cxr-jpg", "squash")
         )
         contract = _write(imported, out, name, profile or usual[0], fit or usual[1], filter_)
+        if fp16:
+            from training.importing.bundle import write_half
+
+            contract = write_half(out)
     except ValidationError as error:
         faults = "; ".join(fault["msg"] for fault in error.errors())
         raise typer.BadParameter(faults) from None

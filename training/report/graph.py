@@ -47,14 +47,14 @@ class GraphNetwork(nn.Module):
             self.register_buffer(self._names[name], torch.from_numpy(np.array(array)))
         # A member of MapNetwork has parameters, whose device is asked for.
         self.here = nn.Parameter(torch.zeros(0))
-        self._nodes = _down_to_features(nodes, self._shapes(nodes))
+        self.nodes = _down_to_features(nodes, self._shapes(nodes))
 
     def features(self, image_N1SS: Tensor) -> Tensor:
         """The last features, [N, K, h, w], of float grey [N, 1, S, S]."""
         values: dict[str, Tensor] = {"image": image_N1SS}
-        for node in self._nodes:
+        for node in self.nodes:
             values[node.output[0]] = self._run(node, values)
-        return values[self._nodes[-1].output[0]]
+        return values[self.nodes[-1].output[0]]
 
     def _run(self, node: onnx.NodeProto, values: dict[str, Tensor]) -> Tensor:
         if node.op_type not in OPERATIONS:
@@ -85,10 +85,10 @@ class GraphNetwork(nn.Module):
     def theoretical_field(self) -> Field:
         """What one cell of the last features can see, over every path through the graph."""
         fields: dict[str, Field] = {"image": Field()}
-        for node in self._nodes:
+        for node in self.nodes:
             incoming = [fields[name] for name in node.input if name in fields]
             fields[node.output[0]] = _through(node, incoming, self._kernel(node))
-        return fields[self._nodes[-1].output[0]]
+        return fields[self.nodes[-1].output[0]]
 
 
 def _down_to_features(

@@ -1,0 +1,187 @@
+"""A member in half precision for GPUs, its types written into the graph: TensorRT 11 takes them from there.
+
+As autocast does it: the body's weights and activations are float16; what overflows or adds up many small
+numbers stays float32. That is the normalisation of the image before the first convolution, batch
+normalisation's own parameters, and everything behind the last features: maps, their means, the logits.
+`image` stays uint8, `logits` and `maps` stay float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
+from cxrserve.ensemble.bundle import Contract, Gate, Member, Variant, load_bundle, write_contract
+from cxrserve.ensemble.stack import sigmoid
+from cxrserve.findings import NAMES
+from training.report.graph import GraphNetwork
+from training.report.measures import placements
+
+# Largest change of a scale's probability that half precision may make.
+TOLERANCE: Final = 0.01
+Images = NDArray[np.uint8]
+Labels = NDArray[np.float32]
+
+
+def to_half(model: bytes) -> bytes:
+    """The member `model` with its body in float16.
+
+    Raises:
+        ValueError: its graph holds an operation that is not known here, or a weight beyond float16.
+    """
+    proto = onnx.load_from_string(model)
+    graph = proto.graph
+    body = _body(model)
+    arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    halved: dict[str, str] = {}  # by value or constant, its name in float16
+    constants: dict[str, NDArray[np.generic]] = {}
+    for node in graph.node:
+        if node.output[0] not in body:
+            nodes.append(node)
+            continue
+        for position, name in enumerate(node.input):
+            if name in halved:
+                node.input[position] = halved[name]
+            elif name in arrays:
+                if _is_half(node, position, arrays[name]):
+                    halved[name] = f"{name}.fp16"
+                    constants[halved[name]] = _narrowed(name, arrays[name])
+                    node.input[position] = halved[name]
+            else:
+                halved[name] = f"{name}.fp16"
+                nodes.append(helper.make_node("Cast", [name], [halved[name]], to=TensorProto.FLOAT16))
+                node.input[position] = halved[name]
+        # The value goes on in float16 under a name of its own, and in float32 for whoever is not in the body.
+        value = node.output[0]
+        node.output[0] = halved[value] = f"{value}.fp16"
+        nodes.append(node)
+        if any(value in other.input for other in graph.node if other.output[0] not in body):
+            nodes.append(helper.make_node("Cast", [halved[value]], [value], to=TensorProto.FLOAT))
+    used = {name for node in nodes for name in node.input}
+    kept = [each for each in graph.initializer if each.name in used]
+    kept += [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+    onnx.checker.check_model(proto, full_check=True)
+    return bytes(proto.SerializeToString())
+
+
+def _narrowed(name: str, array: NDArray[np.generic]) -> NDArray[np.float16]:
+    most = float(np.abs(array).max()) if array.size else 0.0
+    if most > float(np.finfo(np.float16).max):
+        raise ValueError(f"{name} holds {most:.3g}, more than float16 can: serve the member in float32")
+    return array.astype(np.float16)
+
+
+def _body(model: bytes) -> set[str]:
+    """The values from the first convolution to the last features."""
+    nodes = GraphNetwork(model).nodes
+    first = next(index for index, node in enumerate(nodes) if node.op_type == "Conv")
+    return {node.output[0] for node in nodes[first:]}
+
+
+def _is_half(node: onnx.NodeProto, position: int, array: NDArray[np.generic]) -> bool:
+    """Floats, but for batch normalisation's parameters, which ONNX lets differ from what they normalise."""
+    return array.dtype == np.float32 and not (node.op_type == "BatchNormalization" and position > 0)
+
+
+def add_half(folder: Path, images: dict[int, Images], data: str, labels_NF: Labels | None = None) -> Contract:
+    """Give every member of the bundle in `folder` a variant in half precision, and write the contract.
+
+    Args:
+        images: by size, uint8 [N, S, S], real inputs that the gate compares both on.
+        data: those images, in words.
+        labels_NF: float32 [N, 14], NaN where unknown; with them the fall of the AUC is measured, too.
+
+    Raises:
+        ValueError: a member answers otherwise in half precision than `TOLERANCE` allows, or not at all.
+    """
+    bundle = load_bundle(folder)
+    members = [
+        _with_half(folder, member, bundle.models[member.size], images[member.size], data, labels_NF)
+        for member in bundle.contract.members
+    ]
+    contract = bundle.contract.model_copy(update={"members": tuple(members)})
+    write_contract(folder, contract)
+    return contract
+
+
+def _with_half(
+    folder: Path, member: Member, model: bytes, images: Images, data: str, labels_NF: Labels | None
+) -> Member:
+    half = to_half(model)
+    gate = measure_gate(model, half, member, images, data, labels_NF)
+    path = folder / f"scale_{member.size}.fp16.onnx"
+    path.write_bytes(half)
+    variant = Variant(precision="fp16", file=path.name, sha256=hashlib.sha256(half).hexdigest(), gate=gate)
+    others = [each for each in member.variants if each.precision != "fp16"]
+    ordered = sorted((*others, variant), key=lambda each: each.precision)
+    return member.model_copy(update={"variants": tuple(ordered)})
+
+
+def measure_gate(
+    model: bytes, half: bytes, member: Member, images: Images, data: str, labels_NF: Labels | None
+) -> Gate:
+    """How far `half` is from `model` on `images`, on ONNX Runtime.
+
+    Raises:
+        ValueError: it answers with what is no number, or further away than `TOLERANCE`.
+    """
+    known = [index for index, name in enumerate(NAMES) if member.knows(name)]
+    expected, found = (
+        _run(OnnxRuntimeEngine(each, size=member.size, precision="f32", threads=1), images)
+        for each in (model, half)
+    )
+    if not all(np.isfinite(each).all() for each in found):
+        raise ValueError(
+            f"the member of {member.size} overflows in half precision on {data}: serve it in float32"
+        )
+    probabilities = [sigmoid(logits[:, known]) for logits, _ in (expected, found)]
+    change = float(np.abs(probabilities[0] - probabilities[1]).max())
+    if change > TOLERANCE:
+        raise ValueError(
+            f"the member of {member.size} changes a probability by {change:.4f} in half precision on {data}; "
+            f"at most {TOLERANCE} is allowed"
+        )
+    return Gate(
+        logits=float(np.abs(expected[0] - found[0]).max()),
+        maps=float(np.abs(expected[1] - found[1]).max() / expected[1].std()),
+        probability=change,
+        auc=None if labels_NF is None else _fall(expected[0], found[0], labels_NF, known),
+        tolerance=TOLERANCE,
+        data=data,
+        images=len(images),
+        engine="onnxruntime on the CPU",
+    )
+
+
+def _run(engine: OnnxRuntimeEngine, images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    outputs = [engine.run(np.ascontiguousarray(image)[None, None]) for image in images]
+    return (
+        np.concatenate([output.logits_NF for output in outputs]),
+        np.concatenate([output.maps_NFhw for output in outputs]),
+    )
+
+
+def _fall(
+    expected: NDArray[np.float32], found: NDArray[np.float32], labels_NF: Labels, known: Iterable[int]
+) -> float | None:
+    """The largest fall of a finding's AUC; None where no finding has both classes."""
+    falls: list[float] = []
+    for index in known:
+        rows = ~np.isnan(labels_NF[:, index])
+        positive = labels_NF[rows, index] > 0.5
+        pair = [placements(logits[rows, index], positive) for logits in (expected, found)]
+        if pair[0] is not None and pair[1] is not None:
+            falls.append(pair[0].auc - pair[1].auc)
+    return max(falls) if falls else None
