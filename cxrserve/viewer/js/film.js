@@ -33,6 +33,8 @@ export class Film {
     this.file = file;
     this.known = known;
     this.study = study;
+    /** @type {string|null} its SOP Instance UID there */
+    this.image = null;
     /** @type {Blob|null} */
     this.blob = null;
     this.shown = task();

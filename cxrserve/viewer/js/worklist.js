@@ -88,22 +88,20 @@ function searchAgain(change) {
 async function openStudy(uid) {
   const { body } = await ask(`/studies/${uid}`);
   if (list.opened !== uid) close();
-  const here = new Set(state.films.map((film) => film.name));
-  const images = body.images.filter((image) => !here.has(nameOf(image)));
+  const here = new Set(state.films.map((film) => film.image));
+  const films = body.images.map((image, index) => archived(uid, image, `Image ${index + 1}`));
   Object.assign(list, { opened: uid, changed: body.changed });
-  open(images.map((image) => archived(uid, image)));
+  open(films.filter((film) => !here.has(film.image)));
 }
 
-const nameOf = (image) => `Image ${image.sop_instance_uid}`;
-
-function archived(uid, image) {
+function archived(uid, image, name) {
   const path = `/studies/${uid}/images/${image.sop_instance_uid}`;
   const file = async () => (await ask(path, { as: "blob" })).body;
   const known = async () => {
     if (image.state !== "done") return null;
     return (await ask(`${path}/answer`)).body;
   };
-  return new Film(nameOf(image), file, known, uid);
+  return Object.assign(new Film(name, file, known, uid), { image: image.sop_instance_uid });
 }
 
 function frame() {
@@ -136,9 +134,10 @@ function row(study) {
       element("span", { class: "title" }, readable(study.patient_name) || study.patient_id || "No name"),
       study.priority === "stat" ? element("span", { class: "tag", "data-kind": "urgent" }, "stat") : "",
       study.state === "done" ? "" : element("span", { class: "tag", "data-kind": bad ? "bad" : null }, study.state),
+      element("span", { class: "time" }, clock(study.received)),
     ),
-    element("span", { class: "line sub" }, [study.patient_id, study.description || study.modality, `${study.images} image${study.images === 1 ? "" : "s"}`, clock(study.received)].filter(Boolean).join("  ·  ")),
-    findings ? element("span", { class: "line sub" }, findings) : "",
+    element("span", { class: "sub" }, [`${study.images} image${study.images === 1 ? "" : "s"}`, study.patient_id, study.description || study.modality].filter(Boolean).join("  ·  ")),
+    findings ? element("span", { class: "sub" }, findings) : "",
   );
 }
 
