@@ -2,4 +2,6 @@
 
 from cxrserve.cli import main
 
-main()
+# Not in the processes that training starts: they import this file again.
+if __name__ == "__main__":
+    main()

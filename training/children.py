@@ -14,12 +14,12 @@ _PR_SET_PDEATHSIG: Final = 1
 _LOOK_EVERY_S: Final = 0.5
 
 
-def end_with_parent() -> None:
-    """From now on this process ends when the one that started it does, however that ended."""
-    parent = os.getppid()
+def end_with_parent(parent: int) -> None:
+    """From now on this process ends when `parent`, the process that started it, does, however that ended."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    # Elsewhere, and for a parent that was gone before the line above.
+    if os.getppid() != parent:
+        os._exit(1)  # it was gone before the line above
     threading.Thread(target=_watch, args=(parent,), daemon=True, name="watch the parent").start()
 
 

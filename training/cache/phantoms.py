@@ -6,6 +6,7 @@ Legend: N phantoms, F findings, S side of a level, G side of the grid of places.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -50,7 +51,9 @@ def cache_phantoms(
     arrays[LABELS] = np.float32, (count, len(NAMES))
     files = CacheFiles(folder, wanted, arrays)
     # spawn: a forked child of a process that has run torch may hang in its thread pool.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
+    ) as pool:
         jobs = {
             pool.submit(_draw, folder, row, first_seed + row, preprocessing): row for row in files.pending()
         }
@@ -77,8 +80,8 @@ def generator_sha256() -> str:
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in DRAWN_BY)).hexdigest()
 
 
-def _begin() -> None:
-    end_with_parent()
+def _begin(parent: int) -> None:
+    end_with_parent(parent)
     cv2.setNumThreads(1)
 
 

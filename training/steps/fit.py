@@ -188,7 +188,7 @@ def _fit_side_by_side(run: Run, jobs: list[Job], progress: Progress) -> None:
     context = get_context("spawn")
     queue: Queue[tuple[Job, Epoch]] = context.Queue()
     bars: dict[Job, Bar] = {}
-    with ProcessPoolExecutor(at_once, context, initializer=_report_to, initargs=(queue,)) as pool:
+    with ProcessPoolExecutor(at_once, context, initializer=_report_to, initargs=(queue, os.getpid())) as pool:
         waiting: dict[Future[None], Job] = {
             pool.submit(_fit_in_child, run, job, threads): job for job in jobs
         }
@@ -201,9 +201,9 @@ def _fit_side_by_side(run: Run, jobs: list[Job], progress: Progress) -> None:
                 progress.say(_result(run, job))
 
 
-def _report_to(queue: Queue[tuple[Job, Epoch]]) -> None:
+def _report_to(queue: Queue[tuple[Job, Epoch]], parent: int) -> None:
     global _reports
-    end_with_parent()
+    end_with_parent(parent)
     _reports = queue
 
 
