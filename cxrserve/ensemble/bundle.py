@@ -65,6 +65,7 @@ class Gate(_Part):
     )
     probability: float = Field(ge=0, le=1, description="Largest change of a scale's probability.")
     auc: float | None = Field(None, description="Largest fall of a finding's AUC; null where not measured.")
+    speed: float | None = Field(None, gt=0, description="Times as fast as the member where it was measured.")
     tolerance: float = Field(gt=0, description="The largest change of a probability that was allowed.")
     data: str = Field(description="The images it was measured on, in words.")
     images: int = Field(ge=1)
@@ -93,6 +94,9 @@ class Member(_Part):
         None, description="The findings it knows, where not all 14: what it says of others is never used."
     )
     variants: tuple[Variant, ...] = ()
+    refused: dict[str, str] = Field(
+        default_factory=dict, description="Precisions that were tried and not taken, and why."
+    )
 
     def knows(self, name: str) -> bool:
         """Whether it was trained to judge the finding `name`."""

@@ -1,0 +1,130 @@
+"""The gate: how far a variant answers from its member, and how much faster, on images that calibrated nothing.
+
+Legend: N images, F findings, h and w of a member's maps.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cxrserve.engines.base import Engine
+from cxrserve.ensemble.bundle import Gate
+from training.evaluate import auc
+from training.samples import Samples
+
+# Rounds in which both engines run once in turn; the fastest of each counts, as noise only adds.
+ROUNDS: Final = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Limits:
+    """What a variant may change at most, and how much faster it must be.
+
+    Attributes:
+        probability: the largest change of a scale's probability of any finding of any image.
+        auc: the largest fall of a finding's AUC.
+        speed: times as fast as the member, at the least.
+    """
+
+    probability: float = 0.05
+    auc: float = 0.001
+    speed: float = 1.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Answers:
+    """What an engine says: float32 `logits_NF` [N, 14] and `maps_NFhw` [N, 14, h, w]."""
+
+    logits_NF: NDArray[np.float32]
+    maps_NFhw: NDArray[np.float32]
+
+
+def answers(engine: Engine, samples: Samples, size: int, rows: Sequence[int]) -> Answers:
+    """What `engine` says of the images `rows` at `size`."""
+    level = samples.level(size)
+    outputs = [engine.run(np.ascontiguousarray(level[row])[None, None]) for row in rows]
+    return Answers(
+        logits_NF=np.concatenate([output.logits_NF for output in outputs]),
+        maps_NFhw=np.concatenate([output.maps_NFhw for output in outputs]),
+    )
+
+
+def speed(member: Engine, variant: Engine, image: NDArray[np.uint8]) -> float:
+    """How many times as fast `variant` is as `member` on `image`, uint8 [S, S]."""
+    best = [np.inf, np.inf]
+    for _ in range(ROUNDS):
+        for index, engine in enumerate((member, variant)):
+            started = time.perf_counter()
+            engine.run(image[None, None])
+            best[index] = min(best[index], time.perf_counter() - started)
+    return best[0] / best[1]
+
+
+def measure(
+    member: Answers,
+    variant: Answers,
+    labels_NF: NDArray[np.float32],
+    limits: Limits,
+    *,
+    faster: float,
+    data: str,
+    engine: str,
+) -> Gate:
+    """The difference between what the member and its variant said, as the bundle records it.
+
+    Args:
+        labels_NF: float32 [N, 14], NaN where nothing is known.
+        faster: from `speed`.
+        data, engine: in words.
+    """
+    changed_NF = np.abs(_sigmoid(variant.logits_NF) - _sigmoid(member.logits_NF))
+    return Gate(
+        logits=round(float(np.abs(variant.logits_NF - member.logits_NF).max()), 5),
+        maps=round(
+            float(np.abs(variant.maps_NFhw - member.maps_NFhw).max() / member.maps_NFhw.std()),
+            5,
+        ),
+        probability=round(float(changed_NF.max()), 5),
+        auc=auc_fall(member.logits_NF, variant.logits_NF, labels_NF),
+        speed=round(faster, 2),
+        tolerance=limits.probability,
+        data=data,
+        images=len(labels_NF),
+        engine=engine,
+    )
+
+
+def auc_fall(
+    before_NF: NDArray[np.float32], after_NF: NDArray[np.float32], labels_NF: NDArray[np.float32]
+) -> float | None:
+    """Largest fall of a finding's AUC from `before_NF` to `after_NF`; None where no finding has both classes."""
+    falls: list[float] = []
+    for finding in range(labels_NF.shape[1]):
+        known_N = ~np.isnan(labels_NF[:, finding])
+        labels_N = labels_NF[known_N, finding]
+        before = auc(before_NF[known_N, finding], labels_N)
+        after = auc(after_NF[known_N, finding], labels_N)
+        if before is not None and after is not None:
+            falls.append(before - after)
+    return round(max(falls), 5) if falls else None
+
+
+def why_refused(gate: Gate, limits: Limits) -> str | None:
+    """In words what keeps a variant from serving; None where it may."""
+    if gate.probability > limits.probability:
+        return f"a probability changes by {gate.probability:.4f}, more than {limits.probability:g}"
+    if gate.auc is not None and gate.auc > limits.auc:
+        return f"the AUC of a finding falls by {gate.auc:.4f}, more than {limits.auc:g}"
+    if gate.speed is not None and gate.speed < limits.speed:
+        return f"it is {gate.speed:.2f} times as fast, less than {limits.speed:g}"
+    return None
+
+
+def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))

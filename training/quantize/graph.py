@@ -1,0 +1,73 @@
+"""A member's graph in 8-bit integers: post-training quantisation, calibrated on images.
+
+What comes out is ONNX with QuantizeLinear and DequantizeLinear nodes, not OpenVINO's own two files: it is as
+fast (OpenVINO fuses the pairs into its int8 kernels; 88 against 88 ms for DenseNet121 at 512), is one file
+with one hash like every other member, and any ONNX runtime reads it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from typing import Final
+
+import nncf
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+# Statistics of all activations are held at once. A network that ends in an average over places says the same
+# about a part of a film, so larger ones are calibrated on parts of this side, at their own resolution.
+LARGEST_PART: Final = 1024
+
+
+def convolutions(model: bytes) -> list[str]:
+    """Names of the convolutions of the ONNX graph `model`, from the image on."""
+    return [node.name for node in onnx.load_from_string(model).graph.node if node.op_type == "Conv"]
+
+
+def quantised(model: bytes, images: Sequence[Image], keep: Collection[str] = ()) -> bytes:
+    """`model` with weights and activations of its convolutions in int8, as ONNX.
+
+    Args:
+        images: uint8 [S, S] each, as they are served.
+        keep: names of convolutions that stay as they are.
+    """
+    graph = onnx.load_from_string(model)
+    side = images[0].shape[-1]
+    part = min(side, LARGEST_PART)
+    _set_sides(graph, part)
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    made = nncf.quantize(
+        graph,
+        nncf.Dataset([{"image": each} for each in _parts(images, part)]),
+        preset=nncf.QuantizationPreset.PERFORMANCE,
+        subset_size=len(images),
+        ignored_scope=nncf.IgnoredScope(names=sorted(keep)) if keep else None,
+    )
+    _set_sides(made, side)
+    onnx.checker.check_model(made)
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def _parts(images: Sequence[Image], part: int) -> list[Image]:
+    random = np.random.default_rng(0)
+    found: list[Image] = []
+    for image in images:
+        top, left = random.integers(0, image.shape[-1] - part + 1, 2)
+        found.append(np.ascontiguousarray(image[None, None, top : top + part, left : left + part]))
+    return found
+
+
+def _set_sides(graph: onnx.ModelProto, side: int) -> None:
+    """Let the graph's image have this side; shapes inside are left to whoever runs it."""
+    (image,) = graph.graph.input
+    for axis in image.type.tensor_type.shape.dim[2:]:
+        axis.dim_value = side
+    for value in graph.graph.output:
+        for axis in value.type.tensor_type.shape.dim[2:]:
+            axis.dim_value = side // 32
+    del graph.graph.value_info[:]
