@@ -25,8 +25,8 @@ from cxrserve.ensemble.bundle import (
     write_contract,
 )
 from cxrserve.findings import NAMES
-from cxrserve.imaging.profiles import ProfileName
-from cxrserve.imaging.pyramid import Fit, Preprocessing
+from cxrserve.imaging.names import Fit, ProfileName
+from cxrserve.imaging.pyramid import Preprocessing
 
 _CHANNELS = 8
 _OPSET = 17

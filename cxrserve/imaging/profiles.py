@@ -11,16 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.errors import NotAChestRadiograph
+from cxrserve.imaging.names import ProfileName
 from cxrserve.imaging.radiograph import Radiograph
 
-ProfileName = Literal["mimic-cxr-jpg", "chexpert", "clahe", "linear", "torchxrayvision"]
 Grey = NDArray[np.uint8]
 
 # MIMIC-CXR-JPG's paper says "contrast limited adaptive histogram equalization" without parameters:

@@ -10,17 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from cxrserve.imaging.profiles import ProfileName
+from cxrserve.imaging.names import Filter, Fit, ProfileName
 
-Fit = Literal["squash", "letterbox", "centre-crop"]
-Filter = Literal["area", "bilinear", "lanczos"]
 Grey = NDArray[np.uint8]
 
 _SHRINK: Final[dict[Filter, int]] = {

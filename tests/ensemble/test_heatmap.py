@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrserve.ensemble.heatmap import ensemble_map, lay_over, to_grey
-from cxrserve.imaging.pyramid import Fit, Preprocessing, build_pyramid, placement, shape_within
+from cxrserve.imaging.names import Fit
+from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, placement, shape_within
 
 
 def _one_cell(side: int, row: int, column: int) -> np.ndarray:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cxrserve.errors import NotAChestRadiograph
-from cxrserve.imaging.profiles import PROFILES, ProfileName, apply_profile
+from cxrserve.imaging.names import ProfileName
+from cxrserve.imaging.profiles import PROFILES, apply_profile
 from cxrserve.imaging.radiograph import ImageAbout, Radiograph
 
 Pixels = np.ndarray[Any, Any]

@@ -14,8 +14,9 @@ from cxrserve.errors import NotAChestRadiograph, UnreadableImage
 from cxrserve.imaging.display import display
 from cxrserve.imaging.displayed import DisplayedImage, payload_bytes
 from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.names import ProfileName
 from cxrserve.imaging.prepare import read_radiograph
-from cxrserve.imaging.profiles import PROFILES, ProfileName, apply_profile
+from cxrserve.imaging.profiles import PROFILES, apply_profile
 from cxrserve.imaging.pyramid import Preprocessing
 from tests import radiographs
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from cxrserve.imaging.profiles import ProfileName
-from cxrserve.imaging.pyramid import Filter, Fit
+from cxrserve.imaging.names import Filter, Fit, ProfileName
 
 if TYPE_CHECKING:
     from cxrserve.ensemble.bundle import Contract

@@ -1,4 +1,4 @@
-"""`cxrserve models triage`: calibrate a bundle's early decisions on films that trained no network.
+"""Calibrate a bundle's early decisions on films that trained no network.
 
 No labels are needed: what counts is what the full ensemble would have decided.
 """
@@ -6,15 +6,14 @@ No labels are needed: what counts is what the full ensemble would have decided.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -35,25 +34,16 @@ Floats = NDArray[np.float64]
 # Of the films, the share that neither fits nor calibrates, and checks what was promised.
 CHECKED: Final = 0.25
 FEWEST: Final = 40
-# Phantoms from here on are drawn by no recipe.
-FIRST_SEED: Final = 1_000_000
 
 
-def triage(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder; its contract is written anew.")],
-    films: Annotated[
-        list[Path] | None, typer.Argument(help="Films that trained no network; files and folders.")
-    ] = None,
-    phantoms: Annotated[int, typer.Option(min=0, help="Draw this many phantoms instead.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the first phantom.")] = FIRST_SEED,
-    epsilon: Annotated[
-        float, typer.Option(min=1e-6, max=0.5, help="The promise that is checked and printed.")
-    ] = 0.001,
-) -> None:
-    """Calibrate early decisions (`POST /triage`): the order of scales, and conformal margins.
+def calibrate_triage(
+    bundle: Path, *, films: Sequence[Path], phantoms: int, seed: int, epsilon: float
+) -> EarlyDecisions:
+    """Calibrate the bundle's early decisions on films, or on phantoms drawn for it; write its contract anew.
 
-    Three quarters of the films fit and calibrate, one quarter checks. A promise of epsilon needs at least
-    8 / (3 epsilon) films, since half of the three quarters measure the margins: 2,700 for 0.001.
+    Raises:
+        RequestError: both or neither are given, or too few can be read.
+        BundleError, EngineError: the bundle cannot be used.
     """
     console = Console(stderr=True)
     settings = Settings(bundle=bundle)
@@ -71,6 +61,7 @@ def triage(
     contract = load_bundle(bundle).contract
     write_contract(bundle, contract.model_copy(update={"triage": early}))
     _show(early, Console())
+    return early
 
 
 def _show(early: EarlyDecisions, console: Console) -> None:

@@ -7,8 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from training.phantom.files import write_phantoms
-
 
 def phantoms(
     folder: Annotated[Path, typer.Argument(help="Folder to write into.")],
@@ -17,4 +15,6 @@ def phantoms(
     seed: Annotated[int, typer.Option(min=0, help="Of the first; the others count up from it.")] = 0,
 ) -> None:
     """Draw phantoms: chest radiographs of nobody, with a labels.csv that says what each one shows."""
+    from training.phantom.files import write_phantoms
+
     typer.echo(write_phantoms(folder, count, seed, format))
