@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cxrserve.ensemble.bundle import Contract
 from training.evaluate import HEATMAP_PERCENTILE, STACK, VOTING, means
-from training.recipes import Recipe
+from training.recipes import PhantomData, Recipe
 
 
 def write_card(folder: Path, recipe: Recipe, contract: Contract, pointing: dict[str, float]) -> Path:
@@ -41,11 +41,17 @@ def _lines(recipe: Recipe, contract: Contract, pointing: dict[str, float]) -> li
             for member in contract.members
         ),
         "",
-        *_measured(contract, pointing),
+        *_measured(contract, pointing, drawn=isinstance(recipe.data, PhantomData)),
     ]
 
 
-def _measured(contract: Contract, pointing: dict[str, float]) -> list[str]:
+_CAVEAT = {
+    True: "These are figures about drawings; they say nothing about radiographs.",
+    False: "Figures about these images; other hospitals' films are other films.",
+}
+
+
+def _measured(contract: Contract, pointing: dict[str, float], *, drawn: bool) -> list[str]:
     if contract.metrics is None:
         return []
     table = contract.metrics.auc
@@ -57,8 +63,8 @@ def _measured(contract: Contract, pointing: dict[str, float]) -> list[str]:
     return [
         "## AUC",
         "",
-        f"On {contract.metrics.data}, through the path that serves. These are figures about drawings; they "
-        "say nothing about radiographs. Bold: the best single scale.",
+        f"On {contract.metrics.data}, through the path that serves. {_CAVEAT[drawn]} Bold: the best single "
+        "scale.",
         "",
         f"| finding | {' | '.join(columns)} |",
         f"|---|{'---|' * len(columns)}",
@@ -79,7 +85,8 @@ def _measured(contract: Contract, pointing: dict[str, float]) -> list[str]:
         ),
         "",
         f"Heatmaps are shown at full strength from {contract.heatmap_scale:g} on: the {HEATMAP_PERCENTILE}th "
-        "percentile of the maxima over present findings of the validation phantoms.",
+        "percentile of the maxima over present findings of the validation "
+        f"{'phantoms' if drawn else 'images'}.",
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,7 +81,7 @@ def test_what_cannot_be_set_is_said(assignment: str, message: str) -> None:
 
 
 def test_a_run_needs_the_data_its_recipe_is_for(tmp_path: Path) -> None:
-    places = {"out": tmp_path / "out", "work": tmp_path / "work"}
+    places: dict[str, Any] = {"out": tmp_path / "out", "work": tmp_path / "work"}
     with pytest.raises(ValueError, match="mimic-cxr-jpg:/path"):
         Run(recipe=recipe("haque2021"), **places)
     with pytest.raises(ValueError, match="draws its own phantoms"):
@@ -90,10 +91,10 @@ def test_a_run_needs_the_data_its_recipe_is_for(tmp_path: Path) -> None:
 
 
 def test_every_fold_and_seed_is_a_trial(tmp_path: Path) -> None:
-    places = {"out": tmp_path, "work": tmp_path, "data": ("folder:x",)}
-    folds = Run(recipe=recipe("haque2021"), folds=2, **places).trials  # type: ignore[arg-type]
+    places: dict[str, Any] = {"out": tmp_path, "work": tmp_path, "data": ("folder:x",)}
+    folds = Run(recipe=recipe("haque2021"), folds=2, **places).trials
     assert folds == (Trial(fold=1, seed=0), Trial(fold=2, seed=0))
-    seeds = Run(recipe=recipe("chizari"), **places).trials  # type: ignore[arg-type]
+    seeds = Run(recipe=recipe("chizari"), **places).trials
     assert [trial.seed for trial in seeds] == [0, 1, 2, 3, 4]
 
 

@@ -67,7 +67,6 @@ def _fits(run: Run) -> list[FitFacts]:
             memory_bytes=stamp.said["memory_bytes"],
             images_per_s=stamp.said["images_per_second"],
             seconds=stamp.said["seconds"],
-            network=run.recipe.architecture,
         )
         for size, stamp in fit_stamps(run, run.trials[0]).items()
     ]
