@@ -41,8 +41,8 @@ class Preprocessing(BaseModel):
     profile: ProfileName = Field(description="How stored values become 8-bit grey.")
     fit: Fit = Field(
         "squash",
-        description="squash fills the square; letterbox keeps the aspect, black around; centre-crop keeps the "
-        "aspect and the middle, what lies beyond the shorter side is not seen.",
+        description="squash fills the square; letterbox keeps the aspect, black around; centre-crop keeps "
+        "the aspect and the middle, what lies beyond the shorter side is not seen.",
     )
     filter: Filter = Field("area", description="Filter of the one resize; levels below are 2×2 means.")
     sizes: tuple[int, ...] = Field(min_length=1, description="Sides of the levels, ascending.")

@@ -7,10 +7,10 @@ import pytest
 
 from cxrserve.errors import NotAChestRadiograph, RequestError, UnsupportedFormat
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.names import ProfileName
+from cxrserve.imaging.names import Fit, ProfileName
 from cxrserve.imaging.prepare import prepare, read_radiograph
 from cxrserve.imaging.profiles import apply_profile
-from cxrserve.imaging.pyramid import Fit, Preprocessing, build_pyramid, shape_within
+from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, shape_within
 from tests.imaging import makers
 
 PREPROCESSING = Preprocessing(profile="mimic-cxr-jpg", sizes=(64, 128))

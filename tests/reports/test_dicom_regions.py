@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cxrserve.ensemble.heatmap import lay_over
-from cxrserve.imaging.pyramid import Fit, placement, shape_within
+from cxrserve.imaging.names import Fit
+from cxrserve.imaging.pyramid import placement, shape_within
 from cxrserve.reports.dicom.objects import Region
 from cxrserve.reports.dicom.regions import regions
 
