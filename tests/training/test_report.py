@@ -22,7 +22,7 @@ from training.phantom.files import write_phantoms
 from training.receptive_field import theoretical_field
 from training.report.evaluate_bundle import HTML, JSON, Wanted, evaluate_bundle, write_comparison
 from training.report.evaluation import evaluate_scores
-from training.report.facts import FitFacts, People, RunFacts
+from training.report.facts import FitFacts, People, RunFacts, curves_of, fits_of
 from training.report.graph import GraphNetwork
 from training.report.measures import (
     auc_interval,
@@ -262,6 +262,21 @@ def test_several_bundles_stand_side_by_side(bundle: Path, samples: PyramidCache,
     assert "2 bundles compared" in page
     assert "standard deviations over seeds" in page
     assert len(json.loads((tmp_path / JSON).read_text(encoding="utf-8"))["bundles"]) == 2
+
+
+def test_what_a_run_wrote_down_of_its_fits(tmp_path: Path) -> None:
+    for size, rate in ((128, 4.0), (64, 9.0)):
+        folder = tmp_path / "fold_0" / "fit" / str(size)
+        folder.mkdir(parents=True)
+        (folder / "metrics.csv").write_text(
+            f"epoch,phase,image_loss,images_per_second,seconds\n0,crops,,99,1.0\n1,images,0.5,{rate},7.5\n",
+            encoding="utf-8",
+        )
+    assert list(curves_of(tmp_path)) == ["64", "128"]
+    assert [(fit.size, fit.images_per_s, fit.seconds) for fit in fits_of(tmp_path)] == [
+        (64, 9.0, 7.5),
+        (128, 4.0, 7.5),
+    ]
 
 
 def test_co_occurrence_is_in_percent(samples: PyramidCache, report: Path) -> None:

@@ -147,7 +147,7 @@ def _fitted(found: FitFacts | None) -> list[Cell]:
     if found is None:
         return [NONE] * 4
     rate = NONE if found.images_per_s is None else f"{found.images_per_s:,.1f}"
-    return [found.device, _bytes(found.memory_bytes), rate, _duration(found.seconds)]
+    return [found.device or NONE, _bytes(found.memory_bytes), rate, _duration(found.seconds)]
 
 
 def _bytes(count: int | None) -> str:
