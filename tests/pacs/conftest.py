@@ -11,6 +11,7 @@ from pydicom.uid import generate_uid
 
 from tests import radiographs
 from tests.orthanc import Orthanc, orthanc
+from tests.postgres import postgres
 from tests.stations import Station, station
 from training.phantom import write_phantoms
 
@@ -20,6 +21,13 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """An Orthanc that takes whatever it is sent."""
     with orthanc(tmp_path_factory.mktemp("orthanc")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL of our own."""
+    with postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
