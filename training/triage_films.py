@@ -135,15 +135,17 @@ def _of_phantoms(count: int, seed: int, settings: Settings, console: Console) ->
 
 def _drawn(count: int, seed: int, preprocessing: Preprocessing) -> Iterator[Levels]:
     workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin) as pool:
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
+    ) as pool:
         # In small portions: a pyramid has 6 MB, and a pool does not wait for those who read it.
         for first in range(seed, seed + count, 8 * workers):
             seeds = range(first, min(first + 8 * workers, seed + count))
             yield from pool.map(_pyramid, seeds, [preprocessing] * len(seeds))
 
 
-def _begin() -> None:
-    end_with_parent()
+def _begin(parent: int) -> None:
+    end_with_parent(parent)
     cv2.setNumThreads(1)
 
 

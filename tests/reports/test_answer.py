@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterator
 
 import cv2
@@ -27,6 +28,12 @@ def reading(pipeline: Pipeline) -> Reading:
     return pipeline.read(radiographs.dicom(), explain="all", preview_side=OVERLAY_SIDE)
 
 
+def known(value: float | None) -> float:
+    """`value`, where the bundle knows every finding."""
+    assert value is not None
+    return value
+
+
 @pytest.fixture(scope="module")
 def whole(pipeline: Pipeline, reading: Reading) -> Answer:
     return answer(reading, pipeline.predictor.bundle)
@@ -35,9 +42,9 @@ def whole(pipeline: Pipeline, reading: Reading) -> Answer:
 def test_probability_is_the_stack_of_what_is_shown(whole: Answer) -> None:
     for finding in whole.findings:
         assert sum(scale.weight for scale in finding.scales) == pytest.approx(1, abs=1e-9)
-        stacked = sum(scale.weight / (1 + np.exp(-scale.logit)) for scale in finding.scales)
+        stacked = sum(scale.weight / (1 + math.exp(-known(scale.logit))) for scale in finding.scales)
         assert finding.probability == pytest.approx(stacked, abs=1e-9)
-        assert finding.positive == (finding.probability >= finding.threshold)
+        assert finding.positive == (known(finding.probability) >= known(finding.threshold))
 
 
 def test_heatmaps_are_on_one_scale(whole: Answer) -> None:
@@ -90,7 +97,7 @@ def test_a_study_takes_the_largest_and_says_whose_it_is(pipeline: Pipeline) -> N
     answers = [answer(pipeline.read(radiographs.jpeg(*size)), bundle) for size in ((600, 500), (900, 400))]
     study = study_answer(answers, bundle)
     for index, finding in enumerate(study.findings):
-        both = [one.findings[index].probability for one in answers]
+        both = [known(one.findings[index].probability) for one in answers]
         assert finding.probability == max(both)
         assert finding.decided_by == both.index(max(both))
 
