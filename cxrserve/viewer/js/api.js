@@ -124,6 +124,8 @@ async function problemOf(request, header) {
     // a proxy's page, or nothing
   }
   const retryAfterS = Number(header("Retry-After")) || 0;
+  // The service's own failures say so in JSON. What does not was cut off as it stopped, or comes from a proxy.
+  if (!said.title && request.status >= 500) return away();
   return new Problem({
     title: said.title ?? "The service did not answer as expected",
     detail: said.detail ?? `It answered with status ${request.status}. Try again; if that stays so, look at its log.`,
