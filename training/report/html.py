@@ -64,7 +64,8 @@ def table(
         kinds = (' class="words"' if index in words else "" for index in range(len(cells)))
         return "".join(f"<td{kind}>{text(cell)}</td>" for kind, cell in zip(kinds, cells, strict=True))
 
-    headings = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    kinds = (' class="words"' if index in words else "" for index in range(len(head)))
+    headings = "".join(f"<th{kind}>{escape(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
     body = "\n".join(f"<tr>{row(cells)}</tr>" for cells in rows)
     last = f"<tfoot><tr>{row(foot)}</tr></tfoot>" if foot else ""
     inner = f"<thead><tr>{headings}</tr></thead>\n<tbody>\n{body}\n</tbody>{last}"
