@@ -20,8 +20,8 @@ from training.steps.whole import STEPS, do
 FILMS, DAMAGED = 30, 4
 SETS = (
     "preprocessing.sizes=64,128",
-    "architecture=small",
     "head=linear",
+    "architecture=small",
     "weights=scratch",
     "seeds=0",
     "data.split.kind=patient-folds",
