@@ -53,8 +53,9 @@ class Outcome:
     """The figures of one run.
 
     Attributes:
+        starting: kills before the node listened.
         cut_off: times the node died while the sender waited for its answer.
-        duplicates: objects that were sent again although they were kept.
+        results: presentation states, one an image. revisions: reports.
         lost: acknowledged objects without a set of results.
         doubled: objects with more than one set.
         incomplete: studies without a report on all their images.
