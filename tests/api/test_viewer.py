@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
 import re
@@ -14,6 +15,7 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from cxrserve.api import viewer
 from cxrserve.imaging.displayed import DisplayedImage, DisplayHeader
@@ -125,3 +127,26 @@ def test_the_viewers_colours_are_those_of_the_services_own_pictures() -> None:
     ramp = np.arange(256, dtype=np.uint8)[None]
     drawn = cv2.applyColorMap(ramp, cv2.COLORMAP_INFERNO)[0, :, ::-1]
     np.testing.assert_array_equal(np.frombuffer(said, np.uint8).reshape(256, 3), drawn)
+
+
+def _raw(report: dict[str, Any], shape_hw: tuple[int, int]) -> NDArray[np.float64]:
+    """The raw values of a heatmap in the answer, at a size of its own."""
+    grey_hw = cv2.imdecode(np.frombuffer(base64.b64decode(report["png"]), np.uint8), cv2.IMREAD_UNCHANGED)
+    values_hw = report["scale"] * (np.asarray(grey_hw, np.float64) / 255) ** 2
+    return np.asarray(cv2.resize(values_hw, shape_hw[::-1], interpolation=cv2.INTER_AREA))
+
+
+def test_the_scales_parts_make_up_the_heatmap(client: httpx.Client, chest_jpeg: bytes) -> None:
+    plain = client.post("/predict", params={"heatmaps": "all"}, content=chest_jpeg).json()
+    assert all(scale["heatmap"] is None for each in plain["findings"] for scale in each["scales"])
+    asked = {"heatmaps": "all", "scales": "maps"}
+    answer = client.post("/predict", params=asked, content=chest_jpeg).json()
+    shape_hw = (64, 53)
+    for finding in answer["findings"]:
+        parts = [scale["heatmap"] for scale in finding["scales"]]
+        assert {part["scale"] for part in parts} == {finding["heatmap"]["scale"]}
+        total_hw = sum(_raw(part, shape_hw) for part in parts)
+        # Each part is clipped at 0 for itself, so together they lie at or above the ensemble's.
+        short_hw = _raw(finding["heatmap"], shape_hw) - total_hw
+        assert short_hw.max() < 0.05 * max(0.1, finding["heatmap"]["max"])
+    assert client.post("/predict", params={"scales": "some"}, content=chest_jpeg).status_code == 400
