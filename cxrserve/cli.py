@@ -106,8 +106,12 @@ def bench(
         str, typer.Option(help="Levels of load, in percent of the capacity found.")
     ] = "25,50,75,100,200",
     seconds: Annotated[float, typer.Option(min=1, help="Seconds of each level.")] = 30.0,
+    arrivals: Annotated[
+        Literal["poisson", "even"], typer.Option(help="Requests at random times, or evenly spaced.")
+    ] = "poisson",
     output: Annotated[Path | None, typer.Option(help="File for the figures, as JSON.")] = None,
     bundle: BundleOption = None,
+    assignments: SetOption = None,
 ) -> None:
     """Load the service and say what it takes: cold start, capacity, latencies under load.
 
@@ -121,8 +125,8 @@ def bench(
         shares = tuple(int(level) for level in levels.split(","))
     except ValueError:
         raise typer.BadParameter(f"--levels {levels[:60]!r}: whole percents, parted by commas") from None
-    plan = Plan(shares=shares, seconds=seconds, path=path)
-    run_bench(films, settings_of(None, bundle=bundle), plan, url=url, output=output)
+    plan = Plan(shares=shares, seconds=seconds, path=path, arrivals=arrivals)
+    run_bench(films, settings_of(assignments, bundle=bundle), plan, url=url, output=output)
 
 
 @app.command()

@@ -50,8 +50,19 @@ def _service(settings: Settings, url: str | None) -> Iterator[Started]:
         yield Started(url=url, ready_s=float("nan"), pid=0)
         return
     port = free_port()
-    with started(cxrserve(settings.bundle, port), port=port, ready="/readyz") as service:
+    options = [part for name, value in changed(settings).items() for part in ("--set", f"{name}={value}")]
+    with started(cxrserve(settings.bundle, port, *options), port=port, ready="/readyz") as service:
         yield service
+
+
+def changed(settings: Settings) -> dict[str, object]:
+    """Settings that are not as they come, but for the address."""
+    usual, given = Settings().model_dump(), settings.model_dump()
+    return {
+        name: value
+        for name, value in given.items()
+        if value != usual[name] and name not in {"bundle", "host", "port"}
+    }
 
 
 def show(console: Console, measured: Sequence[Measured], bare: dict[str, float] | None) -> None:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
+Arrivals = Literal["poisson", "even"]
 GONE: Final = 0  # the status of a request whose connection broke
 _TIMEOUT_S: Final = 300.0
 # Connections an open loop may have; one above the most that any service here takes at once by far.
@@ -124,16 +125,18 @@ def open_loop(
     *,
     rate: float,
     seconds: float,
+    arrivals: Arrivals = "poisson",
     seed: int = 0,
     told: Callable[[], None] = lambda: None,
 ) -> Level:
-    """Requests at random times, `rate` of them a second on average (Poisson), whatever the service does.
+    """`rate` requests a second on average, whatever the service does.
 
     Args:
+        arrivals: at random times, as from many senders who know nothing of each other, or evenly spaced.
         told: called after each answer.
     """
     sent: queue.SimpleQueue[Sent] = queue.SimpleQueue()
-    dues = list(_arrivals(rate, seconds, seed))
+    dues = list(_dues(rate, seconds, arrivals, seed))
     started = time.perf_counter()
 
     def work(due: float, film: bytes) -> None:
@@ -150,7 +153,10 @@ def open_loop(
     return Level(asked_rate=rate, seconds=took, sent=tuple(_drained(sent)))
 
 
-def _arrivals(rate: float, seconds: float, seed: int) -> Iterator[float]:
+def _dues(rate: float, seconds: float, arrivals: Arrivals, seed: int) -> Iterator[float]:
+    if arrivals == "even":
+        yield from (number / rate for number in range(int(rate * seconds)))
+        return
     clock = random.Random(seed)  # noqa: S311 (arrival times, not secrets)
     due = clock.expovariate(rate)
     while due < seconds:

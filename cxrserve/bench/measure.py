@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cxrserve.bench.load import Client, Level, closed_loop, open_loop
+from cxrserve.bench.load import Arrivals, Client, Level, closed_loop, open_loop
 from cxrserve.bench.service import Started, resident_mib
 from cxrserve.errors import RequestError
 
@@ -31,6 +31,7 @@ class Plan:
     shares: tuple[int, ...] = (25, 50, 75, 100, 200)
     seconds: float = 30.0
     path: str = "/predict?heatmaps=none"
+    arrivals: Arrivals = "poisson"
 
 
 @dataclass(kw_only=True, slots=True)
@@ -126,7 +127,9 @@ def _measure(
     for share in plan.shares:
         told(f"{name}: {share} % of {capacity:.2f} images/s", plan.seconds)
         rate = capacity * share / 100
-        measured.levels[share] = open_loop(client, films, rate=rate, seconds=plan.seconds, seed=share)
+        measured.levels[share] = open_loop(
+            client, films, rate=rate, seconds=plan.seconds, arrivals=plan.arrivals, seed=share
+        )
     measured.resident_mib = resident_mib(service.pid) if service.pid else None
     return measured
 

@@ -62,6 +62,13 @@ def test_an_open_loop_sends_when_due_and_counts_from_then(url: str) -> None:
     assert sum(level.statuses.values()) / level.seconds > 30
 
 
+def test_even_arrivals_are_evenly_spaced(url: str) -> None:
+    with Client(url, "/") as client:
+        level = open_loop(client, [b"200"], rate=20, seconds=1.0, arrivals="even")
+    assert len(level.sent) == 20
+    assert level.statuses == {200: 20}
+
+
 def test_a_service_that_is_gone_is_counted_as_such() -> None:
     with Client("http://127.0.0.1:9", "/") as client:
         level = closed_loop(client, [b"200"], clients=1, seconds=0.1)
