@@ -11,8 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cxrserve.cores import usable_cores
 
-EngineName = Literal["auto", "openvino", "onnxruntime"]
-Precision = Literal["auto", "f32", "bf16"]
+EngineName = Literal["auto", "openvino", "onnxruntime", "tensorrt"]
+Precision = Literal["auto", "f32", "bf16", "fp16", "int8"]
 
 
 def unknown_variables(environment: Mapping[str, str]) -> list[str]:
@@ -35,11 +35,12 @@ class Settings(BaseSettings):
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one.")
 
     engine: EngineName = Field(
-        "auto", description="Inference engine; auto takes OpenVINO, else ONNX Runtime."
+        "auto",
+        description="Inference engine; auto takes TensorRT or ONNX Runtime on a GPU, else OpenVINO, ONNX Runtime.",
     )
     precision: Precision = Field(
         "auto",
-        description="Arithmetic of the engine; auto takes bf16 where the CPU computes in it, else f32.",
+        description="Arithmetic; auto takes int8 and fp16 where the bundle's gate admits them, bf16, else f32.",
     )
     threads: int = Field(
         default_factory=usable_cores,

@@ -49,6 +49,7 @@ class EngineReport(BaseModel):
     version: str
     precision: str
     reason: str
+    scales: dict[str, str] = Field(description="The precision that each scale is really computed in, by size.")
 
 
 class ModelReport(Contract):
@@ -81,7 +82,11 @@ async def model(service: ServiceOf) -> ModelReport:
         **dict(predictor.bundle.contract),
         sha256=predictor.bundle.sha256,
         engine=EngineReport(
-            name=choice.name, version=choice.version, precision=choice.precision, reason=choice.reason
+            name=choice.name,
+            version=choice.version,
+            precision=choice.precision,
+            reason=choice.reason,
+            scales={str(size): precision for size, precision in predictor.precisions.items()},
         ),
         report=REPORT_PATH if (service.settings.bundle / REPORT_FILE).is_file() else None,
     )

@@ -12,7 +12,7 @@ from cxrserve.ensemble.bundle import STRIDE
 from cxrserve.errors import BundleError
 from cxrserve.findings import NAMES
 
-ActualPrecision = Literal["f32", "bf16"]
+ActualPrecision = Literal["f32", "bf16", "fp16", "int8", "mixed"]
 Shape = tuple[int | None, ...]
 
 

@@ -1,4 +1,7 @@
-"""ONNX Runtime on the CPU: the portable engine, in fp32."""
+"""ONNX Runtime: the portable engine; in fp32 on a CPU, and on a GPU what serves where TensorRT does not.
+
+Its CUDA provider has not run on a GPU yet.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cxrserve.engines import cuda
 from cxrserve.engines.base import ActualPrecision, Output, check_signature
+from cxrserve.ensemble.bundle import VariantPrecision
 from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import Precision
 
@@ -19,15 +24,45 @@ _BATCHED_SIDE: Final = 256
 _BATCHED_IMAGES: Final = 4
 
 
-def choose_precision(asked: Precision) -> ActualPrecision:
-    """The precision that will be used for the one `asked`: always f32.
+# On a GPU a batch fills what one small image leaves idle; activations of this many pixels fit any of them.
+_GPU_PIXELS: Final = 2**23
+_CUDA: Final = "CUDAExecutionProvider"
+
+
+def devices() -> int:
+    """GPUs, where the installed ONNX Runtime computes on them; else one, the CPU."""
+    return cuda.device_count() if on_gpu() else 1
+
+
+def on_gpu() -> bool:
+    """True where the installed ONNX Runtime has the CUDA provider, and there is a GPU."""
+    return _CUDA in ort.get_available_providers() and cuda.device_count() > 0
+
+
+def choose_variants(asked: Precision) -> tuple[VariantPrecision, ...]:
+    """fp16 on a GPU; none on a CPU: int8 variants passed their gate on OpenVINO.
 
     Raises:
-        EngineError: bf16 was asked for by name.
+        EngineError: int8 was asked for by name.
+    """
+    if asked == "int8":
+        raise EngineError("int8 variants are served by OpenVINO: use engine openvino, or precision auto")
+    return ("fp16",) if asked in ("auto", "fp16") and on_gpu() else ()
+
+
+def choose_precision(asked: Precision) -> ActualPrecision:
+    """The precision that will be used for the one `asked`, where no variant is taken: always f32.
+
+    Raises:
+        EngineError: bf16 was asked for by name, or fp16 without a GPU.
     """
     if asked == "bf16":
         raise EngineError(
             "ONNX Runtime computes in f32 on a CPU: use engine openvino for bf16, or precision auto"
+        )
+    if asked == "fp16" and not on_gpu():
+        raise EngineError(
+            "precision fp16 needs a GPU and the package onnxruntime-gpu in place of onnxruntime; use auto"
         )
     return "f32"
 
@@ -38,9 +73,20 @@ class OnnxRuntimeEngine:
     name = "onnxruntime"
 
     def __init__(
-        self, model: bytes, *, size: int, precision: ActualPrecision, threads: int, streams: int = 1
+        self,
+        model: bytes,
+        *,
+        size: int,
+        precision: ActualPrecision,
+        threads: int,
+        streams: int = 1,
+        variant: VariantPrecision | None = None,
+        device: int = 0,
+        cpu: bool = False,
     ) -> None:
-        self.precision: ActualPrecision = precision
+        self.precision: ActualPrecision = variant or precision
+        gpu = on_gpu() and not cpu
+        providers = [(_CUDA, {"device_id": device})] if gpu else ["CPUExecutionProvider"]
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -48,15 +94,22 @@ class OnnxRuntimeEngine:
         # Idle threads that spin would take the cores from the decoders and from the next member.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:
             raise BundleError(
                 f"the member of size {size} is not an ONNX graph that ONNX Runtime reads: {error}"
             ) from error
+        # Without it, ONNX Runtime goes on with the CPU and says so in a log at most.
+        if gpu and self._session.get_providers()[0] != _CUDA:
+            raise EngineError(
+                "ONNX Runtime's CUDA provider could not start on this GPU: see that its CUDA and cuDNN are "
+                "those it was built for, or take engine tensorrt"
+            )
         inputs = _ports(self._session.get_inputs())
         check_signature(size, inputs, _ports(self._session.get_outputs()))
         free_batch = inputs["image"][1][0] is None
-        self.most_images = _BATCHED_IMAGES if free_batch and size <= _BATCHED_SIDE else 1
+        on_cpu = _BATCHED_IMAGES if size <= _BATCHED_SIDE else 1
+        self.most_images = (max(1, _GPU_PIXELS // size**2) if gpu else on_cpu) if free_batch else 1
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S], `most_images` at a time: the graph may have a fixed batch of one."""

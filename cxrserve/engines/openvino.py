@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
 from cxrserve.engines.base import ActualPrecision, Output, check_signature
+from cxrserve.ensemble.bundle import VariantPrecision
 from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import Precision
 
 VERSION: str = ov.__version__
+# Linux's names of instructions that multiply 8-bit integers and add in 32 bits: without them, int8 saturates
+# or is slower than it could be.
+_INT8_FLAGS: Final = {"avx512_vnni", "avx_vnni", "amx_int8", "i8mm", "asimddp"}
 
 
 def computes_bf16() -> bool:
@@ -21,12 +26,45 @@ def computes_bf16() -> bool:
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def computes_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """True where the CPU has instructions for dot products of 8-bit integers (VNNI, AMX-INT8, or Arm's)."""
+    try:
+        words = cpuinfo.read_text().split()
+    except OSError:
+        return False
+    return not _INT8_FLAGS.isdisjoint(words)
+
+
+def choose_variants(asked: Precision) -> tuple[VariantPrecision, ...]:
+    """The precisions of variants that are taken where a bundle has them, best first.
+
+    Raises:
+        EngineError: int8 was asked for by name, and this CPU has no instructions for it.
+    """
+    if asked not in ("auto", "int8"):
+        return ()
+    if computes_int8():
+        return ("int8", "mixed")
+    if asked == "int8":
+        raise EngineError(
+            "precision int8 was asked for, but this CPU has no instructions for it (VNNI, AMX-INT8); use auto"
+        )
+    return ()
+
+
+def devices() -> int:
+    """The CPU is one, however many sockets it has."""
+    return 1
+
+
 def choose_precision(asked: Precision) -> ActualPrecision:
-    """The precision that will be used for the one `asked`.
+    """The precision that will be used for the one `asked`, where no variant is taken.
 
     Raises:
         EngineError: bf16 was asked for by name, and this CPU does not compute in it.
     """
+    if asked == "fp16":
+        raise EngineError("precision fp16 is for GPUs: use engine tensorrt or onnxruntime there, or auto")
     able = computes_bf16()
     if asked == "bf16" and not able:
         raise EngineError(
@@ -45,9 +83,17 @@ class OpenVinoEngine:
     most_images = 1
 
     def __init__(
-        self, model: bytes, *, size: int, precision: ActualPrecision, threads: int, streams: int = 1
+        self,
+        model: bytes,
+        *,
+        size: int,
+        precision: ActualPrecision,
+        threads: int,
+        streams: int = 1,
+        variant: VariantPrecision | None = None,
     ) -> None:
-        self.precision: ActualPrecision = precision
+        # What a variant does not compute in integers, it computes in `precision`.
+        self.precision: ActualPrecision = variant or precision
         core = ov.Core()
         try:
             graph = core.read_model(model=model)

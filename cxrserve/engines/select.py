@@ -3,41 +3,100 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Final, Literal
 
+from cxrserve.engines import cuda
 from cxrserve.engines.base import ActualPrecision, Engine
-from cxrserve.errors import EngineError
+from cxrserve.ensemble.bundle import Bundle, VariantPrecision, load_bundle
+from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import EngineName, Precision
 
-InstalledName = Literal["openvino", "onnxruntime"]
+InstalledName = Literal["tensorrt", "openvino", "onnxruntime"]
 
-# In the order of preference; each module is imported only when it is asked for or chosen.
+# Each module is imported only when it is asked for or chosen.
 ENGINES: Final[dict[InstalledName, str]] = {
+    "tensorrt": "TensorRtEngine",
     "openvino": "OpenVinoEngine",
     "onnxruntime": "OnnxRuntimeEngine",
 }
+# In the order of preference. OpenVINO stands last with a GPU: it would leave it idle.
+_WITH_GPU: Final[tuple[InstalledName, ...]] = ("tensorrt", "onnxruntime", "openvino")
+_WITHOUT_GPU: Final[tuple[InstalledName, ...]] = ("openvino", "onnxruntime")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
-    """The engine that will be used, and the reason in words."""
+    """The engine that will be used, and the reason in words.
+
+    Attributes:
+        precision: of members that no variant stands for.
+        variants: precisions of variants that are taken where the bundle has them, best first.
+        insists: the bundle must have one of them.
+        devices: how many there are, each with an owner and engines of its own.
+    """
 
     name: InstalledName
     version: str
     precision: ActualPrecision
     reason: str
+    variants: tuple[VariantPrecision, ...] = ()
+    insists: bool = False
+    devices: int = 1
 
-    def build(self, model: bytes, *, size: int, threads: int, streams: int = 1) -> Engine:
+    def load(self, folder: Path) -> Bundle:
+        """The verified bundle in `folder`, with the variants that this engine takes.
+
+        Raises:
+            BundleError: see `load_bundle`; or a variant was asked for by name, and no member has it.
+        """
+        bundle = load_bundle(folder, self.variants)
+        if self.insists and not bundle.variants:
+            wanted = self.variants[0]
+            why = "; ".join(
+                f"{member.size}: {member.refused[wanted]}"
+                for member in bundle.contract.members
+                if wanted in member.refused
+            )
+            raise BundleError(
+                f"precision {wanted} was asked for, and {folder} has no such variant"
+                + (f" ({why})" if why else "")
+                + ". Use precision auto, or make one: cxrserve models quantize"
+            )
+        return bundle
+
+    def build(
+        self,
+        model: bytes,
+        *,
+        size: int,
+        threads: int,
+        streams: int = 1,
+        variant: VariantPrecision | None = None,
+        device: int = 0,
+    ) -> Engine:
         """Compile one member, for as many twins as there are `streams`.
+
+        Args:
+            variant: what `model` is in, where it is not the member itself.
+            device: which GPU; a CPU is one device.
 
         Raises:
             BundleError: `model` is not a graph this engine reads, or not the one the contract describes.
+            EngineError: a GPU does not do what is asked of it, or its engine was not built ahead.
         """
         engine_class = getattr(_module(self.name), ENGINES[self.name])
         engine: Engine = engine_class(
-            model, size=size, precision=self.precision, threads=threads, streams=streams
+            model,
+            size=size,
+            precision=self.precision,
+            threads=threads,
+            streams=streams,
+            variant=variant,
+            **({"device": device} if self.devices > 1 else {}),
         )
         return engine
 
@@ -48,20 +107,47 @@ def choose(asked: EngineName, precision: Precision) -> Choice:
     Raises:
         EngineError: it is not installed, or does not run here; says what is missing.
     """
-    candidates = list(ENGINES) if asked == "auto" else [asked]
+    candidates: Sequence[InstalledName] = (
+        (asked,) if asked != "auto" else _WITH_GPU if cuda.device_count() else _WITHOUT_GPU
+    )
     missing: list[str] = []
     for name in candidates:
         try:
-            module = _module(name)
+            if candidates is _WITH_GPU and name == "onnxruntime" and not _module(name).on_gpu():
+                missing.append("onnxruntime: without its CUDA provider (package onnxruntime-gpu)")
+                continue
+            return _choice(name, precision, by_name=asked != "auto")
         except ImportError as error:
             missing.append(f"{name}: {error}")
-            continue
-        actual: ActualPrecision = module.choose_precision(precision)
-        reason = "asked for by name" if asked != "auto" else "the fastest that is installed"
-        reason += {"bf16": "; this CPU computes in bfloat16", "f32": "; in single precision"}[actual]
-        return Choice(name=name, version=module.VERSION, precision=actual, reason=reason)
-    raise EngineError(
-        f"no engine can be used ({'; '.join(missing)}). Install cxrserve with its dependencies again."
+        except EngineError as error:
+            if asked != "auto":
+                raise
+            missing.append(f"{name}: {error.detail}")
+    advice = (
+        'pip install "cxrserve[gpu]"'
+        if asked == "tensorrt"
+        else "Install cxrserve with its dependencies again"
+    )
+    raise EngineError(f"no engine can be used ({'; '.join(missing)}). {advice}.")
+
+
+def _choice(name: InstalledName, precision: Precision, *, by_name: bool) -> Choice:
+    module = _module(name)
+    variants: tuple[VariantPrecision, ...] = module.choose_variants(precision)
+    actual: ActualPrecision = module.choose_precision(precision)
+    devices: int = module.devices()
+    reason = "asked for by name" if by_name else "the fastest that is installed"
+    reason += {"bf16": "; this CPU computes in bfloat16", "f32": "; in single precision"}.get(actual, "")
+    if variants:
+        reason += f"; {' or '.join(variants)} where the bundle has a variant that passed its gate"
+    return Choice(
+        name=name,
+        version=module.VERSION,
+        precision=actual,
+        reason=reason,
+        variants=variants,
+        insists=precision in ("int8", "fp16"),
+        devices=devices,
     )
 
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -72,10 +73,13 @@ class Gate(_Part):
     engine: str = Field(description="What ran both.")
 
 
+VariantPrecision = Literal["fp16", "int8", "mixed"]
+
+
 class Variant(_Part):
     """The same member in another precision: `image` uint8 in, `logits` and `maps` float32 out, as ever."""
 
-    precision: Literal["fp16", "int8", "mixed"]
+    precision: VariantPrecision
     file: str = Field(pattern=_PLAIN_ONNX_NAME)
     sha256: str = Field(pattern=_HEX_SHA256)
     gate: Gate
@@ -244,11 +248,13 @@ class Bundle:
         contract: what `bundle.json` says.
         sha256: hash of `bundle.json`; as that holds the hash of every member, it names all of it.
         models: ONNX bytes by size, verified against the contract.
+        variants: by size, the variant whose bytes stand in `models` instead of the member's own.
     """
 
     contract: Contract
     sha256: str
     models: dict[int, bytes]
+    variants: dict[int, Variant] = field(default_factory=dict)
 
 
 def read_contract(folder: Path) -> tuple[Contract, str]:
@@ -270,15 +276,28 @@ def read_contract(folder: Path) -> tuple[Contract, str]:
     return contract, hashlib.sha256(raw).hexdigest()
 
 
-def load_bundle(folder: Path) -> Bundle:
+def load_bundle(folder: Path, take: Sequence[VariantPrecision] = ()) -> Bundle:
     """The verified bundle in `folder`.
+
+    Args:
+        take: precisions of variants that are taken instead of a member, where it has one; the first counts.
 
     Raises:
         BundleError: anything in the folder is not what the contract says.
     """
     contract, sha256 = read_contract(folder)
     models = {member.size: _verified(folder, member) for member in contract.members}
-    return Bundle(contract=contract, sha256=sha256, models=models)
+    variants: dict[int, Variant] = {}
+    for member in contract.members:
+        for variant in sorted(member.variants, key=lambda each: _rank(each, take))[:1]:
+            if variant.precision in take:
+                models[member.size] = load_variant(folder, variant)
+                variants[member.size] = variant
+    return Bundle(contract=contract, sha256=sha256, models=models, variants=variants)
+
+
+def _rank(variant: Variant, take: Sequence[VariantPrecision]) -> int:
+    return take.index(variant.precision) if variant.precision in take else len(take)
 
 
 def load_variant(folder: Path, variant: Variant) -> bytes:

@@ -11,7 +11,6 @@ from typing import Final, Self
 from cxrserve import __version__
 from cxrserve.engines.select import choose
 from cxrserve.ensemble.batching import Batcher
-from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.cancellation import Cancellation
 from cxrserve.ensemble.job import Job
 from cxrserve.ensemble.line import Priority
@@ -47,8 +46,8 @@ class Pipeline:
     """
 
     def __init__(self, settings: Settings, metrics: Metrics | None = None) -> None:
-        bundle = load_bundle(settings.bundle)
         choice = choose(settings.engine, settings.precision)
+        bundle = choice.load(settings.bundle)
         self.settings: Final = settings
         self.metrics: Final = metrics or Metrics()
         # The workers start while the engines are being built.

@@ -14,10 +14,10 @@ from typing import Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.engines.base import Engine, Output
+from cxrserve.engines.base import ActualPrecision, Engine, Output
 from cxrserve.engines.select import Choice, choose
 from cxrserve.ensemble import heatmap, stack
-from cxrserve.ensemble.bundle import Bundle, load_bundle
+from cxrserve.ensemble.bundle import Bundle
 from cxrserve.errors import BundleError
 from cxrserve.findings import FINDINGS, NAMES, indices
 from cxrserve.settings import Settings
@@ -92,22 +92,42 @@ class Predictor:
             [points[name].threshold if name in points else np.nan for name in NAMES], np.float64
         )
         self._known_F: Final = ~np.isin(NAMES, contract.unavailable)
-        self.engines: Final[dict[int, Engine]] = {
-            size: choice.build(model, size=size, threads=threads, streams=streams)
-            for size, model in bundle.models.items()
-        }
-        twins = [{size: engine.twin() for size, engine in self.engines.items()} for _ in range(1, streams)]
-        self.owned: Final[tuple[dict[int, Engine], ...]] = (self.engines, *twins)
+        devices = [
+            {
+                size: choice.build(
+                    model,
+                    size=size,
+                    threads=threads,
+                    streams=streams,
+                    variant=bundle.variants[size].precision if size in bundle.variants else None,
+                    device=device,
+                )
+                for size, model in bundle.models.items()
+            }
+            for device in range(choice.devices)
+        ]
+        self.engines: Final[dict[int, Engine]] = devices[0]
+        twins = [
+            {size: engine.twin() for size, engine in engines.items()}
+            for engines in devices
+            for _ in range(1, streams)
+        ]
+        self.owned: Final[tuple[dict[int, Engine], ...]] = (*devices, *twins)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:
         """The bundle of `settings` on the engine that would serve it here.
 
         Raises:
-            BundleError, EngineError: see `load_bundle` and `choose`.
+            BundleError, EngineError: see `Choice.load` and `choose`.
         """
         choice = choose(settings.engine, settings.precision)
-        return cls(load_bundle(settings.bundle), choice, threads=settings.threads)
+        return cls(choice.load(settings.bundle), choice, threads=settings.threads)
+
+    @property
+    def precisions(self) -> dict[int, ActualPrecision]:
+        """The arithmetic that each size is really computed in."""
+        return {size: engine.precision for size, engine in self.engines.items()}
 
     def warm_up(self) -> dict[int, float]:
         """Run every engine once, so that the first request pays for nothing but itself.
