@@ -14,6 +14,7 @@ import ssl
 import struct
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,14 +72,8 @@ class PduReader:
         self.refused: str | None = None
         self._socket: Final = sock
         self._limits: Final = limits
-        self._buffer: Final = bytearray()
         self._object_bytes = 0
         self._command_bytes = 0
-
-    @property
-    def has_bytes(self) -> bool:
-        """True if something was read from the socket that nobody asked for yet."""
-        return bool(self._buffer)
 
     def read(self, timeout_s: float | None = None) -> tuple[bytearray, bytearray]:
         """The next PDU: its six bytes of header, and its body. No header where the connection ended.
@@ -137,35 +132,31 @@ class PduReader:
     def drain(self) -> None:
         """Throw away what still comes, for a moment: so that the peer may read why it was refused."""
         _log.warning("a connection was ended: %s", self.refused or "it was not let in")
-        until = time.monotonic() + _LINGER_S
-        self._buffer.clear()
-        try:
+        until, left = time.monotonic() + _LINGER_S, _LINGER_BYTES
+        thrown_away = memoryview(bytearray(_READ_BYTES))
+        with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            left = _LINGER_BYTES
-            while left > 0 and (count := self._receive(until)):
+            while left > 0 and (count := self._receive(thrown_away, until)):
                 left -= count
-                self._buffer.clear()
-        except OSError:
-            pass
 
     def _take(self, count: int, until: float) -> bytearray:
-        while len(self._buffer) < count and self._receive(until):
-            pass
-        taken = self._buffer[:count]
-        del self._buffer[:count]
-        return taken
+        """The next `count` bytes, straight from the kernel; fewer where the connection ended."""
+        taken, have = bytearray(count), 0
+        with memoryview(taken) as view:
+            while have < count and (more := self._receive(view[have:], until)):
+                have += more
+        return taken if have == count else taken[:have]
 
-    def _receive(self, until: float) -> int:
+    def _receive(self, into: memoryview, until: float) -> int:
         left_s = until - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("the peer was too slow")
         self._socket.settimeout(left_s)
-        chunk = self._socket.recv(_READ_BYTES)
+        count = self._socket.recv_into(into)
         self._socket.settimeout(self._limits.pdu_timeout_s)  # for what is sent
         if _QUICK_ACK is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
-        self._buffer.extend(chunk)
-        return len(chunk)
+        return count
 
 
 def _contexts(body: bytearray) -> int:
@@ -231,8 +222,6 @@ class Connection(AssociationSocket):
             if self.assoc.dul.state_machine.current_state == _AWAITING_CLOSE:  # the A-ABORT is sent
                 self._reader.drain()
             return False
-        if self._reader.has_bytes:
-            return True
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             return True
         return bool(self._readable.poll(0))
