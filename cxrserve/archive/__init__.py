@@ -1,6 +1,16 @@
 """The archive: what was received is kept, worked on and sent on, whatever happens to the process.
 
-receipt (who sent what, and what became of it) · rules (the YAML file) · store (files) · index (tables) ·
-intake (keep, then acknowledge) · work (durable workflows) · study (what is done with a study) · archive (all
-of it behind one door).
+archive.py       all of it behind one door: open, receive, has, close
+receipt.py       who sent an object, and what became of it
+rules.py         the YAML file: what is worked on, where results go; callers.py: who may send
+intake.py        keep, then acknowledge; room.py: how much more may be kept
+store.py         the files: durable, named by their content, checked when read
+index.py         the tables: what there is, and what is still to be done
+planner.py       what is undone becomes tries of jobs; retries.py: when failed ones are due again
+work.py          durable workflows on DBOS, the only file that knows it
+study.py         what is done with a study; material.py: what its report is made of
+destination.py   where results go
+catalogue.py     what is held, for those who look
+letters.py       jobs that wait, dead letters, quarantine
+retention.py     images are deleted when their time is over
 """

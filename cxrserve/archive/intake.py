@@ -27,6 +27,7 @@ from sqlalchemy.exc import IntegrityError
 
 from cxrserve.archive.index import OBJECTS, QUARANTINE, STUDIES, Index, answering
 from cxrserve.archive.receipt import Outcome, Receipt, Source
+from cxrserve.archive.room import Room
 from cxrserve.archive.rules import Rule, Rules, Traits
 from cxrserve.archive.store import Store, key_of
 from cxrserve.errors import NotReady, OutOfResources
@@ -38,7 +39,6 @@ from cxrserve.reports.dicom import read_source
 from cxrserve.settings import Settings
 
 _MOST_IN_ONE_COMMIT: Final = 64
-_COUNTED_EVERY_S: Final = 30.0
 _GRACE_S: Final = 5.0  # beyond what the database itself may take
 
 
@@ -95,7 +95,7 @@ class Intake:
         self._settings: Final = settings
         self._limits: Final = Limits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels)
         self._parsing: Final = threading.Lock()  # `border.reading` sets warnings aside for the whole process
-        self._room: Final = _Room(store, index, settings)
+        self._room: Final = Room(store, index, settings)
         self._waiting: Final[queue.SimpleQueue[_Entry | None]] = queue.SimpleQueue()
         self._closed = False
         self._committer: Final = threading.Thread(target=self._commit_all, name="committer", daemon=True)
@@ -312,49 +312,3 @@ class Intake:
             self._closed = True
             self._waiting.put(None)
         self._committer.join()
-
-
-class _Room:
-    """How much more may be kept; counted anew from time to time, as other nodes keep objects too."""
-
-    def __init__(self, store: Store, index: Index, settings: Settings) -> None:
-        self._store: Final = store
-        self._index: Final = index
-        self._settings: Final = settings
-        self._lock: Final = threading.Lock()
-        self._bytes = 0
-        self._counted: float | None = None
-
-    def check(self, more_bytes: int) -> None:
-        """Pass, or raise OutOfResources."""
-        most, least = self._settings.archive_max_bytes, self._settings.archive_min_free_bytes
-        if self._store.free_bytes() < least + more_bytes:
-            raise OutOfResources(
-                f"the archive's disk has less than {least} bytes free (CXRSERVE_ARCHIVE_MIN_FREE_BYTES). "
-                "Make room, and send the object again.",
-                retry_after_s=300,
-            )
-        if self._held() + more_bytes > most:
-            raise OutOfResources(
-                f"the archive holds {most} bytes of objects, the most it may (CXRSERVE_ARCHIVE_MAX_BYTES). "
-                "Shorten the retention or raise the limit, and send the object again.",
-                retry_after_s=300,
-            )
-
-    def took(self, more_bytes: int) -> None:
-        """Count an object that was kept."""
-        with self._lock:
-            self._bytes += more_bytes
-
-    def _held(self) -> int:
-        now = time.monotonic()
-        with self._lock:
-            if self._counted is None or now - self._counted > _COUNTED_EVERY_S:
-                with answering(), self._index.reading() as connection:
-                    held = connection.execute(
-                        sa.select(sa.func.coalesce(sa.func.sum(OBJECTS.c.bytes), 0)).where(
-                            OBJECTS.c.expired == 0
-                        )
-                    ).scalar_one()
-                self._bytes, self._counted = int(held), now
-            return self._bytes
