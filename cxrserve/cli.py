@@ -23,7 +23,7 @@ from cxrserve.pacs_cli import pacs
 from cxrserve.settings import Settings
 
 _OK, _SOME_FAILED, _USAGE = 0, 1, 2
-_OF_TRAINING = ("torch", "torchvision", "onnx", "onnxscript")  # the [train] extra
+_OF_TRAINING = ("torch", "torchvision", "onnx", "onnxscript", "nncf")  # the [train] extra
 
 app = typer.Typer(
     name="cxrserve",
@@ -225,6 +225,7 @@ _add_training(app, "train")
 _add_training(models, "init")
 _add_training(models, "import")
 _add_training(models, "triage")
+_add_training(models, "quantize")
 _add_training(app, "phantoms")
 _add_training(app, "evaluate")
 

@@ -66,6 +66,7 @@ class Gate(_Part):
     )
     probability: float = Field(ge=0, le=1, description="Largest change of a scale's probability.")
     auc: float | None = Field(None, description="Largest fall of a finding's AUC; null where not measured.")
+    mean_auc: float | None = Field(None, description="Fall of the mean AUC over findings, likewise.")
     speed: float | None = Field(None, gt=0, description="Times as fast as the member where it was measured.")
     tolerance: float = Field(gt=0, description="The largest change of a probability that was allowed.")
     data: str = Field(description="The images it was measured on, in words.")

@@ -1,0 +1,59 @@
+"""`cxrserve models quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import typer
+
+# Phantoms from here on are drawn by no recipe and by no other command.
+FIRST_SEED: Final = 2_000_000
+
+
+def quantize(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder; its contract is written anew.")],
+    films: Annotated[
+        list[Path] | None, typer.Argument(help="Films to calibrate on, no labels needed; files and folders.")
+    ] = None,
+    phantoms: Annotated[int, typer.Option(min=0, help="Draw this many phantoms instead.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first phantom.")] = FIRST_SEED,
+    labelled: Annotated[
+        str | None,
+        typer.Option(
+            help="Images with labels for the gate: KIND:PATH as for `evaluate`, or cache:FOLDER of phantoms."
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["int8", "mixed"],
+        typer.Option(help="int8: whole members; mixed: sensitive layers may stay as they are."),
+    ] = "mixed",
+    most_change: Annotated[
+        float, typer.Option(min=1e-6, max=1, help="Largest change of a scale's probability that is admitted.")
+    ] = 0.1,
+    most_auc: Annotated[
+        float, typer.Option(min=0, max=1, help="Largest fall of the mean AUC over findings, likewise.")
+    ] = 0.001,
+) -> None:
+    """Make int8 variants of a bundle's members, and admit those that pass the gate.
+
+    For each scale: all layers in int8; with `mixed`, if that fails, the first and last layer as they were,
+    then more from both ends. The first that passes is taken; if none does, the scale stays as it is, and the
+    bundle says why. The gate compares with the member in single precision, on a quarter of the films or on
+    the --labelled images, none of which calibrates.
+
+    Early decisions of the bundle are taken out: they were calibrated on other scores. `models triage` makes
+    them anew.
+    """
+    from training.quantize.gate import Limits
+    from training.quantize.make import quantize_bundle
+
+    quantize_bundle(
+        bundle,
+        films=films or (),
+        phantoms=phantoms,
+        seed=seed,
+        labelled=labelled,
+        precision=precision,
+        limits=Limits(probability=most_change, auc=most_auc),
+    )
