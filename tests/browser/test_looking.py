@@ -137,7 +137,7 @@ def test_the_sides_turn_with_the_image_and_are_never_guessed(visit: Visit) -> No
     assert sides() == ["R", "H", "L", "F"]
     visit.open(jpeg_file("no-side.jpg"))
     page.get_by_role("button", name="no-side.jpg").first.click()
-    expect(page.locator(".corner.ne").first).to_contain_text("no side in the file")
+    expect(page.locator(".corner.ne").first).to_contain_text("no side in the header")
     assert sides() == ["", "", "", ""]
 
 

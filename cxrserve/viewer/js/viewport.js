@@ -155,7 +155,7 @@ export class Viewport {
     ne.append(
       ...[header.about.view_position, header.laterality === "U" ? null : header.laterality].filter(Boolean).map((each) => element("div", {}, element("strong", {}, each))),
       element("div", { class: "dim" }, `${header.about.columns} × ${header.about.rows}, ${header.about.bits_stored} bit`),
-      header.orientation ? "" : element("div", { class: "dim" }, "no side in the file"),
+      header.orientation ? "" : element("div", { class: "dim keep" }, "no side in the header"),
     );
     const look = film.look;
     sw.append(
@@ -170,7 +170,7 @@ export class Viewport {
     if (!film.picture) return `View ${this.index + 1}, ${film.name}, no picture yet`;
     const { about, orientation } = film.picture.header;
     const heat = this.heatmap && state.finding ? `, heatmap of ${state.finding}` : "";
-    return `View ${this.index + 1}, ${film.name}, ${about.view_position ?? "view not named"}, ${orientation ? "sides marked" : "no side in the file"}${heat}`;
+    return `View ${this.index + 1}, ${film.name}, ${about.view_position ?? "view not named"}, ${orientation ? "sides marked" : "no side in the header"}${heat}`;
   }
 
   /** The values under the pointer. */
