@@ -79,13 +79,19 @@ class Client:
 
     def post(self, data: bytes) -> int:
         """The status of the answer to `data`; 0 where there was none."""
+        used = hasattr(self._own, "connection") and self._own.connection.sock is not None
+        status = self._post(data)
+        # A service may close a connection that was idle: that is no answer to what comes after.
+        return self._post(data) if status == GONE and used else status
+
+    def _post(self, data: bytes) -> int:
+        connection = self._connection()
         try:
-            connection = self._connection()
             connection.request("POST", self._path, data, {"Content-Type": "application/octet-stream"})
             response = connection.getresponse()
             response.read()
         except (OSError, http.client.HTTPException):
-            self._own.connection.close()
+            connection.close()
             return GONE
         if response.will_close:
             connection.close()
