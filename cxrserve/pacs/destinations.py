@@ -15,10 +15,9 @@ from pynetdicom.presentation import PresentationContext, build_context
 from cxrserve.archive.destination import DeliveryError, Destination
 from cxrserve.archive.rules import DimsePeer, Peer
 from cxrserve.pacs.client import associated
-from cxrserve.pacs.web import WebDestination
+from cxrserve.pacs.web import NEVER, WebDestination
 
 _UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_NEVER: Final = (0x0122, *range(0xA900, 0xAA00), *range(0xC000, 0xD000))  # PS3.4 Table B.2-1, PS3.7 C.5.10
 _WARNINGS: Final = range(0xB000, 0xC000)  # stored, with something changed
 
 
@@ -70,7 +69,7 @@ class StoreDestination:
         if status != 0 and status not in _WARNINGS:
             raise DeliveryError(
                 f"{title} answered {status:04X}H to a C-STORE of {kind}. Its log says why.",
-                retryable=status not in _NEVER,
+                retryable=status not in NEVER,
             )
 
 

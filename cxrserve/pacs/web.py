@@ -9,21 +9,36 @@ from typing import Any, Final
 import requests
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.rules import WebPeer, WebService
 from cxrserve.errors import ConfigurationError
 
-# Answers that another try may change: timeouts, overload, a proxy without its server, a renewed token.
-_PASSING: Final = frozenset((401, 403, 404, 408, 425, 429, *range(500, 600)))
+# Answers that another try may change: a proxy that asks for a login or is without its server, a renewed
+# token, timeouts, overload.
+_PASSING: Final = frozenset((*range(300, 400), 401, 403, 404, 408, 425, 429, *range(500, 600)))
+# Of the statuses of single objects, those that no other try changes: PS3.4 Table B.2-1, PS3.7 C.5.10.
+NEVER: Final = (0x0122, *range(0xA900, 0xAA00), *range(0xC000, 0xD000))
+_RESPONSES: Final = (
+    "application/dicom+json",
+    "application/json",
+    "application/dicom+xml",
+    "application/xml",
+)
 
 
 class _Session(requests.Session):
-    """A session whose every request has a time limit, and which follows no redirect to another place."""
+    """A session whose every request has a time limit, and which follows no redirect to another place.
+
+    What dicomweb-client would take for success is an error here: a redirect, and an answer to STOW-RS that
+    is no Store Instances Response, such as the page of a proxy that asks for a login.
+    """
 
     def __init__(self, peer: WebService) -> None:
         super().__init__()
         self._timeout_s: Final = peer.timeout_s
+        self._url: Final = peer.url
         self.trust_env = False  # no proxy and no .netrc but what the rules say
         self.verify = True if peer.ca_file is None else str(peer.ca_file)
         self.headers["User-Agent"] = "cxrserve"
@@ -33,10 +48,27 @@ class _Session(requests.Session):
             self.auth = (peer.username, _secret(peer.password_file))
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """As `requests`, within the time limit."""
+        """As `requests`, within the time limit.
+
+        Raises:
+            requests.HTTPError: the peer redirects.
+            DeliveryError: it answered a POST with something else than a Store Instances Response.
+        """
         kwargs["timeout"] = self._timeout_s
         kwargs["allow_redirects"] = False
-        return super().request(*args, **kwargs)
+        answer = super().request(*args, **kwargs)
+        if 300 <= answer.status_code < 400:
+            raise requests.HTTPError("redirected", response=answer)
+        kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if kind in _RESPONSES:  # dicomweb-client reads none with parameters, a charset for example
+            answer.headers["Content-Type"] = kind
+        elif answer.ok and answer.request.method == "POST" and answer.content:
+            raise DeliveryError(
+                f"{self._url} answered with no Store Instances Response (PS3.18 10.5.3), so nothing says "
+                "that the objects are stored. Check the address, and what stands before it.",
+                retryable=True,
+            )
+        return answer
 
 
 def session(peer: WebService) -> requests.Session:
@@ -84,11 +116,26 @@ class WebDestination:
         try:
             answer = web_client(self._peer).store_instances([dcmread(path) for path in objects])
         except (requests.RequestException, OSError) as error:
-            raise translated(error, self._peer) from error
-        if failed := len(answer.get("FailedSOPSequence", ())):
+            raise self._failure(error, len(objects)) from error
+        self._check(answer, len(objects))
+
+    def _failure(self, error: Exception, count: int) -> DeliveryError:
+        response = getattr(error, "response", None)
+        if response is not None and response.status_code == 409:  # none was stored: PS3.18 Table 10.5.3-1
+            try:
+                self._check(Dataset.from_json(response.text), count)
+            except DeliveryError as refused:
+                return refused
+            except Exception:  # no such answer: nothing says that another try would help
+                return translated(error, self._peer)
+        return translated(error, self._peer)
+
+    def _check(self, answer: Dataset, count: int) -> None:
+        failed = answer.get("FailedSOPSequence") or ()
+        if failed:
             raise DeliveryError(
-                f"{self._peer.url} refused {failed} of {len(objects)} objects. Its log says why.",
-                retryable=False,
+                f"{self._peer.url} refused {len(failed)} of {count} objects. Its log says why.",
+                retryable=any(each.get("FailureReason") not in (None, *NEVER) for each in failed),
             )
 
 

@@ -112,6 +112,36 @@ def test_an_answer_of_an_error_is_told_apart(pacs: Orthanc, chest_file: Path) ->
     assert "HTTP 404" in refused.value.detail
 
 
+def store_response(*reasons: int, status: str = "202 Accepted", charset: str = "") -> bytes:
+    items = ",".join(f'{{"00081197":{{"vr":"US","Value":[{each}]}}}}' for each in reasons)
+    body = f'{{"00081198":{{"vr":"SQ","Value":[{items}]}}}}'.encode()
+    head = f"HTTP/1.1 {status}\r\nContent-Type: application/dicom+json{charset}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize(
+    ("answer", "retryable"),
+    [
+        pytest.param(b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n", True, id="302"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\nlog in", True, id="page"
+        ),
+        pytest.param(store_response(0xA700, charset="; charset=utf-8"), True, id="charset"),
+        pytest.param(store_response(0xA700), True, id="out of resources"),
+        pytest.param(store_response(0xC000), False, id="cannot understand"),
+        pytest.param(store_response(0x0122), False, id="no such class"),
+        pytest.param(store_response(0xA700, status="409 Conflict"), True, id="409, out of resources"),
+        pytest.param(store_response(0x0122, status="409 Conflict"), False, id="409, no such class"),
+    ],
+)
+def test_only_a_store_response_without_failures_is_success(
+    answer: bytes, retryable: bool, chest_file: Path
+) -> None:
+    with listening(answer) as port, pytest.raises(DeliveryError) as refused:
+        deliver(peers(port)[1], chest_file)
+    assert refused.value.retryable == retryable
+
+
 def test_a_peer_that_takes_no_such_objects_is_not_asked_again(node: Station, tmp_path: Path) -> None:
     ct = new_chest(tmp_path / "ct.dcm", SOPClassUID=CTImageStorage)
     peer = DimsePeer(protocol="dimse", ae_title="CXRSERVE", host="127.0.0.1", port=node.dicom_port)
