@@ -196,6 +196,27 @@ def models_verify(
     )
 
 
+@models.command("build")
+def models_build(
+    folder: Annotated[Path, typer.Argument(help="The bundle's folder.")] = Path("models/demo"),
+) -> None:
+    """Build a bundle's TensorRT engines for the GPUs of this machine; takes minutes, and is done once.
+
+    Each engine is compared with single precision at every batch size before it is kept. Serving never builds.
+    """
+    from cxrserve.engines.build import build_bundle
+    from cxrserve.reports.progress import progress_bar
+
+    console = Console()
+    with progress_bar(Console(stderr=True)) as progress:
+        task = progress.add_task("building", total=None)
+
+        def show(phase: str, step: int, steps: int) -> None:
+            progress.update(task, description=phase[:40], completed=step, total=steps)
+
+        build_bundle(folder, say=lambda line: console.print(line, soft_wrap=True), progress=show)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         Console().print(f"cxrserve {__version__}", highlight=False)

@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cxrserve import __version__
-from cxrserve.engines.select import ENGINES, choose
+from cxrserve.engines import cuda
+from cxrserve.engines.select import ENGINES, InstalledName, choose
 from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.errors import CxrserveError
 from cxrserve.settings import Settings
@@ -39,6 +40,7 @@ def _machine(settings: Settings) -> list[tuple[str, str]]:
         ("python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
         ("processor", f"{_cpu_name()}, {settings.threads} of {os.cpu_count()} cores usable"),
         ("memory", f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB"),
+        ("GPUs", str(cuda.device_count()) if cuda.device_count() else "none"),
         ("training", "installed" if find_spec("torch") else 'not installed: pip install "cxrserve\\[train]"'),
     ]
 
@@ -69,9 +71,16 @@ def _engine(settings: Settings) -> tuple[str, str, bool]:
         choice = choose(settings.engine, settings.precision)
     except CxrserveError as error:
         return "engine", error.detail, False
-    others = ", ".join(name for name in ENGINES if name != choice.name)
+    others = ", ".join(_other(name) for name in ENGINES if name != choice.name)
     detail = f"{choice.name} {choice.version} in {choice.precision}: {choice.reason} (others: {others})"
     return "engine", detail, True
+
+
+def _other(name: InstalledName) -> str:
+    try:
+        return f"{name} {choose(name, 'auto').version}"
+    except CxrserveError as error:
+        return f"not {name}: {error.detail.rstrip('.')}"
 
 
 def _bundle(settings: Settings) -> tuple[str, str, bool]:
@@ -81,4 +90,8 @@ def _bundle(settings: Settings) -> tuple[str, str, bool]:
         return "bundle", error.detail, False
     contract = bundle.contract
     sizes = "/".join(str(member.size) for member in contract.members)
-    return "bundle", f"{settings.bundle}: {contract.name} {contract.version}, {sizes} px", True
+    variants = ", ".join(
+        f"{member.size} in {variant.precision}" for member in contract.members for variant in member.variants
+    )
+    detail = f"{settings.bundle}: {contract.name} {contract.version}, {sizes} px"
+    return "bundle", detail + (f"; variants: {variants}" if variants else ""), True

@@ -93,6 +93,19 @@ def architecture(device: int) -> str:
     return f"sm_{values[0]}{values[1]}"
 
 
+def device_name(device: int) -> str:
+    """The GPU's name, as "NVIDIA H200".
+
+    Raises:
+        EngineError: there is no such device.
+    """
+    driver = ctypes.CDLL("libcuda.so.1")
+    name, handle = ctypes.create_string_buffer(256), ctypes.c_int()
+    if driver.cuDeviceGet(ctypes.byref(handle), device) or driver.cuDeviceGetName(name, 256, handle):
+        raise EngineError(f"there is no GPU number {device}")
+    return name.value.decode()
+
+
 def use(device: int) -> None:
     """Let this thread's calls go to `device`."""
     call("cudaSetDevice", device)

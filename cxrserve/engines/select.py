@@ -117,7 +117,7 @@ def choose(asked: EngineName, precision: Precision) -> Choice:
                 missing.append("onnxruntime: without its CUDA provider (package onnxruntime-gpu)")
                 continue
             return _choice(name, precision, by_name=asked != "auto")
-        except ImportError as error:
+        except (ImportError, OSError) as error:  # OSError: TensorRT without its libraries
             missing.append(f"{name}: {error}")
         except EngineError as error:
             if asked != "auto":

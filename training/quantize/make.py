@@ -1,4 +1,4 @@
-"""Variants of a bundle's members in 8-bit integers; the contract says which passed, and why others did not."""
+"""Variants of a bundle's members in 8-bit integers; the contract says which passed, and why others not."""
 
 from __future__ import annotations
 

@@ -1,0 +1,132 @@
+"""Engines that were built ahead, in a folder of ours. A TensorRT engine is code: nothing else is ever loaded.
+
+The folder is $XDG_CACHE_HOME/cxrserve/engines (~/.cache otherwise), readable and writable by its owner alone.
+A file's name is the hash of all that it depends on; beside it lies what the build wrote of it: its own hash
+and the differences its gate found.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cxrserve.errors import EngineError
+
+_OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EngineKey(_Part):
+    """All that decides whether a built engine is the one that is needed."""
+
+    onnx_sha256: str
+    tensorrt: str
+    architecture: str
+    gpu: str
+    driver: str
+    precision: str
+    buckets: tuple[int, ...]
+
+    @property
+    def digest(self) -> str:
+        """One hash of it all: the name of the file."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class BuiltGate(_Part):
+    """The largest differences from ONNX Runtime in single precision that a bucket of an engine showed."""
+
+    bucket: int
+    logits: float
+    maps: float
+
+
+class Built(_Part):
+    """What was built: what for, the hash of its bytes, and what its gate found."""
+
+    key: EngineKey
+    sha256: str
+    gates: tuple[BuiltGate, ...]
+
+
+def cache_folder() -> Path:
+    """Where engines are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "cxrserve" / "engines"
+
+
+def keep(folder: Path, key: EngineKey, engine: bytes, gates: tuple[BuiltGate, ...]) -> Path:
+    """Write an engine that passed its gate; its description comes last, so that a kill leaves none."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _check_owner(folder)
+    file = folder / f"{key.digest}.engine"
+    built = Built(key=key, sha256=hashlib.sha256(engine).hexdigest(), gates=gates)
+    for path, content in ((file, engine), (_description(file), built.model_dump_json(indent=1).encode())):
+        part = path.with_suffix(path.suffix + ".part")
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(path)
+    return file
+
+
+def find(folder: Path, key: EngineKey) -> tuple[bytes, Built] | None:
+    """The engine built for `key` and its description; None where there is none.
+
+    Raises:
+        EngineError: the folder or a file is not ours alone, or the file is not what was built.
+    """
+    file = folder / f"{key.digest}.engine"
+    if not _description(file).exists():
+        return None
+    for path in (folder, file, _description(file)):
+        _check_owner(path)
+    try:
+        built = Built.model_validate_json(_description(file).read_bytes())
+        engine = file.read_bytes()
+    except (OSError, ValidationError) as error:
+        raise EngineError(f"{file} cannot be read: {error}. Build it again: {_BUILD}") from error
+    found = hashlib.sha256(engine).hexdigest()
+    if built.key != key or found != built.sha256:
+        raise EngineError(
+            f"{file} has SHA-256 {found}, its description says {built.sha256}: it was changed or damaged. "
+            f"Delete it and build again: {_BUILD}"
+        )
+    return engine, built
+
+
+def not_built(size: int, key: EngineKey) -> EngineError:
+    """What to say where `find` found none."""
+    return EngineError(
+        f"no TensorRT engine was built for the member of size {size} ({key.precision}, TensorRT "
+        f"{key.tensorrt}, {key.gpu}, driver {key.driver}). It takes minutes and is never done while "
+        f"serving: {_BUILD}"
+    )
+
+
+_BUILD: Final = "cxrserve models build BUNDLE"
+
+
+def _description(file: Path) -> Path:
+    return file.with_suffix(".json")
+
+
+def _check_owner(path: Path) -> None:
+    try:
+        found = path.lstat()
+    except OSError as error:
+        raise EngineError(f"{path} cannot be read: {error.strerror}. Build it again: {_BUILD}") from error
+    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & _OTHERS_MAY_WRITE:
+        raise EngineError(
+            f"{path} is a link, belongs to another user, or others may write to it: an engine is code, and "
+            "only what this user built is loaded. Delete it and build again as this user"
+        )

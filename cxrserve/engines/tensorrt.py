@@ -1,0 +1,270 @@
+"""TensorRT on a GPU: engines built ahead by `cxrserve models build`, run from CUDA graphs.
+
+TensorRT 11 builds strongly typed networks alone: FP16 is what the bundle's fp16 variant says layer by layer.
+Per size one engine, with a profile of fixed shape for each bucket of images. Of a batch, grey values of one
+byte go to the GPU from pinned memory; normalisation is in the graph; logits and maps come back in float32.
+
+It has not run on a GPU yet. What does not need one (buckets, buffers, key, cache, messages) is tested.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import tensorrt as trt
+from numpy.typing import NDArray
+
+from cxrserve.engines import cuda
+from cxrserve.engines.base import ActualPrecision, Output, Shape, check_signature
+from cxrserve.engines.buckets import BufferPlan, buckets_of, split
+from cxrserve.engines.engine_cache import EngineKey, cache_folder, find, not_built
+from cxrserve.ensemble.bundle import STRIDE, VariantPrecision
+from cxrserve.errors import BundleError, EngineError
+from cxrserve.findings import NAMES
+from cxrserve.settings import Precision
+
+VERSION: str = trt.__version__
+_TYPES: Final = {"UINT8": "uint8", "FLOAT": "float32"}
+
+
+def devices() -> int:
+    """GPUs that this process may use."""
+    return cuda.device_count()
+
+
+def choose_variants(asked: Precision) -> tuple[VariantPrecision, ...]:
+    """fp16, unless f32 was asked for.
+
+    Raises:
+        EngineError: int8 was asked for by name.
+    """
+    if asked == "int8":
+        raise EngineError("int8 variants are served by OpenVINO on a CPU: use fp16 or auto on a GPU")
+    return ("fp16",) if asked in ("auto", "fp16") else ()
+
+
+def choose_precision(asked: Precision) -> ActualPrecision:
+    """The precision of members without an fp16 variant: f32.
+
+    Raises:
+        EngineError: bf16 was asked for by name, or there is no GPU.
+    """
+    if asked == "bf16":
+        raise EngineError("TensorRT engines are built in fp16 or f32: use one of them, or precision auto")
+    if not cuda.device_count():
+        raise EngineError("TensorRT needs an NVIDIA GPU and its driver, and there is none; use engine auto")
+    return "f32"
+
+
+def key_of(model: bytes, size: int, precision: ActualPrecision, device: int) -> EngineKey:
+    """The key of the engine that `model` needs on `device`."""
+    return EngineKey(
+        onnx_sha256=hashlib.sha256(model).hexdigest(),
+        tensorrt=VERSION,
+        architecture=cuda.architecture(device),
+        gpu=cuda.device_name(device),
+        driver=cuda.driver_version(),
+        precision=precision,
+        buckets=buckets_of(size),
+    )
+
+
+class Log(trt.ILogger):  # type: ignore[misc]
+    """Keeps TensorRT's last complaint for our own message; nothing is printed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = ""
+
+    def log(self, severity: Any, message: str) -> None:
+        """Called by TensorRT, from any of its threads."""
+        if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+            self.last = message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Bucket:
+    """A recorded run of one number of images; its context must live as long as the recording."""
+
+    context: Any
+    recording: ctypes.c_void_p
+
+
+class TensorRtEngine:
+    """One member on one GPU."""
+
+    name = "tensorrt"
+
+    def __init__(
+        self,
+        model: bytes,
+        *,
+        size: int,
+        precision: ActualPrecision,
+        threads: int,
+        streams: int = 1,
+        variant: VariantPrecision | None = None,
+        device: int = 0,
+    ) -> None:
+        self.precision: ActualPrecision = variant or precision
+        cuda.use(device)
+        key = key_of(model, size, self.precision, device)
+        found = find(cache_folder(), key)
+        if found is None:
+            raise not_built(size, key)
+        self._runner = Runner(found[0], size=size, device=device)
+        self.most_images = key.buckets[-1]
+
+    def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
+        """Run on uint8 [N, 1, S, S]."""
+        return self._runner.run(image_N1SS)
+
+    def twin(self) -> TensorRtEngine:
+        """Itself: a GPU has one owner, and batches instead of streams."""
+        return self
+
+
+class Runner:
+    """A built engine with its buffers and a recording for each bucket.
+
+    Raises on construction:
+        BundleError: its tensors are not those of a member of `size`.
+        EngineError: TensorRT or the GPU refuses; says why.
+    """
+
+    def __init__(self, built: bytes, *, size: int, device: int) -> None:
+        self._size, self._device, self._log = size, device, Log()
+        self._runtime: Any = trt.Runtime(self._log)
+        self._engine: Any = self._runtime.deserialize_cuda_engine(built)
+        if self._engine is None:
+            raise EngineError(f"TensorRT cannot load the engine of size {size}: {self._log.last}")
+        _check_tensors(self._engine, size)
+        self._buckets = buckets_of(size)
+        self._plan: Final = BufferPlan.of(size)
+        self._stream = cuda.Stream()
+        largest = self._plan.bytes_of(self._buckets[-1])
+        self._on_device: Final = {name: cuda.device_memory(count) for name, count in largest.items()}
+        self._pinned: Final = {name: cuda.pinned_memory(count) for name, count in largest.items()}
+        # One owner runs one bucket at a time, so that all contexts may share their working memory.
+        self._work_bytes: int = self._engine.device_memory_size_v2
+        self._work: Final = cuda.device_memory(self._work_bytes)
+        self._recorded: Final = {
+            bucket: self._record(profile, bucket) for profile, bucket in enumerate(self._buckets)
+        }
+
+    def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
+        """Run on uint8 [N, 1, S, S], in the fewest runs."""
+        cuda.use(self._device)
+        cells, start = self._size // STRIDE, 0
+        logits_NF = np.empty((len(image_N1SS), len(NAMES)), np.float32)
+        maps_NFhw = np.empty((len(image_N1SS), len(NAMES), cells, cells), np.float32)
+        for images, bucket in split(len(image_N1SS), self._buckets):
+            part = slice(start, start + images)
+            self._view("image", np.uint8, image_N1SS[part].shape)[:] = image_N1SS[part]
+            self._stream.replay(self._recorded[bucket].recording)
+            self._stream.wait()
+            logits_NF[part] = self._view("logits", np.float32, logits_NF[part].shape)
+            maps_NFhw[part] = self._view("maps", np.float32, maps_NFhw[part].shape)
+            start += images
+        return Output(logits_NF=logits_NF, maps_NFhw=maps_NFhw)
+
+    def _view(self, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> NDArray[Any]:
+        count = int(np.prod(shape))
+        flat: NDArray[Any] = np.frombuffer(memoryview(self._pinned[name]), dtype, count)
+        return flat.reshape(shape)
+
+    def _record(self, profile: int, bucket: int) -> _Bucket:
+        context: Any = self._engine.create_execution_context(
+            trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        )
+        if context is None:
+            raise self._refused("a context", bucket)
+        context.set_device_memory(self._work, self._work_bytes)
+        counts = self._plan.bytes_of(bucket)
+        ready = [
+            context.set_optimization_profile_async(profile, self._stream.handle),
+            context.set_input_shape("image", (bucket, 1, self._size, self._size)),
+            *(context.set_tensor_address(name, self._on_device[name]) for name in counts),
+        ]
+        if not all(ready):
+            raise self._refused("its shapes", bucket)
+
+        def work() -> None:
+            self._stream.to_device(self._on_device["image"], self._pinned["image"], counts["image"])
+            if not context.execute_async_v3(self._stream.handle):
+                raise self._refused("to run", bucket)
+            for name in ("logits", "maps"):
+                self._stream.to_host(self._pinned[name], self._on_device[name], counts[name])
+
+        # Once as it is: TensorRT prepares on the first run what may not be recorded.
+        work()
+        self._stream.wait()
+        return _Bucket(context=context, recording=self._stream.record(work))
+
+    def _refused(self, what: str, bucket: int) -> EngineError:
+        why = self._log.last or "it does not say why"
+        return EngineError(f"TensorRT refuses {what} for {bucket} images of size {self._size}: {why}")
+
+
+def _check_tensors(engine: Any, size: int) -> None:
+    sides: dict[Any, dict[str, tuple[str, Shape]]] = {}
+    for index in range(engine.num_io_tensors):
+        name = engine.get_tensor_name(index)
+        kind = engine.get_tensor_dtype(name).name
+        shape: Shape = tuple(None if axis < 0 else int(axis) for axis in engine.get_tensor_shape(name))
+        sides.setdefault(engine.get_tensor_mode(name), {})[name] = (_TYPES.get(kind, kind), shape)
+    check_signature(size, sides.get(trt.TensorIOMode.INPUT, {}), sides.get(trt.TensorIOMode.OUTPUT, {}))
+
+
+def build(model: bytes, size: int, progress: Callable[[str, int, int], None]) -> bytes:
+    """A serialised engine of the ONNX graph `model` for this GPU, with a profile for each bucket.
+
+    Args:
+        progress: told the phase, the step it is at, and how many there are; from TensorRT's threads.
+
+    Raises:
+        BundleError: TensorRT does not read the graph; says where.
+        EngineError: it finds no way to run it on this GPU.
+    """
+    log = Log()
+    builder: Any = trt.Builder(log)
+    network: Any = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser: Any = trt.OnnxParser(network, log)
+    if not parser.parse(model):
+        faults = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
+        raise BundleError(f"the member of size {size} is not an ONNX graph that TensorRT reads: {faults}")
+    config: Any = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # where the graph says float32, it is float32
+    config.progress_monitor = _Monitor(progress)
+    for bucket in buckets_of(size):
+        profile: Any = builder.create_optimization_profile()
+        shape = (bucket, 1, size, size)
+        profile.set_shape("image", shape, shape, shape)
+        config.add_optimization_profile(profile)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise EngineError(f"TensorRT cannot build the member of size {size} for this GPU: {log.last}")
+    return bytes(plan)
+
+
+class _Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+    """Passes TensorRT's own steps on."""
+
+    def __init__(self, progress: Callable[[str, int, int], None]) -> None:
+        super().__init__()
+        self._progress, self._steps = progress, dict[str, int]()
+
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+        self._steps[phase_name] = num_steps
+
+    def step_complete(self, phase_name: str, step: int) -> bool:
+        self._progress(phase_name, step + 1, self._steps.get(phase_name, step + 1))
+        return True
+
+    def phase_finish(self, phase_name: str) -> None:
+        self._steps.pop(phase_name, None)
