@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from cxrserve.ensemble.bundle import Contract
-from training.evaluate import HEATMAP_PERCENTILE, STACK, VOTING, means
+from training.evaluate import HEATMAP_PERCENTILE, means
 from training.recipes import PhantomData, Recipe
+from training.report.scores import STACK, VOTING
 
 
 def write_card(folder: Path, recipe: Recipe, contract: Contract, pointing: dict[str, float]) -> Path:
@@ -55,7 +56,7 @@ def _measured(contract: Contract, pointing: dict[str, float], *, drawn: bool) ->
     if contract.metrics is None:
         return []
     table = contract.metrics.auc
-    columns = [*(str(size) for size in contract.preprocessing.sizes), VOTING, STACK]
+    columns = list(next(iter(table.values())))  # one scale alone has nobody to vote with
     rows = [
         f"| {name} | {' | '.join(_cell(row, column) for column in columns)} |" for name, row in table.items()
     ]

@@ -32,7 +32,8 @@ def override(config: Node, assignments: Sequence[str]) -> Node:
         key, equals, value = assignment.partition("=")
         if not equals or not key.strip():
             raise OverrideError(f"--set {assignment[:80]!r}: expected key=value, such as fits.256.batch=16")
-        config = _set(config, key.strip().split("."), value.strip(), _Place(config, key.strip()))
+        path, place = key.strip().split("."), _Place(config, key.strip())
+        config = _set(config, type(config), path, value.strip(), place)
     return config
 
 
@@ -66,16 +67,19 @@ def _top(known: list[str]) -> list[str]:
     return [key for key in known if "." not in key]
 
 
-def _set(node: Any, path: list[str], value: str, place: _Place) -> Any:
-    """A copy of `node` in which the field that `path` leads to is `value`."""
+def _set(node: Any, kind: Any, path: list[str], value: str, place: _Place) -> Any:
+    """A copy of `node`, of the type `kind`, in which the field that `path` leads to is `value`."""
     name, rest = path[0], path[1:]
     found = {str(field): (now, hint) for field, now, hint in _fields(node)}
     if name == EVERY and isinstance(node, Mapping) and rest:
-        return {field: _set(now, rest, value, place) for field, now in node.items()}
+        return {field: _set(now, type(now), rest, value, place) for field, now in node.items()}
+    if not rest and isinstance(node, Mapping) and get_args(kind)[:1] == (str,):
+        # Words by name, such as a finding's label policy: its name need not be there yet.
+        found[name] = (None, get_args(kind)[1])
     if name not in found:
         raise place.unknown()
     now, hint = found[name]
-    made = _set(now, rest, value, place) if rest else _parsed(value, hint, place)
+    made = _set(now, hint, rest, value, place) if rest else _parsed(value, hint, place)
     try:
         return _replaced(node, name, made)
     except (ValueError, TypeError) as error:  # a check of the configuration's own
@@ -86,7 +90,8 @@ def _replaced(node: Any, name: str, value: object) -> Any:
     if isinstance(node, BaseModel):
         return type(node).model_validate({**dict(node), name: value})
     if isinstance(node, Mapping):
-        return {field: value if str(field) == name else now for field, now in node.items()}
+        field = next((field for field in node if str(field) == name), name)
+        return {**node, field: value}
     return dataclasses.replace(node, **{name: value})
 
 

@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 # Of the scores measured, those above all that anybody would ask an ε for.
 TAIL_SHARE: Final = 0.1
 FEWEST_IN_TAIL: Final = 10
+# Images of which fewer promise nothing worth having.
+FEWEST: Final = 40
 _RIDGE: Final = 1e-2
 # Images on which orders of the scales, and predictions against bounds, are tried.
 _TRIED_IMAGES: Final = 200

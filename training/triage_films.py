@@ -28,12 +28,11 @@ from cxrserve.reports.progress import progress_bar
 from cxrserve.settings import Settings
 from training.children import end_with_parent
 from training.phantom import make_phantom
-from training.triage import check_triage, fit_early_decisions
+from training.triage import FEWEST, check_triage, fit_early_decisions
 
 Floats = NDArray[np.float64]
 # Of the films, the share that neither fits nor calibrates, and checks what was promised.
 CHECKED: Final = 0.25
-FEWEST: Final = 40
 
 
 def calibrate_triage(

@@ -45,6 +45,10 @@ DATA = DatasetData(source="folder", split=SplitConfig(kind="random"))
             'data.policy.overrides={"Edema": "ones"}',
             lambda made: made.data.policy.overrides["Edema"] == "ones",
         ),
+        (
+            "data.policy.overrides.Pleural Effusion=ones",
+            lambda made: made.data.policy.overrides == {"Pleural Effusion": "ones"},
+        ),
         ("preprocessing.filter=lanczos", lambda made: made.preprocessing.filter == "lanczos"),
     ],
 )
@@ -70,6 +74,9 @@ def test_other_sizes_are_fitted_as_the_nearest_one_whatever_the_order() -> None:
         ("fits.256.schedule=cosine", "one-cycle"),
         ("fits.256.epochs=0", "expected at least 1"),
         ("data.policy.uncertain=maybe", "zeros"),
+        ("data.policy.overrides.Edema=maybe", "zeros"),
+        ("data.policy.overrides.Measles=ones", "Measles"),
+        ("fits.100.epochs=3", "no 'fits.100.epochs'"),
         ("epochs", "expected key=value"),
         ("preprocessing.sizes=128,64", "ascend"),
         ("preprocessing.sizes=100", "multiple of 32"),

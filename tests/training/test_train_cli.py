@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,19 +15,22 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
+from cxrserve.cli import app
 from cxrserve.settings import Settings
 from tests.servers import running
 from training.phantom import make_phantom, write_jpeg
+from training.steps.lock import alone_in
 
 SMALL = {
     "preprocessing.sizes": "64,128",
-    "data.training": "32",
-    "data.validation": "24",
-    "data.test": "24",
+    "data.training": "16",
+    "data.validation": "12",
+    "data.test": "12",
     "data.first_seed": "30000",
-    "fits.*.epochs": "3",
-    "fits.*.crop_epochs": "3",
+    "fits.*.epochs": "2",
+    "fits.*.crop_epochs": "1",
     "fits.*.crop_pixels": "64",
     "fits.*.batch": "8",
     "fits.*.crop_batch": "8",
@@ -35,18 +40,29 @@ PATIENCE_S = 500.0
 # Six starts of a process that imports torch; a busy machine takes its time.
 pytestmark = pytest.mark.timeout(600)
 # Where the run is killed: once it has begun this, and some random moment later.
-BEGUN = ("training/state.npy", "fold_1/seed_0/fit_*/last.ckpt", "fold_1/seed_0/stack/stamp.json")
+BEGUN = ("training/state.npy", "fold_1/seed_0/fit_*/last.ckpt")
 
 
-def command(folder: Path, *more: str) -> list[str]:
-    sets = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+def arguments(folder: Path, *step: str, **sets: str) -> list[str]:
+    assignments = [word for key, value in {**SMALL, **sets}.items() for word in ("--set", f"{key}={value}")]
     places = ["--work", str(folder / "work"), "--out", str(folder / "bundle")]
-    program = [sys.executable, "-m", "cxrserve", "train", *more]
-    return [*program, "--recipe", "demo", *places, "--workers", "2", "--report", "brief", *sets]
+    options = ["--recipe", "demo", *places, "--workers", "2", "--report", "brief"]
+    return ["train", *step, *options, *assignments]
 
 
-def finish(folder: Path) -> str:
-    done = subprocess.run(command(folder), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+def command(folder: Path) -> list[str]:
+    return [sys.executable, "-m", "cxrserve", *arguments(folder)]
+
+
+def finish(program: list[str], **environment: str) -> str:
+    done = subprocess.run(
+        program,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
 
@@ -70,13 +86,14 @@ def kill_after(folder: Path, begun: str, later_s: float) -> bool:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run that nobody disturbed, and what it printed."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, finish(folder)
+    return folder, finish(command(folder))
 
 
 def test_without_a_terminal_it_says_plain_lines_and_the_result(whole: tuple[Path, str]) -> None:
     _, said = whole
-    assert "draw training phantoms (32)" in said
-    assert "fit 128, fold 1, seed 0: 6 epochs" in said
+    assert "draw training phantoms (16)" in said
+    assert "fit 128, fold 1, seed 0: 3 epochs" in said
+    assert "12 validation images are too few for early decisions" in said
     assert "Cardiomegaly" in said
     assert "\x1b[" not in said
 
@@ -84,10 +101,10 @@ def test_without_a_terminal_it_says_plain_lines_and_the_result(whole: tuple[Path
 def test_killed_at_random_moments_it_ends_in_the_same_bundle(whole: tuple[Path, str], tmp_path: Path) -> None:
     undisturbed, _ = whole
     chance = random.Random()
-    moments = [chance.uniform(0, 1.5) for _ in BEGUN]
+    moments = [chance.uniform(0, 0.7) for _ in BEGUN]
     killed = [kill_after(tmp_path, begun, later_s) for begun, later_s in zip(BEGUN, moments, strict=True)]
     assert any(killed), moments
-    finish(tmp_path)
+    finish(command(tmp_path))
     one, other = (
         json.loads((folder / "bundle" / "bundle.json").read_text(encoding="utf-8"))
         for folder in (undisturbed, tmp_path)
@@ -113,25 +130,35 @@ def test_the_bundle_answers_post_predict(whole: tuple[Path, str], tmp_path: Path
 def test_a_second_run_does_nothing_again(whole: tuple[Path, str]) -> None:
     folder, _ = whole
     before = {path: path.stat().st_mtime_ns for path in (folder / "bundle").iterdir()}
-    said = finish(folder)
-    assert "epochs" not in said
-    assert "draw" not in said
+    again = CliRunner().invoke(app, arguments(folder))
+    assert again.exit_code == 0, again.output
+    assert "epochs" not in again.output
+    assert "draw" not in again.output
     assert {path: path.stat().st_mtime_ns for path in (folder / "bundle").iterdir()} == before
 
 
-def test_two_runs_in_one_work_folder_are_refused(tmp_path: Path) -> None:
-    first = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        until = time.monotonic() + PATIENCE_S
-        while not (tmp_path / "work" / "training").exists():
-            assert time.monotonic() < until
-            assert first.poll() is None
-            time.sleep(0.05)
-        second = subprocess.run(
-            command(tmp_path, "prepare"), capture_output=True, text=True, timeout=PATIENCE_S, check=False
-        )
-    finally:
-        first.kill()
-        first.wait()
-    assert second.returncode == 2
-    assert "another run is at work" in second.stderr
+def test_a_second_run_at_once_in_one_work_folder_is_refused(tmp_path: Path) -> None:
+    with alone_in(tmp_path / "work"):
+        second = CliRunner().invoke(app, arguments(tmp_path, "prepare"))
+    assert second.exit_code == 2
+    assert "another run is at work" in " ".join(second.output.replace("│", " ").split())
+    assert [path.name for path in (tmp_path / "work").iterdir()] == [".lock"]
+
+
+def test_processes_of_torchrun_share_the_fits_where_another_fit_was(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    shutil.copytree(whole[0] / "work", tmp_path / "work")
+    sets = {"fits.*.epochs": "1", "fits.*.crop_epochs": "0", "fits.*.precision": "32"}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    said = finish(
+        [*torchrun, "-m", "cxrserve", *arguments(tmp_path, "fit", **sets)],
+        OMP_NUM_THREADS="1",
+        CUDA_VISIBLE_DEVICES="",
+    )
+    # Said once: by the first process.
+    assert said.count("fit 128, fold 1, seed 0: 1 epochs") == 1
+    assert said.count("fit 64, fold 1, seed 0: 1 epochs") == 1
+    again = CliRunner().invoke(app, arguments(tmp_path, "fit", **sets))
+    assert again.exit_code == 0, again.output
+    assert "epochs" not in again.output

@@ -2,8 +2,14 @@
 
 On several GPUs or machines a fit is started by torchrun, once for each GPU:
 
-    torchrun --nproc-per-node 4 -m cxrserve train --recipe xclassifier …
-    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m cxrserve train …
+    cxrserve train prepare --recipe xclassifier …
+    torchrun --nproc-per-node 4 -m cxrserve train fit --recipe xclassifier …
+    cxrserve train --recipe xclassifier …          # the rest
+
+and on two machines of eight GPUs, on each:
+
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500 \\
+        -m cxrserve train fit …
 
 Each process reads its own share of each step, gradients are averaged (DDP), and the first process writes;
 all machines see the same folders.
@@ -18,6 +24,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import torch
+import torch.distributed
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 _NAMES: Final[dict[str, Precision]] = {"32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
@@ -52,6 +59,28 @@ class Hardware:
     def process(self) -> int:
         """The number of this process among all."""
         return int(os.environ.get("RANK", "0")) if self.processes > 1 else 0
+
+    @property
+    def backend(self) -> Literal["nccl", "gloo"]:
+        """What the processes speak to each other by."""
+        return "nccl" if self.accelerator == "cuda" else "gloo"
+
+    def join(self) -> None:
+        """Meet the other processes, where there are any."""
+        if self.processes > 1 and not torch.distributed.is_initialized():
+            if self.accelerator == "cuda":
+                torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            torch.distributed.init_process_group(self.backend)
+
+    def wait_for_all(self) -> None:
+        """Go on when every process has come here; they have joined."""
+        if self.processes > 1:
+            torch.distributed.barrier()
+
+    def part(self) -> None:
+        """Leave the other processes."""
+        if self.processes > 1 and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
     def precision(self, wanted: str) -> Precision:
         """Lightning's name for "auto", "bf16", "fp16" or "32" here.

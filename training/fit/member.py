@@ -103,9 +103,8 @@ def _run(module: PhaseModule, keeper: Keeper, record: Record, folder: Path, hard
 def _trainer(module: PhaseModule, keeper: Keeper, hardware: Hardware) -> Trainer:
     """Lightning without what costs time at each step: no bar, no logger, no summary, no rehearsal."""
     config, phase = module.config, module.phase
-    backend = "nccl" if hardware.accelerator == "cuda" else "gloo"
     # Crops teach cells: the head's bias and gain learn nothing from them.
-    ddp = DDPStrategy(process_group_backend=backend, find_unused_parameters=phase.name == "crops")
+    ddp = DDPStrategy(process_group_backend=hardware.backend, find_unused_parameters=phase.name == "crops")
     return Trainer(
         accelerator=hardware.accelerator,
         devices=hardware.devices,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,8 +139,7 @@ def _fields(bundle: Path, samples: Samples, images: int) -> dict[int, MeasuredFi
 
 
 def _counted(shapes: Sequence[tuple[int, int]]) -> dict[str, int]:
-    names = [f"{columns}×{rows}" for rows, columns in shapes]
-    return {name: names.count(name) for name in sorted(set(names), key=names.count, reverse=True)}
+    return dict(Counter(f"{columns}×{rows}" for rows, columns in shapes).most_common())
 
 
 def _together(scores: Scores, run: RunFacts) -> CoOccurrence | None:

@@ -12,16 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrserve.ensemble.bundle import CONTRACT_FILE, Contract, Metrics, read_contract, write_contract
+from cxrserve.ensemble.bundle import (
+    CONTRACT_FILE,
+    Contract,
+    EarlyDecisions,
+    Metrics,
+    read_contract,
+    write_contract,
+)
 from cxrserve.findings import NAMES
 from training.cache import PyramidCache
 from training.card import write_card
 from training.datasets.manifest_files import write_atomically
-from training.evaluate import heatmap_facts, open_predictor
+from training.evaluate import open_predictor, pointing
 from training.recipes import PhantomData
 from training.report.evaluate_bundle import HTML, JSON, Wanted, write_report
 from training.report.evaluation import fold_table
 from training.report.scores import Scores, score_bundle
+from training.steps.early import checks
 from training.steps.export import bundle_of
 from training.steps.facts import run_facts
 from training.steps.prepare import StepError, open_part
@@ -169,7 +177,7 @@ def _deliver(run: Run, progress: Progress) -> None:
         images=measured["count"],
         auc=measured["auc"],
     )
-    contract = contract.model_copy(update={"metrics": metrics})
+    contract = contract.model_copy(update={"metrics": metrics, "triage": _checked(run, first, contract)})
     run.out.mkdir(parents=True, exist_ok=True)
     for member in contract.members:
         with replaced(run.out / member.file) as part:
@@ -186,6 +194,15 @@ def _deliver(run: Run, progress: Progress) -> None:
         run.work / DELIVERED, Stamp(step="deliver", key=_delivery_key(run), inputs={}, outputs=outputs)
     )
     progress.say(f"the bundle of {first.name} is in {run.out}")
+
+
+def _checked(run: Run, trial: Trial, contract: Contract) -> EarlyDecisions | None:
+    """The bundle's early decisions, with what they come to on the test images."""
+    if contract.triage is None:
+        return None
+    with np.load(run.folder(trial, "evaluate") / SCORES) as stored:
+        found = checks(contract.triage, stored["logits_NFS"], contract, test_name(run))
+    return contract.triage.model_copy(update={"checked": found})
 
 
 def _report(run: Run, test: PyramidCache, progress: Progress) -> None:
@@ -236,4 +253,4 @@ def _write_contract(folder: Path, contract: Contract) -> None:
 
 def _pointing(bundle: Path, test: PyramidCache) -> dict[str, float]:
     """How often heatmaps point at their finding, where somebody knows where that lies."""
-    return heatmap_facts(open_predictor(bundle), test).pointing if test.places_NFGG is not None else {}
+    return pointing(open_predictor(bundle), test) if test.places_NFGG is not None else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -14,7 +13,8 @@ from cxrserve.findings import NAMES
 from training.evaluate import HEATMAP_PERCENTILE, open_predictor
 from training.export import export_member
 from training.recipes import Recipe
-from training.steps.calibrate import read_operating_points
+from training.steps.calibrate import read_operating_points, validation_name
+from training.steps.early import chosen, early_decisions
 from training.steps.fit import Job, fit_stamps, folder_of
 from training.steps.lineage import lineage
 from training.steps.networks import fitted_network
@@ -25,8 +25,6 @@ from training.steps.stack import Floats, read_stack
 from training.steps.stamp import Stamp, file_sha256, key_of, read_stamp, replaced, why_not_done, write_stamp
 
 STAMP, BUNDLE = "stamp.json", "bundle"
-# Images whose heatmaps say at which value heatmaps are shown at full strength.
-MOST_HEATMAPS: Final = 256
 
 
 def export_inputs(run: Run, trial: Trial) -> dict[str, object]:
@@ -97,8 +95,11 @@ def _export_one(run: Run, trial: Trial, progress: Progress) -> None:
             recipe, lineage(run, trial, steps), members, tolerance, found.weights_FS, points, found.known
         )
         write_contract(part, contract)
-        scale = _heatmap_scale(run, trial, part)
-        write_contract(part, contract.model_copy(update={"heatmap_scale": scale}))
+        served, scale = _as_served(run, trial, part, progress)
+        early = early_decisions(served, contract, f"{len(served)} {validation_name(run)}")
+        if early is None and len(members) > 1:
+            progress.say(f"{trial.name}: {len(served)} validation images are too few for early decisions")
+        write_contract(part, contract.model_copy(update={"heatmap_scale": scale, "triage": early}))
     outputs = {f"{BUNDLE}/{file.name}": file_sha256(file) for file in sorted((folder / BUNDLE).iterdir())}
     write_stamp(folder / STAMP, Stamp(step=f"{trial.name}/export", key=key, inputs=inputs, outputs=outputs))
 
@@ -140,14 +141,21 @@ def make_contract(
     )
 
 
-def _heatmap_scale(run: Run, trial: Trial, bundle: Path) -> float:
-    """What heatmaps of present findings of the validation images reach, through the path that serves."""
+def _as_served(run: Run, trial: Trial, bundle: Path, progress: Progress) -> tuple[Floats, float]:
+    """What the path that serves says of the validation images, or of many of them.
+
+    Returns:
+        logits [N, F, S], and what heatmaps of present findings reach.
+    """
     images, predictor = open_part(run, trial.fold, "validate"), open_predictor(bundle)
+    positions = chosen(len(images))
+    logits: list[Floats] = []
     maxima: list[float] = []
-    for index in np.unique(np.linspace(0, len(images) - 1, MOST_HEATMAPS).astype(int)):
+    for index in progress.track(positions, f"validation as it is served, {trial.name}", len(positions)):
         present = [int(finding) for finding in np.flatnonzero(images.labels_NF[index] > 0.5)]
-        maps = predictor.predict(images.pyramid(index), explain=present).maps
-        maxima.extend(float(map_GG.max()) for map_GG in maps.values())
+        prediction = predictor.predict(images.pyramid(index), explain=present)
+        logits.append(prediction.logits_FS)
+        maxima.extend(float(map_GG.max()) for map_GG in prediction.maps.values())
     scale = float(np.percentile(maxima, HEATMAP_PERCENTILE)) if maxima else 1.0
     # Networks that have learnt nothing may answer with maps of zeros.
-    return float(f"{max(scale, float(np.finfo(np.float32).tiny)):.4g}")
+    return np.stack(logits), float(f"{max(scale, float(np.finfo(np.float32).tiny)):.4g}")

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from training.children import end_with_parent
+from training.fit.hardware import Hardware
 from training.fit.member import fit_member
 from training.fit.result import Epoch
 from training.steps.networks import IMAGENET, SCRATCH, new_network
@@ -64,13 +65,39 @@ def fit(run: Run, progress: Progress) -> None:
     jobs = [job for job in all_jobs(run) if why_not_fitted(run, job)]
     if not jobs:
         return
-    if torch.cuda.is_available() or under_torchrun():
+    if under_torchrun():
+        _fit_together(run, jobs, progress)
+        return
+    if torch.cuda.is_available():
         for job in jobs:
-            bar = progress.bar(job.name, 1)
-            fit_one(run, job, threads=run.workers, report=lambda _, epoch, bar=bar: _show(bar, epoch))
-            progress.say(_result(run, job))
+            _fit_here(run, job, progress)
         return
     _fit_side_by_side(run, jobs, progress)
+
+
+def _fit_here(run: Run, job: Job, progress: Progress) -> None:
+    bar = progress.bar(job.name, 1)
+    fit_one(run, job, threads=run.workers, report=lambda _, epoch: _show(bar, epoch))
+    progress.say(_result(run, job))
+
+
+def _fit_together(run: Run, jobs: list[Job], progress: Progress) -> None:
+    """Fit with the other processes that torchrun started; the first one writes and speaks."""
+    hardware = Hardware.here()
+    hardware.join()
+    try:
+        for job in jobs:
+            if hardware.process == 0:
+                _make_room(run, job)
+            # What another fit left there must be gone before anybody looks for a state to go on from.
+            hardware.wait_for_all()
+            if hardware.process == 0:
+                _fit_here(run, job, progress)
+            else:
+                fit_one(run, job, threads=run.workers, report=lambda _, epoch: None)
+            hardware.wait_for_all()
+    finally:
+        hardware.part()
 
 
 def all_jobs(run: Run) -> list[Job]:
@@ -134,13 +161,9 @@ def fit_one(run: Run, job: Job, *, threads: int, report: Any) -> None:
     """Fit one network, or go on with it; its stamp comes last."""
     torch.set_num_threads(threads)
     folder, recipe = folder_of(run, job), run.recipe
-    key, inputs = key_of(fit_inputs(run, job))
-    name = f"{job.trial.name}/fit_{job.size}"
-    first = int(os.environ.get("RANK", "0")) == 0
-    started = read_stamp(folder / STARTED)
-    if first and (started is None or started.key != key or (folder / STAMP).exists()):
-        remove(folder)
-        write_stamp(folder / STARTED, Stamp(step=name, key=key, inputs=inputs, outputs={}))
+    first = Hardware.here().process == 0
+    if first:
+        _make_room(run, job)
     network = new_network(recipe, job.size, job.trial.seed)
     result = fit_member(
         network,
@@ -167,7 +190,23 @@ def fit_one(run: Run, job: Job, *, threads: int, report: Any) -> None:
             "memory_bytes": _peak_memory_bytes(),
         }
         outputs = {result.weights.name: file_sha256(result.weights)}
-        write_stamp(folder / STAMP, Stamp(step=name, key=key, inputs=inputs, outputs=outputs, said=said))
+        key, inputs = key_of(fit_inputs(run, job))
+        stamp = Stamp(step=_step_name(job), key=key, inputs=inputs, outputs=outputs, said=said)
+        write_stamp(folder / STAMP, stamp)
+
+
+def _make_room(run: Run, job: Job) -> None:
+    """Remove what another fit left in the folder; of this fit, leave what there is."""
+    folder = folder_of(run, job)
+    key, inputs = key_of(fit_inputs(run, job))
+    started = read_stamp(folder / STARTED)
+    if started is None or started.key != key or (folder / STAMP).exists():
+        remove(folder)
+        write_stamp(folder / STARTED, Stamp(step=_step_name(job), key=key, inputs=inputs, outputs={}))
+
+
+def _step_name(job: Job) -> str:
+    return f"{job.trial.name}/fit_{job.size}"
 
 
 def _peak_memory_bytes() -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from training.datasets.manifest_files import write_atomically
+from training.fit.hardware import Hardware
 from training.steps.calibrate import calibrate
 from training.steps.evaluate import evaluate
 from training.steps.export import export
@@ -41,8 +42,8 @@ def do(name: str, run: Run, progress: Progress) -> None:
             f"torchrun runs the step `fit` alone, not `{name}`: prepare first, fit under torchrun, then "
             "the rest"
         )
-    if under_torchrun():
-        STEPS[name](run, progress)
+    if Hardware.here().process:
+        STEPS[name](run, progress)  # the first process holds the folder for all
         return
     with alone_in(run.work):
         write_atomically(run.work / "recipe.json", json.dumps(plain(run.recipe), indent=1) + "\n")
