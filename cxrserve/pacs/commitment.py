@@ -117,13 +117,26 @@ class Commitments:
         pause_s = _FIRST_PAUSE_S
         while not self._closing.is_set():
             self._wake.clear()
-            left = [path for path in sorted(self._folder.glob("*.json")) if not self._reported(path)]
+            left = [path for path in sorted(self._folder.glob("*.json")) if not self._settled(path)]
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S) if left else _FIRST_PAUSE_S
             self._wake.wait(pause_s if left else None)
 
+    def _settled(self, path: Path) -> bool:
+        """As `_reported`; whatever goes wrong with one request, the others are reported."""
+        try:
+            return self._reported(path)
+        except Exception as error:  # the database is away, the disk is read-only: it may pass
+            _log.warning("a storage commitment waits: %s", type(error).__name__)
+            return False
+
     def _reported(self, path: Path) -> bool:
         """True where the request needs nothing more."""
-        request = json.loads(path.read_text())
+        try:
+            request = dict(json.loads(path.read_text()))
+        except ValueError:  # what was written was fsynced, so the disk has changed it
+            _log.error("a storage commitment is damaged on disk, and set aside as %s", path.stem)
+            path.rename(path.with_suffix(".damaged"))
+            return True
         try:
             self._report(request)
         except DeliveryError as error:

@@ -199,6 +199,8 @@ def test_commitment_is_reported_even_to_a_modality_that_was_away(
     dataset = dcmread(new_chest(tmp_path / "chest.dcm"))
     assert send(strict, dataset) == 0x0000
     kept, unknown = (str(DX), str(dataset.SOPInstanceUID)), (str(DX), generate_uid())
+    damaged = strict.archive / "commitments" / "0.json"  # what a disk made of a request holds up no other
+    damaged.write_text("{")
     first, status = commit(strict, [kept])
     assert status == 0x0000
     second, status = commit(strict, [kept, unknown])
@@ -233,6 +235,7 @@ def test_commitment_is_reported_even_to_a_modality_that_was_away(
     (failed,) = information.FailedSOPSequence
     assert (failed.ReferencedSOPInstanceUID, failed.FailureReason) == (unknown[1], 0x0112)
     assert not list((strict.archive / "commitments").glob("*.json"))
+    assert damaged.with_suffix(".damaged").read_text() == "{"
 
 
 def test_commitment_is_refused_where_nobody_can_be_told(strict: Station) -> None:
