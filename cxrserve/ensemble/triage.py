@@ -248,7 +248,8 @@ class Triage:
             return exact
         centre_F = predicted_logits(self._conformal, self.logits_FS, stage)
         reach_F = self._margin * np.array(self._conformal.stages[stage - 1].spread, np.float64)
+        # A prediction that the exact bounds prove wrong stops at them: lower never passes upper.
         return Bounds(
-            lower_F=np.maximum(exact.lower_F, sigmoid(centre_F - reach_F)),
-            upper_F=np.minimum(exact.upper_F, sigmoid(centre_F + reach_F)),
+            lower_F=sigmoid(centre_F - reach_F).clip(exact.lower_F, exact.upper_F),
+            upper_F=sigmoid(centre_F + reach_F).clip(exact.lower_F, exact.upper_F),
         )

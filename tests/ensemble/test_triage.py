@@ -119,6 +119,23 @@ def test_conformal_decisions_differ_no_more_often_than_promised(epsilon: float) 
     assert all(check.work <= check.work_worst <= 1 for check in checks)
 
 
+def test_a_prediction_never_leaves_the_exact_bounds() -> None:
+    # Scales that contradict each other wildly, as in no image that EARLY was fitted on.
+    for logits_FS in np.random.default_rng(5).normal(0, 6, (50, FINDINGS, 4)):
+        triage = Triage(
+            SIZES,
+            EVEN_FS,
+            THRESHOLDS_F,
+            findings=range(FINDINGS),
+            guarantee="conformal",
+            early=EARLY,
+            epsilon=0.02,
+        )
+        while (size := triage.next_size()) is not None:
+            triage.tell(size, logits_FS[:, SIZES.index(size)])
+            assert (triage.bounds.lower_F <= triage.bounds.upper_F).all()
+
+
 def test_a_promise_that_was_not_calibrated_is_refused() -> None:
     with pytest.raises(RequestError, match="calibrated on 2000 images"):
         Triage(SIZES, EVEN_FS, THRESHOLDS_F, findings=[0], guarantee="conformal", early=EARLY, epsilon=0.0001)
