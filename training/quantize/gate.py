@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from cxrserve.engines.base import Engine
 from cxrserve.ensemble.bundle import Gate
+from cxrserve.ensemble.stack import sigmoid
 from training.evaluate import auc
 from training.samples import Samples
 
@@ -75,6 +76,7 @@ def measure(
     labels_NF: NDArray[np.float32],
     limits: Limits,
     *,
+    known: Sequence[int],
     faster: float,
     data: str,
     engine: str,
@@ -83,17 +85,23 @@ def measure(
 
     Args:
         labels_NF: float32 [N, 14], NaN where nothing is known.
+        known: the findings that the member judges; what it says of others is never used.
         faster: from `speed`.
         data, engine: in words.
+
+    Raises:
+        ValueError: an answer is no number.
     """
-    falls = auc_falls(member.logits_NF, variant.logits_NF, labels_NF)
-    changed_NF = np.abs(_sigmoid(variant.logits_NF) - _sigmoid(member.logits_NF))
+    known = list(known)
+    before_NF, after_NF = member.logits_NF[:, known], variant.logits_NF[:, known]
+    before_maps, after_maps = member.maps_NFhw[:, known], variant.maps_NFhw[:, known]
+    if not (np.isfinite(after_NF).all() and np.isfinite(after_maps).all()):
+        raise ValueError("a variant answers with what is no number")
+    falls = auc_falls(before_NF, after_NF, labels_NF[:, known])
+    changed_NF = np.abs(sigmoid(after_NF) - sigmoid(before_NF))
     return Gate(
-        logits=round(float(np.abs(variant.logits_NF - member.logits_NF).max()), 5),
-        maps=round(
-            float(np.abs(variant.maps_NFhw - member.maps_NFhw).max() / member.maps_NFhw.std()),
-            5,
-        ),
+        logits=round(float(np.abs(after_NF - before_NF).max()), 5),
+        maps=round(float(np.abs(after_maps - before_maps).max() / before_maps.std()), 5),
         probability=round(float(changed_NF.max()), 5),
         auc=max(falls) if falls else None,
         mean_auc=round(float(np.mean(falls)), 5) if falls else None,
@@ -131,7 +139,3 @@ def why_refused(gate: Gate, limits: Limits) -> str | None:
     if gate.speed is not None and gate.speed < limits.speed:
         return f"it is {gate.speed:.2f} times as fast, less than {limits.speed:g}"
     return None
-
-
-def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))))

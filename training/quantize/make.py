@@ -18,6 +18,7 @@ from cxrserve.engines.openvino import OpenVinoEngine, computes_int8
 from cxrserve.engines.select import choose
 from cxrserve.ensemble.bundle import Member, Variant, load_bundle, write_contract
 from cxrserve.errors import EngineError, RequestError
+from cxrserve.findings import NAMES
 from cxrserve.settings import Settings
 from training.quantize.gate import Answers, Limits, answers, measure, speed, why_refused
 from training.quantize.graph import convolutions, quantised
@@ -112,6 +113,7 @@ class Quantizer:
                 self._answers(engine),
                 self._checking.samples.labels_NF[self._checking.rows],
                 self._limits,
+                known=[index for index, name in enumerate(NAMES) if self._member.knows(name)],
                 faster=speed(served, engine, self._checking.images(self._size)[0]),
                 data=self._checking.words,
                 engine=f"openvino, against f32; {self._rest} beside int8",
