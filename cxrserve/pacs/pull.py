@@ -29,7 +29,8 @@ _log: Final = logging.getLogger("cxrserve.pacs")
 _ACCEPT: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _BOUNDARY: Final = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
 _CHUNK_BYTES: Final = 256 * 1024
-_MOST_OBJECTS: Final = 1000
+_PAGE: Final = 1000  # objects of one search; a server may give fewer at a time
+_MOST_OBJECTS: Final = 100_000
 _REMEMBERED: Final = 100_000
 
 
@@ -54,7 +55,9 @@ class Pull:
         """
         if not is_uid(study_instance_uid):
             raise DeliveryError("that is no Study Instance UID.", retryable=False)
-        return sum(self._fetch(found) for found in self._instances(StudyInstanceUID=study_instance_uid))
+        return sum(
+            self._fetch(found) for found in radiographs(self._server, StudyInstanceUID=study_instance_uid)
+        )
 
     def new(self, today: date) -> int:
         """Fetch what is new on the server; how many objects there were.
@@ -68,20 +71,9 @@ class Pull:
         return sum(
             self._fetch(found)
             for modality in self._server.modalities
-            for found in self._instances(StudyDate=days, Modality=modality)
+            for found in radiographs(self._server, StudyDate=days, Modality=modality)
             if _uid(found, "00080018") not in self._seen
         )
-
-    def _instances(self, **filters: str) -> Iterator[dict[str, Any]]:
-        """The radiographs that fit; DICOM JSON."""
-        try:
-            found = web_client(self._server).search_for_instances(search_filters=filters, limit=_MOST_OBJECTS)
-        except (requests.RequestException, OSError, ValueError) as error:
-            raise translated(error, self._server) from error
-        for each in found:
-            modality = (each.get("00080060", {}).get("Value") or [""])[0]
-            if _uid(each, "00080016") in STORAGE_CLASSES and modality in self._server.modalities:
-                yield each
 
     def _fetch(self, found: dict[str, Any]) -> int:
         """1 where the object came and was taken."""
@@ -130,6 +122,30 @@ class Pull:
                 return _only_part(bytes(body), answer.headers.get("Content-Type", ""))
         except (requests.RequestException, OSError) as error:
             raise translated(error, self._server) from error
+
+
+def radiographs(server: PullServer, **filters: str) -> Iterator[dict[str, Any]]:
+    """The radiographs on `server` that fit, each once, page by page; DICOM JSON.
+
+    Raises:
+        DeliveryError: the server did not say.
+    """
+    known: set[str] = set()
+    offset = 0
+    while len(known) < _MOST_OBJECTS:
+        try:
+            page = web_client(server).search_for_instances(search_filters=filters, limit=_PAGE, offset=offset)
+        except (requests.RequestException, OSError, ValueError) as error:
+            raise translated(error, server) from error
+        new = {_uid(each, "00080018"): each for each in page if _uid(each, "00080018") not in known}
+        if not new:  # all was seen, or the server knows no pages
+            return
+        known |= new.keys()
+        offset += len(page)
+        for each in new.values():
+            modality = (each.get("00080060", {}).get("Value") or [""])[0]
+            if _uid(each, "00080016") in STORAGE_CLASSES and modality in server.modalities:
+                yield each
 
 
 class Schedule:

@@ -13,6 +13,9 @@ import httpx
 import pytest
 from pydicom.uid import generate_uid
 
+from cxrserve.archive.rules import PullServer
+from cxrserve.pacs import pull
+from cxrserve.pacs.pull import radiographs
 from tests import dcmtk
 from tests.orthanc import Orthanc
 from tests.pacs.conftest import new_chest
@@ -58,6 +61,21 @@ def test_a_study_is_fetched_once_byte_for_byte(puller: Station, pacs: Orthanc, t
     said = dcmtk.storescu(puller.dicom_port, tmp_path / "one")
     assert "Success" in said
     puller.said(r"outcome=duplicate")
+
+
+def test_a_search_goes_on_where_the_pacs_has_more_than_one_page(
+    pacs: Orthanc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = generate_uid()
+    sent = [generate_uid() for _ in range(5)]
+    for uid in sent:
+        in_pacs(pacs, new_chest(tmp_path / uid, StudyInstanceUID=study, SOPInstanceUID=uid))
+    monkeypatch.setattr(pull, "_PAGE", 2)
+    found = [
+        each["00080018"]["Value"][0]
+        for each in radiographs(PullServer(url=pacs.dicom_web), StudyInstanceUID=study)
+    ]
+    assert sorted(found) == sorted(sent)
 
 
 def test_what_is_no_radiograph_is_left_where_it_is(puller: Station, pacs: Orthanc, tmp_path: Path) -> None:
