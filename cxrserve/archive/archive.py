@@ -63,7 +63,9 @@ class Archive:
             opened.callback(self._index.close)
             self.catalogue: Final = Catalogue(self._store, self._index)
             self.letters: Final = Letters(self._index)
-            self._intake: Final = Intake(self._store, self._index, self.rules, settings)
+            self._intake: Final = Intake(
+                self._store, self._index, self.rules, settings, pipeline.predictor.bundle
+            )
             opened.callback(self._intake.close)
             self._work: Final = self._launched(pipeline, destinations, node)
             opened.callback(self._work.close, settings.shutdown_timeout_s)

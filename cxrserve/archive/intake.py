@@ -30,12 +30,14 @@ from cxrserve.archive.receipt import Outcome, Receipt, Source
 from cxrserve.archive.room import Room
 from cxrserve.archive.rules import Rule, Rules, Traits
 from cxrserve.archive.store import Store, key_of
+from cxrserve.ensemble.bundle import Bundle
 from cxrserve.errors import NotReady, OutOfResources
 from cxrserve.imaging.border import reading
 from cxrserve.imaging.dicom.dataset import open_data_set, text
 from cxrserve.imaging.dicom.source_header import source_header
 from cxrserve.imaging.limits import Limits
 from cxrserve.reports.dicom import read_source
+from cxrserve.reports.dicom.identity import is_result
 from cxrserve.settings import Settings
 
 _MOST_IN_ONE_COMMIT: Final = 64
@@ -63,6 +65,7 @@ class _Incoming:
     modality: str
     accession_number: str
     traits: Traits
+    is_result: bool
 
     def receipt(self, outcome: Outcome, detail: str) -> Receipt:
         return Receipt(
@@ -88,7 +91,8 @@ class _Entry:
 class Intake:
     """Receives objects from many threads."""
 
-    def __init__(self, store: Store, index: Index, rules: Rules, settings: Settings) -> None:
+    def __init__(self, store: Store, index: Index, rules: Rules, settings: Settings, bundle: Bundle) -> None:
+        self._bundle: Final = bundle
         self._store: Final = store
         self._index: Final = index
         self._rules: Final = rules
@@ -105,6 +109,8 @@ class Intake:
         """As `Archive.receive`."""
         self._room.check(len(data))
         incoming = self._parse(data, source)
+        if incoming.is_result:
+            return incoming.receipt("ignored", "this is a result, not a radiograph, so it was not kept.")
         rule = self._rules.rule_for(incoming.traits)
         if rule is None:
             outcome: Outcome = "ignored" if self._rules.otherwise == "ignore" else "refused"
@@ -153,6 +159,7 @@ class Intake:
                 station=text(header, "StationName"),
                 calling_ae=source.calling_ae,
             ),
+            is_result=is_result(header, self._bundle),
         )
 
     def _kept(self, sop_instance_uid: str) -> str | None:

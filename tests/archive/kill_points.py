@@ -33,6 +33,7 @@ from cxrserve.archive.letters import open_index
 from cxrserve.archive.receipt import Source
 from cxrserve.archive.rules import load_rules
 from cxrserve.archive.store import Store
+from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.settings import Settings
 from tests import radiographs
@@ -109,7 +110,7 @@ def _intake(settings: Settings, data: bytes, points: Points) -> None:
     assert settings.archive is not None
     store = Store(settings.archive, "killed")
     index = open_index(settings)
-    intake = Intake(store, index, load_rules(settings.rules), settings)
+    intake = Intake(store, index, load_rules(settings.rules), settings, load_bundle(settings.bundle))
     points.armed = True
     points.passed("received")
     receipt = intake.receive(data, _SENDER)

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 from pydicom.config import disable_value_validation
 from pydicom.uid import generate_uid
 
@@ -15,7 +16,7 @@ from cxrserve.archive.archive import Archive
 from cxrserve.archive.store import key_of
 from cxrserve.errors import CxrserveError, OutOfResources, TooLarge, UnreadableImage
 from tests import radiographs
-from tests.archive.conftest import SENDER, OpenArchive, chest, study_of
+from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of, until
 
 
 def objects(archive: Path) -> list[Path]:
@@ -94,6 +95,47 @@ def test_what_no_rule_takes(open_archive: OpenArchive, tmp_path: Path, otherwise
     assert receipt.outcome == outcome
     assert receipt.acknowledged == (otherwise == "ignore")
     assert not objects(tmp_path / "archive")
+
+
+def written(dataset: Dataset) -> bytes:
+    """As a file."""
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def test_results_that_come_back_are_acknowledged_and_not_read(
+    open_archive: OpenArchive, tmp_path: Path
+) -> None:
+    """A PACS that sends us all it has gets no results of results, whatever the rules take."""
+    peer = Peer()
+    archive = open_archive(tmp_path / "archive", peer)
+    study_of(archive, archive.receive(chest(), SENDER))
+    results = until(lambda: peer.received if len(peer.received) == 3 else None)
+    for result in results:
+        receipt = archive.receive(written(result), SENDER)
+        assert (receipt.outcome, receipt.acknowledged) == ("ignored", True)
+        result.StudyInstanceUID = generate_uid()  # as an archive that merges or splits studies does
+        assert archive.receive(written(result), SENDER).outcome == "ignored"
+    (overlay,) = (each for each in results if each.Modality == "OT")
+    phantom = Dataset()
+    phantom.update(overlay)
+    phantom.file_meta = overlay.file_meta
+    phantom.SOPInstanceUID = phantom.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    phantom.ManufacturerModelName = "phantom"
+    del phantom.SoftwareVersions
+    assert archive.receive(written(phantom), SENDER).outcome == "kept"
+
+
+def test_results_are_known_by_their_series_where_a_pacs_names_another_manufacturer(
+    open_archive: OpenArchive, tmp_path: Path
+) -> None:
+    peer = Peer()
+    archive = open_archive(tmp_path / "archive", peer)
+    study_of(archive, archive.receive(chest(), SENDER))
+    for result in until(lambda: peer.received if len(peer.received) == 3 else None):
+        result.Manufacturer = "PACS"
+        assert archive.receive(written(result), SENDER).outcome == "ignored"
 
 
 @pytest.mark.parametrize(

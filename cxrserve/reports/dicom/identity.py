@@ -6,10 +6,14 @@ A UID is 2.25 and a UUID (PS3.5 B.2), made from what the object is about: never 
 from __future__ import annotations
 
 import uuid
-from typing import Final
+from typing import Final, get_args
+
+from pydicom.dataset import Dataset
 
 from cxrserve import __version__
 from cxrserve.ensemble.bundle import Bundle
+from cxrserve.imaging.dicom.dataset import text, texts
+from cxrserve.reports.dicom.objects import ObjectKind
 
 MANUFACTURER: Final = "cxrserve"
 IMPLEMENTATION_CLASS_UID: Final = "2.25.22154387595639598516570461512055017007"
@@ -42,9 +46,21 @@ def software_versions(bundle: Bundle) -> list[str]:
     return [f"cxrserve {__version__}"[:64], f"{bundle.contract.name} {bundle.contract.version}"[:64]]
 
 
-def plain(text: str) -> str:
-    """`text` in ASCII: what we write must fit any patient's character set."""
-    spelt = text.translate(_SPELT)
+def is_result(header: Dataset, bundle: Bundle) -> bool:
+    """True where `header` is that of a result: by its equipment, from any station, or by its series.
+
+    A PACS that routes all it stores sends results back too, and a result of a result would have no end.
+    Phantoms come from the same manufacturer, but no version of this program is named in them.
+    """
+    if text(header, "Manufacturer") == MANUFACTURER:
+        return any(each.startswith("cxrserve ") for each in texts(header, "SoftwareVersions"))
+    study, series = text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
+    return series in {series_uid(kind, bundle, study) for kind in get_args(ObjectKind)}
+
+
+def plain(words: str) -> str:
+    """`words` in ASCII: what we write must fit any patient's character set."""
+    spelt = words.translate(_SPELT)
     return spelt.encode("ascii", "replace").decode("ascii")
 
 
