@@ -75,6 +75,7 @@ def test_the_model_shows_its_contract(client: httpx.Client, tiny_bundle: Path) -
     contract, sha256 = read_contract(tiny_bundle)
     engine = model.pop("engine")
     assert model.pop("sha256") == sha256
+    assert model.pop("report") is None, "the tiny bundle brings no report.html"
     assert model == json.loads(contract.model_dump_json())
     assert engine["name"] in ("openvino", "onnxruntime")
     assert engine["precision"] in ("f32", "bf16")
