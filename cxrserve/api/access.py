@@ -40,7 +40,8 @@ async def protect_patients(request: Request) -> None:
 
     Raises:
         Forbidden: no token is set, and the service is reachable from elsewhere, or was reached by another
-            name than this machine's own (a page in a browser could have made it so: DNS rebinding).
+            name than this machine's own (a page in a browser could have made it so: DNS rebinding), or the
+            page of another site asks through a browser on this machine (CSRF).
     """
     settings = service_of(request).settings
     if settings.token.get_secret_value():
@@ -54,6 +55,12 @@ async def protect_patients(request: Request) -> None:
         raise Forbidden(
             "without a token, patient data is given out only under this machine's own name. Ask for "
             "http://127.0.0.1, or set CXRSERVE_TOKEN."
+        )
+    origin = request.headers.get("origin")  # browsers send it with every POST: RFC 6454, 7
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise Forbidden(
+            "without a token, nothing is done for the page of another site. Ask from a page of this service, "
+            "or set CXRSERVE_TOKEN."
         )
 
 

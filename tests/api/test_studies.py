@@ -169,6 +169,17 @@ def test_another_name_of_this_machine_is_refused(url: str) -> None:
         assert ask(url, headers={"Host": host}).status_code == status
 
 
+def test_the_page_of_another_site_makes_nothing_happen(url: str) -> None:
+    """A browser sends a bare POST of any page, without asking first (CSRF)."""
+    for origin, status in (
+        ("http://evil.example", 403),
+        ("http://127.0.0.1:1", 403),
+        ("null", 403),
+        (url, 400),
+    ):
+        assert httpx.post(f"{url}/studies/{STUDY}", headers={"Origin": origin}).status_code == status
+
+
 def test_beyond_this_machine_patients_need_a_token(
     make_settings: MakeSettings, tmp_path: Path, folder: Path
 ) -> None:
