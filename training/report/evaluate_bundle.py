@@ -17,11 +17,12 @@ from cxrserve.findings import NAMES
 from training.footprint import footprint
 from training.labels import CoOccurrence, co_occurrence
 from training.report.cams import Example, choose_examples, explain
+from training.report.comparison import comparison_page
 from training.report.evaluation import Evaluation, evaluate_scores
 from training.report.facts import RunFacts
 from training.report.fields import MeasuredField, measure_field
 from training.report.scores import Scores, Track, score_bundle, untracked
-from training.report.sections import comparison_page, report_page
+from training.report.sections import report_page
 from training.samples import Samples
 
 HTML: Final = "report.html"

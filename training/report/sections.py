@@ -10,6 +10,7 @@ from cxrserve import __version__
 from training.report import figures_data, figures_scores, tables
 from training.report.evaluation import Evaluation
 from training.report.facts import RunFacts
+from training.report.figures_resolution import resolution_figure
 from training.report.html import Markup, cards, drawing, join, page, paragraph, picture
 from training.report.scores import STACK, VOTING
 from training.report.style import label_of, signed
@@ -41,7 +42,7 @@ def report_page(evaluation: Evaluation, pictured: Pictured) -> str:
     )
     sections = [
         _ranking(evaluation),
-        *([_scales(evaluation)] if len(evaluation.sizes) > 1 else []),
+        *([_scales(evaluation, pictured.run)] if len(evaluation.sizes) > 1 else []),
         _curves(evaluation, pictured),
         _decisions(evaluation),
         *([_cams(pictured)] if pictured.examples else []),
@@ -51,10 +52,11 @@ def report_page(evaluation: Evaluation, pictured: Pictured) -> str:
         *([_cost(evaluation)] if evaluation.footprints or evaluation.fits else []),
         *([_fits(pictured.run)] if pictured.run.curves else []),
     ]
-    return page(f"{evaluation.bundle}: what it can tell", lead, sections, _closing(evaluation.sha256))
+    return page(f"{evaluation.bundle}: what it can tell", lead, sections, closing(evaluation.sha256))
 
 
-def _closing(sha256: str) -> str:
+def closing(sha256: str) -> str:
+    """The page's last line."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return f"{RESEARCH} SHA-256 of bundle.json {sha256[:16]}…; cxrserve {__version__}, {today}."
 
@@ -116,7 +118,10 @@ def _ranking(evaluation: Evaluation) -> Section:
     return "ranking", "How well findings are told apart", join(parts)
 
 
-def _scales(evaluation: Evaluation) -> Section:
+def _scales(evaluation: Evaluation, run: RunFacts) -> Section:
+    resolution = "Mean AUC over the findings against the side of the image."
+    if run.repeats:
+        resolution += " Each dot is the mean over folds and seeds, its bar their standard deviation."
     wins = ", ".join(f"{label_of(size)} for {count}" for size, count in evaluation.wins.items())
     return (
         "scales",
@@ -134,8 +139,8 @@ def _scales(evaluation: Evaluation) -> Section:
                     alt="Weight of each scale for each finding",
                 ),
                 drawing(
-                    figures_scores.resolution_figure([evaluation], {}),
-                    "Mean AUC over the findings against the side of the image.",
+                    resolution_figure([evaluation], run.repeats),
+                    resolution,
                     alt="AUC against resolution",
                     narrow=True,
                 ),
@@ -302,59 +307,4 @@ def _fits(run: RunFacts) -> Section:
             "Losses by epoch, as the fits wrote them down.",
             alt="Training curves",
         ),
-    )
-
-
-def comparison_page(evaluations: Sequence[Evaluation], run: RunFacts) -> str:
-    """Several bundles on the same data, as HTML."""
-    first = evaluations[0]
-    lead = paragraph(
-        f"{len(evaluations)} bundles on {first.data}: {first.count:,} {first.unit}, each through the path "
-        "that serves.",
-        "lead",
-    )
-    repeats = {
-        network: {size: list(values) for size, values in by_size.items()}
-        for network, by_size in run.repeats.items()
-    }
-    caption = "AUC, mean over the findings, against the side of the image; one line for each network."
-    if repeats:
-        caption += " Bars are standard deviations over seeds."
-    sections = [
-        (
-            "bundles",
-            "Side by side",
-            join(
-                [
-                    tables.variants_table(evaluations),
-                    paragraph("Mean AUC over the findings, in percent; the best stack is bold.", "note"),
-                ]
-            ),
-        ),
-        (
-            "resolution",
-            "Resolution",
-            drawing(
-                figures_scores.resolution_figure(evaluations, repeats),
-                caption,
-                alt="AUC against resolution for each network",
-                narrow=True,
-            ),
-        ),
-        (
-            "findings",
-            "By finding",
-            join(
-                [
-                    tables.variants_by_finding_table(evaluations),
-                    paragraph("The stack's AUC with DeLong's 95 % interval; the best is bold.", "note"),
-                ]
-            ),
-        ),
-    ]
-    return page(
-        f"{len(evaluations)} bundles compared",
-        lead,
-        sections,
-        _closing(first.sha256).replace("SHA-256 of", "First"),
     )
