@@ -91,6 +91,20 @@ def test_rules_of_compose_and_orthanc_know_each_other() -> None:
     assert "SendToModality(instanceId, 'cxrserve')" in (DEPLOY / "orthanc" / "route.lua").read_text()
 
 
+def test_what_orthanc_could_not_send_is_fetched() -> None:
+    (server,) = load_rules(DEPLOY / "rules.compose.yaml").servers.values()
+    assert server.every_s is not None
+
+
+def test_pods_share_one_archive() -> None:
+    manifest = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "cxrserve.yaml").read_text()))
+    stateful = next(each for each in manifest if each["kind"] == "StatefulSet")
+    claims = {each["metadata"]["name"] for each in manifest if each["kind"] == "PersistentVolumeClaim"}
+    volumes = {each["name"]: each for each in stateful["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["archive"]["persistentVolumeClaim"]["claimName"] in claims
+    assert "volumeClaimTemplates" not in stateful["spec"]  # these make one for each pod
+
+
 def test_commands_exist() -> None:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.read(DEPLOY / "systemd" / "cxrserve.service")

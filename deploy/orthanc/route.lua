@@ -1,5 +1,6 @@
 -- Orthanc sends every new radiograph to cxrserve, and none of what cxrserve has made of it.
--- Orthanc keeps the job and tries again while cxrserve is away (see /jobs of its REST API).
+-- Orthanc sends once: what it cannot send while cxrserve is away it forgets, and calls the job a success.
+-- cxrserve fetches such radiographs itself (`servers` in rules.compose.yaml), if their study is of late.
 
 local RADIOGRAPHS = {
   ['1.2.840.10008.5.1.4.1.1.1'] = true,   -- Computed Radiography
