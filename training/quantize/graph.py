@@ -54,7 +54,9 @@ def quantised(model: bytes, images: Sequence[Image], keep: Collection[str] = ())
         advanced_parameters=nncf.AdvancedQuantizationParameters(
             activations_range_estimator_params=RangeEstimatorParametersSet.HISTOGRAM
         ),
-        ignored_scope=nncf.IgnoredScope(names=sorted(keep)) if keep else None,
+        # Behind the last convolution stand the maps, their means and the logits: a mean over rounded or
+        # clipped maps would no longer be what the maps show.
+        ignored_scope=nncf.IgnoredScope(names=[*keep, *_behind_the_maps(graph)], validate=False),
     )
     _set_sides(made, side)
     onnx.checker.check_model(made)
@@ -68,6 +70,12 @@ def _named(model: bytes) -> onnx.ModelProto:
     for index, node in enumerate(graph.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     return graph
+
+
+def _behind_the_maps(graph: onnx.ModelProto) -> list[str]:
+    nodes = list(graph.graph.node)
+    last = max(index for index, node in enumerate(nodes) if node.op_type == "Conv")
+    return [node.name for node in nodes[last + 1 :]]
 
 
 def _parts(images: Sequence[Image], part: int) -> list[Image]:
