@@ -44,12 +44,21 @@ class StoreDestination:
         """Send the Part 10 files `objects`.
 
         Raises:
-            DeliveryError: at the first that was not taken; what went before it arrived.
+            DeliveryError: of the first that was not taken. One that the peer will never take holds up none
+                of the others: where presentation states are unknown, the report arrives all the same.
         """
         datasets = [dcmread(path) for path in objects]
+        refused: DeliveryError | None = None
         with associated(self._peer, _contexts(datasets), self._calling_ae) as association:
             for message_id, dataset in enumerate(datasets, 1):
-                self._send(association, dataset, message_id)
+                try:
+                    self._send(association, dataset, message_id)
+                except DeliveryError as error:
+                    if error.retryable:
+                        raise
+                    refused = refused or error
+        if refused is not None:
+            raise refused
 
     def _send(self, association: Association, dataset: Dataset, message_id: int) -> None:
         title, kind = self._peer.ae_title, dataset.SOPClassUID.name

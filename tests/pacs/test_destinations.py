@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom import dcmread
-from pydicom.uid import CTImageStorage
+from pydicom.uid import CTImageStorage, generate_uid
 
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.rules import DimsePeer, Peer, WebPeer
@@ -148,6 +149,16 @@ def test_a_peer_that_takes_no_such_objects_is_not_asked_again(node: Station, tmp
     with pytest.raises(DeliveryError, match="does not take CT Image Storage") as refused:
         deliver(peer, ct)
     assert not refused.value.retryable
+
+
+def test_what_it_takes_arrives_beside_what_it_does_not(node: Station, tmp_path: Path) -> None:
+    ct = new_chest(tmp_path / "ct.dcm", SOPClassUID=CTImageStorage)
+    study = generate_uid()
+    chest = new_chest(tmp_path / "chest.dcm", StudyInstanceUID=study)
+    peer = DimsePeer(protocol="dimse", ae_title="CXRSERVE", host="127.0.0.1", port=node.dicom_port)
+    with pytest.raises(DeliveryError, match="does not take CT Image Storage"):
+        deliver(peer, ct, chest)
+    assert httpx.get(f"{node.url}/studies/{study}").status_code == 200
 
 
 def test_echo_over_both(pacs: Orthanc) -> None:
