@@ -16,7 +16,7 @@ from training.fit.ahead import Ahead
 from training.fit.batches import Source, TrainingBatches, Units, ValidationBatches
 from training.fit.calibrate import calibrate_head
 from training.fit.crops import load_crops
-from training.fit.descent import Plateau, freeze_body, layer_groups, make_optimiser
+from training.fit.descent import Plateau, freeze_body, layer_groups, make_optimiser, one_cycle
 from training.fit.losses import PLACED, cell_loss, drift_loss, image_level_loss
 from training.fit.phases import phases_of
 from training.fit.scores import mean_auc, over_views
@@ -203,6 +203,20 @@ def test_the_plateau_cuts_after_three_epochs_and_stops_after_ten() -> None:
         factors.append(plateau.update(loss, config))
     assert [index for index, factor in enumerate(factors) if factor == 0.5] == [4, 7, 10]
     assert plateau.stops(config)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4, 5])
+def test_a_cycle_of_few_steps_is_a_cycle(steps: int) -> None:
+    network, config = SmallNetwork(64), dataclasses.replace(demo().fits[256], rise=0.25, learning_rate=1e-3)
+    optimiser = make_optimiser(network, config, 1e-3)
+    schedule = one_cycle(optimiser, config, steps)
+    rates = [optimiser.param_groups[-1]["lr"]]
+    for _ in range(steps - 1):
+        optimiser.step()
+        schedule.step()
+        rates.append(optimiser.param_groups[-1]["lr"])
+    assert all(0 < rate <= 1e-3 for rate in rates)
+    assert rates[-1] < 1e-6
 
 
 def test_densenet_is_cut_as_fastai_cuts_it() -> None:

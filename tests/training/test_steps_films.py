@@ -1,4 +1,4 @@
-"""Films on the disk through every step: a CheXpert tree of phantoms, with one file that is no image."""
+"""Films on the disk through every step: CheXpert trees of phantoms, one with a file that is no image."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from training.resolve import resolve
 from training.steps.run import Run
 from training.steps.whole import STEPS, do
 
-FILMS, DAMAGED = 30, 4
+FILMS, DAMAGED = 22, 4
 SETS = (
     "preprocessing.sizes=64,128",
     "head=linear",
     "architecture=small",
     "weights=scratch",
-    "seeds=0",
+    "seeds=0,1",
     "data.split.kind=patient-folds",
     "data.split.folds=2",
     "data.split.validation_share=0.3",
@@ -37,15 +37,14 @@ SETS = (
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("chexpert")
+def write_tree(root: Path, first: int, damaged: int | None = None) -> Path:
+    """`FILMS` phantoms as CheXpert lies on a disk; the film `damaged` is no picture."""
     rows = []
     for number in range(FILMS):
-        phantom = make_phantom(50_000 + number)
-        path = f"train/patient{number:05d}/study1/view1_frontal.jpg"
+        phantom = make_phantom(first + number)
+        path = f"train/patient{first + number:05d}/study1/view1_frontal.jpg"
         (root / path).parent.mkdir(parents=True)
-        if number == DAMAGED:
+        if number == damaged:
             (root / path).write_bytes(b"\xff\xd8\xff\xe0 no picture")
         else:
             write_jpeg(root / path, phantom)
@@ -57,14 +56,23 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_films_end_in_a_bundle_and_bad_ones_in_a_list(tree: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Two datasets; one film of the first cannot be read."""
+    folder = tmp_path_factory.mktemp("chexpert")
+    return write_tree(folder / "one", 50_000, DAMAGED), write_tree(folder / "other", 60_000)
+
+
+def test_two_datasets_end_in_a_bundle_and_bad_films_in_a_list(
+    trees: tuple[Path, Path], tmp_path: Path
+) -> None:
     run = Run(
         recipe=resolve("chizari", SETS),
-        data=(f"chexpert:{tree}",),
+        data=tuple(f"chexpert:{tree}" for tree in trees),
         out=tmp_path / "bundle",
         work=tmp_path / "work",
         workers=1,
-        folds=2,
+        folds=1,
         report="brief",
     )
     progress = Quiet()
@@ -74,26 +82,48 @@ def test_films_end_in_a_bundle_and_bad_ones_in_a_list(tree: Path, tmp_path: Path
     # One finding was taught: nothing is said of the others.
     assert contract.unavailable == tuple(name for name in NAMES if name != "Atelectasis")
     assert contract.members[0].findings == ("Atelectasis",)
-    assert contract.lineage.part == "fold 1 of 2"
+    assert set(contract.operating_points) == {"Atelectasis"}
+    assert contract.lineage.part == "fold 1 of 2, seed 0, one of 2"
     faults = (run.work / "data" / "1" / "faults.csv").read_text(encoding="utf-8")
     assert faults.count("image cannot be decoded") == 1
-    assert f"patient{DAMAGED:05d}" in faults
-    assert "1 of 30 rows" in progress.said
+    assert f"patient{50_000 + DAMAGED}" in faults
+    assert f"1 of {FILMS} rows" in progress.said
+    assert (run.work / "data" / "2" / "manifest.json").exists()
     report = json.loads((run.out / "report.json").read_text(encoding="utf-8"))
-    assert set(report["stack_fits"]) == {"fold_1/seed_0", "fold_2/seed_0"}
+    assert set(report["stack_fits"]) == {"fold_1/seed_0", "fold_1/seed_1"}
     assert report["lineage"]["id"] == contract.lineage.id
     assert (run.out / "report.html").exists()
 
 
-def test_too_many_bad_films_stop_the_run(tree: Path, tmp_path: Path) -> None:
+def test_one_size_is_a_bundle_too_and_every_fold_is_measured(
+    trees: tuple[Path, Path], tmp_path: Path
+) -> None:
+    run = Run(
+        recipe=resolve("chizari", (*SETS, "preprocessing.sizes=64", "seeds=0")),
+        data=(f"chexpert:{trees[1]}",),
+        out=tmp_path / "bundle",
+        work=tmp_path / "work",
+        workers=1,
+        report="brief",
+    )
+    for name in STEPS:
+        do(name, run, Quiet())
+    contract = load_bundle(run.out).contract
+    assert contract.stack[NAMES.index("Atelectasis")] == (1.0,)
+    assert contract.triage is None
+    report = json.loads((run.out / "report.json").read_text(encoding="utf-8"))
+    assert set(report["stack_fits"]) == {"fold_1/seed_0", "fold_2/seed_0"}
+
+
+def test_too_many_bad_films_stop_the_run(trees: tuple[Path, Path], tmp_path: Path) -> None:
     from training.datasets import ReadOptions
 
     run = Run(
         recipe=resolve("chizari", SETS),
-        data=(f"chexpert:{tree}",),
+        data=(f"chexpert:{trees[0]}",),
         out=tmp_path / "bundle",
         work=tmp_path / "work",
         options=ReadOptions(max_bad_share=0.01),
     )
-    with pytest.raises(DatasetError, match="1 of 30 rows are bad"):
+    with pytest.raises(DatasetError, match=f"1 of {FILMS} rows are bad"):
         do("prepare", run, Quiet())

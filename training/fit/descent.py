@@ -63,11 +63,13 @@ def make_optimiser(network: MapNetwork, config: FitConfig, peak: float) -> Optim
 
 def one_cycle(optimiser: Optimizer, config: FitConfig, steps: int) -> OneCycleLR:
     """One cycle over `steps` steps, each group of layers up to the rate it was made with (Smith 2018)."""
+    # torch divides by the length of the rise, which is nothing where its share is exactly one step.
+    rise = config.rise if config.rise * steps != 1 else config.rise * (1 + 1e-9)
     return OneCycleLR(
         optimiser,
         [group["lr"] for group in optimiser.param_groups],
         max(1, steps),
-        pct_start=config.rise,
+        pct_start=rise,
         cycle_momentum=config.cycle_momentum,
     )
 

@@ -1,0 +1,71 @@
+"""Early decisions as a run makes them: fitted on validation logits, checked on the test's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cxrserve.ensemble.bundle import Contract, read_contract
+from cxrserve.findings import NAMES
+from tests.bundles import write_tiny_bundle
+from training.steps import early as steps
+from training.steps.early import checks, chosen, early_decisions
+
+
+@pytest.fixture(scope="module")
+def contract(tmp_path_factory: pytest.TempPathFactory) -> Contract:
+    """Of two sizes; nobody knows Fracture."""
+    whole, _ = read_contract(write_tiny_bundle(tmp_path_factory.mktemp("early") / "tiny", (64, 128)))
+    known = tuple(name for name in NAMES if name != "Fracture")
+    return whole.model_copy(
+        update={
+            "members": tuple(member.model_copy(update={"findings": known}) for member in whole.members),
+            "stack": tuple(
+                row if name in known else (0.0, 0.0) for name, row in zip(NAMES, whole.stack, strict=True)
+            ),
+            "operating_points": {name: whole.operating_points[name] for name in known},
+            "unavailable": ("Fracture",),
+        }
+    )
+
+
+def logits(count: int, seed: int) -> np.ndarray:
+    """Two scales that mostly agree, [N, 14, 2]."""
+    random = np.random.default_rng(seed)
+    common = random.normal(0, 2, (count, len(NAMES), 1))
+    return common + random.normal(0, 0.3, (count, len(NAMES), 2))
+
+
+def test_they_are_fitted_and_checked_on_other_images_than_they_were_fitted_on(contract: Contract) -> None:
+    early = early_decisions(logits(80, 0), contract, "80 validation images")
+    assert early is not None
+    assert (early.data, early.images) == ("80 validation images", 40)
+    found = checks(early, logits(50, 1), contract, "test images")
+    assert {check.data for check in found} == {"50 test images"}
+    # What nobody judges has no decision to come early.
+    assert {check.findings for check in found} == {"all", *contract.operating_points}
+    assert all(check.differing == 0 for check in found if check.guarantee == "exact")
+    promised = {check.epsilon for check in found if check.guarantee == "conformal"}
+    assert promised == {1 / 41}
+    # The contract that holds them is one that serves.
+    held = contract.model_copy(update={"triage": early.model_copy(update={"checked": found})})
+    assert Contract.model_validate_json(held.model_dump_json()) == held
+
+
+def test_too_few_images_promise_nothing(contract: Contract) -> None:
+    assert early_decisions(logits(39, 0), contract, "images") is None
+
+
+def test_one_scale_has_nothing_to_leave_out(tmp_path: Path) -> None:
+    alone, _ = read_contract(write_tiny_bundle(tmp_path / "tiny", (64,)))
+    assert early_decisions(logits(80, 0)[..., :1], alone, "images") is None
+
+
+def test_of_many_images_some_are_looked_at(contract: Contract) -> None:
+    assert chosen(5) == [0, 1, 2, 3, 4]
+    many = chosen(100_000)
+    assert len(many) == steps.MOST
+    assert (many[0], many[-1]) == (0, 99_999)
+    assert np.ptp(np.diff(many)) <= 1
