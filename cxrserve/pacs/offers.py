@@ -22,8 +22,9 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from cxrserve import __version__
 from cxrserve.imaging.dicom.codecs import CODECS
 from cxrserve.imaging.dicom.pixels import NATIVE
+from cxrserve.reports.dicom import identity
 
-IMPLEMENTATION_CLASS_UID: Final = "2.25.235118904721307549218846213377560912345"
+IMPLEMENTATION_CLASS_UID: Final = identity.IMPLEMENTATION_CLASS_UID  # the one of the files we write
 IMPLEMENTATION_VERSION_NAME: Final = f"CXRSERVE_{__version__}"[:16]  # PS3.7 D.3.3.2.2
 
 # Digital X-Ray FOR PROCESSING is not among them: raw detector data are refused in the negotiation.
