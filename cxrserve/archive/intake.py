@@ -29,7 +29,7 @@ from cxrserve.archive.index import OBJECTS, QUARANTINE, STUDIES, Index, answerin
 from cxrserve.archive.receipt import Outcome, Receipt, Source
 from cxrserve.archive.room import Room
 from cxrserve.archive.rules import Rule, Rules, Traits
-from cxrserve.archive.store import Store, key_of
+from cxrserve.archive.store import DamagedObject, Store, key_of
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.errors import NotReady, OutOfResources
 from cxrserve.imaging.border import reading
@@ -124,6 +124,7 @@ class Intake:
                 self._room.took(len(data))
                 return incoming.receipt("kept", f"kept by rule {rule.name}.")
         if kept == incoming.content_sha256:
+            self._mend(incoming)
             return incoming.receipt("duplicate", "this very object was kept before.")
         return self._quarantine(incoming)
 
@@ -168,6 +169,21 @@ class Intake:
             return connection.execute(
                 sa.select(OBJECTS.c.content_sha256).where(OBJECTS.c.sop_instance_uid == sop_instance_uid)
             ).scalar()
+
+    def _mend(self, incoming: _Incoming) -> None:
+        """Its sender may now forget the object, so its file must be there and sound; these are its bytes."""
+        with answering(), self._index.reading() as connection:
+            held = connection.execute(
+                sa.select(OBJECTS.c.sha256).where(
+                    OBJECTS.c.sop_instance_uid == incoming.sop_instance_uid, OBJECTS.c.expired == 0
+                )
+            ).scalar()
+        if held != incoming.sha256:  # deleted by retention, or with other meta information
+            return
+        try:
+            self._store.read(held)
+        except DamagedObject:
+            self._store.keep(incoming.data, held)
 
     def _quarantine(self, incoming: _Incoming) -> Receipt:
         self._store.keep(incoming.data, incoming.sha256, quarantined=True)

@@ -61,6 +61,18 @@ def test_the_same_object_twice_is_one(archive: Archive, tmp_path: Path) -> None:
     assert len(objects(tmp_path / "archive")) == 1
 
 
+@pytest.mark.parametrize("damage", [b"", b"flipped"])
+def test_the_same_object_again_mends_a_file_that_was_damaged(
+    archive: Archive, tmp_path: Path, damage: bytes
+) -> None:
+    data = chest()
+    assert archive.receive(data, SENDER).outcome == "kept"
+    (path,) = objects(tmp_path / "archive")
+    path.write_bytes(damage) if damage else path.unlink()
+    assert archive.receive(data, SENDER).outcome == "duplicate"
+    assert path.read_bytes() == data
+
+
 def test_meta_information_makes_no_other_object(archive: Archive) -> None:
     data = radiographs.dataset(96, 80)
     first = radiographs.dicom(96, 80)
