@@ -19,7 +19,7 @@ from cxrserve.ensemble.stack import sigmoid
 from training.evaluate import auc
 from training.samples import Samples
 
-# Both engines run once in turn in each round, so often and so long; the fastest of each counts, as noise adds.
+# Both engines run once in turn in each round, so often and so long; the fastest of each counts: noise adds.
 ROUNDS: Final = 8
 SPEED_S: Final = 4.0
 
