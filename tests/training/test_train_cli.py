@@ -18,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrserve.cli import app
+from cxrserve.ensemble.bundle import read_contract
 from cxrserve.settings import Settings
 from tests.servers import running
 from training.phantom import make_phantom, write_jpeg
@@ -26,7 +27,7 @@ from training.steps.lock import alone_in
 SMALL = {
     "preprocessing.sizes": "64,128",
     "data.training": "16",
-    "data.validation": "12",
+    "data.validation": "40",  # the fewest that early decisions are made from
     "data.test": "12",
     "data.first_seed": "30000",
     "fits.*.epochs": "2",
@@ -93,7 +94,6 @@ def test_without_a_terminal_it_says_plain_lines_and_the_result(whole: tuple[Path
     _, said = whole
     assert "draw training phantoms (16)" in said
     assert "fit 128, fold 1, seed 0: 3 epochs" in said
-    assert "12 validation images are too few for early decisions" in said
     assert "Cardiomegaly" in said
     assert "\x1b[" not in said
 
@@ -125,6 +125,17 @@ def test_the_bundle_answers_post_predict(whole: tuple[Path, str], tmp_path: Path
         answer = httpx.post(f"{server.url}/predict", content=(tmp_path / "film.jpg").read_bytes(), timeout=60)
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["findings"]) == 14
+
+
+def test_early_decisions_come_with_the_bundle_and_are_checked_on_the_test_images(
+    whole: tuple[Path, str],
+) -> None:
+    early = read_contract(whole[0] / "bundle")[0].triage
+    assert early is not None
+    assert early.data == "40 validation phantoms"
+    found = {check.guarantee: check for check in early.checked if check.findings == "all"}
+    assert {check.data for check in found.values()} == {"12 held-out phantoms"}
+    assert found["exact"].differing == 0
 
 
 def test_a_second_run_does_nothing_again(whole: tuple[Path, str]) -> None:
