@@ -49,7 +49,9 @@ def pointing(predictor: Predictor, cache: PyramidCache) -> dict[str, float]:
     Measured on every present finding of `cache`; findings without a place are left out.
     """
     hits: dict[str, list[bool]] = {}
-    for index in range(len(cache) if cache.places_NFGG is not None else 0):
+    if cache.places_NFGG is None:
+        return {}
+    for index in range(len(cache)):
         present = [int(finding) for finding in np.flatnonzero(cache.labels_NF[index] > 0.5)]
         for finding, map_GG in predictor.predict(cache.pyramid(index), explain=present).maps.items():
             place_GG = cache.places_NFGG[index, finding]

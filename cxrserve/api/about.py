@@ -49,7 +49,9 @@ class EngineReport(BaseModel):
     version: str
     precision: str
     reason: str
-    scales: dict[str, str] = Field(description="The precision that each scale is really computed in, by size.")
+    scales: dict[str, str] = Field(
+        description="The precision that each scale is really computed in, by size."
+    )
 
 
 class ModelReport(Contract):

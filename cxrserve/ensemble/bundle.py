@@ -130,9 +130,12 @@ class Stage(_Part):
     """What the coarsest K scales say of the ensemble's answer, before the others have run."""
 
     coefficients: tuple[tuple[float, ...], ...] = Field(
-        description="One row for each finding: of the K logits of the first finding, of the second, …; a constant."
+        description="One row for each finding: of the K logits of the first finding, of the second, …; "
+        "a constant."
     )
-    spread: tuple[float, ...] = Field(description="Root mean square error of the predicted logit, by finding.")
+    spread: tuple[float, ...] = Field(
+        description="Root mean square error of the predicted logit, by finding."
+    )
 
 
 class TriageCheck(_Part):
@@ -144,7 +147,9 @@ class TriageCheck(_Part):
     data: str
     images: int = Field(ge=1)
     differing: int = Field(ge=0, description="Images with a decision that is not the full ensemble's.")
-    differing_below: float = Field(description="Upper end of the 95 % Clopper–Pearson interval of their share.")
+    differing_below: float = Field(
+        description="Upper end of the 95 % Clopper–Pearson interval of their share."
+    )
     work: float = Field(description="Mean share of the full ensemble's work.")
     work_worst: float
 
@@ -154,10 +159,13 @@ class EarlyDecisions(_Part):
 
     data: str
     images: int = Field(ge=1, description="Images the tails were measured on; none of them fitted a stage.")
-    order: tuple[int, ...] = Field(description="Sizes in the order that decides all findings with least work.")
+    order: tuple[int, ...] = Field(
+        description="Sizes in the order that decides all findings with least work."
+    )
     orders: tuple[tuple[int, ...], ...] = Field(description="The same for each finding alone.")
     predicts_all: bool = Field(
-        True, description="Deciding all findings takes less work by predictions than by the exact bounds alone."
+        True,
+        description="Deciding all findings takes less work by predictions than by the exact bounds alone.",
     )
     predicts: tuple[bool, ...] = Field(description="The same for each finding alone.")
     stages: tuple[Stage, ...]

@@ -14,7 +14,7 @@ from cxrserve.errors import RequestError
 from cxrserve.settings import Settings
 from tests import radiographs
 from training.cli.triage import triage
-from training.triage_films import FEWEST
+from training.triage import FEWEST
 
 
 @pytest.fixture
