@@ -36,11 +36,13 @@ class Settings(BaseSettings):
 
     engine: EngineName = Field(
         "auto",
-        description="Inference engine; auto takes TensorRT or ONNX Runtime on a GPU, else OpenVINO, ONNX Runtime.",
+        description="Inference engine; auto takes TensorRT or ONNX Runtime on a GPU, "
+        "else OpenVINO, ONNX Runtime.",
     )
     precision: Precision = Field(
         "auto",
-        description="Arithmetic; auto takes int8 and fp16 where the bundle's gate admits them, bf16, else f32.",
+        description="Arithmetic; auto takes int8 and fp16 where the bundle's gate admits them, "
+        "bf16, else f32.",
     )
     threads: int = Field(
         default_factory=usable_cores,
