@@ -105,15 +105,15 @@ def test_nothing_is_settled_before_anything_ran() -> None:
 
 @pytest.mark.parametrize("epsilon", [0.002, 0.02])
 def test_conformal_decisions_differ_no_more_often_than_promised(epsilon: float) -> None:
-    logits_NFS = images(6000, 1)
+    logits_NFS = images(2000, 1)
     checks = check_triage(
         EARLY, logits_NFS, EVEN_FS, THRESHOLDS_F, SIZES, data="others", epsilon=epsilon, alone=(0, 7)
     )
     by_what = {(check.guarantee, check.findings): check for check in checks}
     together = by_what["conformal", "all"]
-    # The promise is kept on average over calibrations; this one was of 2,000 images, and 6,000 are counted.
-    spread = np.sqrt(epsilon * (1 / 2000 + 1 / 6000))
-    assert together.differing / 6000 <= epsilon + 3 * spread
+    # The promise is kept on average over calibrations; this one was of 2,000 images, and 2,000 are counted.
+    spread = np.sqrt(epsilon * (1 / 2000 + 1 / 2000))
+    assert together.differing / 2000 <= epsilon + 3 * spread
     assert by_what["exact", "all"].differing == 0
     assert together.work <= by_what["exact", "all"].work
     assert all(check.work <= check.work_worst <= 1 for check in checks)
