@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,7 +19,6 @@ from cxrserve.ensemble.bundle import Bundle
 
 StudyState = Literal["receiving", "waiting", "working", "done", "failed", "refused"]
 ImageState = Literal["waiting", "done", "failed", "refused"]
-STUDY_STATES: Final[tuple[StudyState, ...]] = get_args(StudyState)
 
 
 class _Part(BaseModel):

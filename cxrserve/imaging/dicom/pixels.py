@@ -31,7 +31,6 @@ Samples = NDArray[Any]
 NATIVE: Final = frozenset(
     (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 )
-_UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 
 
 def decode_pixels(file: DicomFile, header: PixelHeader) -> tuple[Samples, tuple[str, ...]]:
