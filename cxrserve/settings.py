@@ -141,6 +141,11 @@ class Settings(BaseSettings):
     dicom_max_pdu_bytes: int = Field(
         131_072, ge=4096, le=2**24, description="Longest P-DATA-TF PDU that the node takes."
     )
+    dicom_receive_bytes: int = Field(
+        512 * 2**20,
+        ge=1,
+        description="Memory for objects that arrive at once; one object always fits, more get 0xA700.",
+    )
     dicom_accept_timeout_s: float = Field(
         10.0, gt=0, description="Time for a TLS handshake and the A-ASSOCIATE-RQ (the ARTIM timer)."
     )

@@ -23,11 +23,12 @@ from pynetdicom.dimse import DIMSEServiceProvider
 from pynetdicom.pdu_primitives import P_DATA
 from pynetdicom.transport import AssociationSocket
 
+from cxrserve.pacs.arrivals import COMMAND, LAST, PDV, Arrivals
+
 _log: Final = logging.getLogger("cxrserve.pacs")
 ASSOCIATE_RQ: Final = 0x01
 _P_DATA_TF: Final = 0x04
 _HEADER: Final = struct.Struct(">BxL")  # type, reserved, length: PS3.8 9.3.1
-_PDV: Final = struct.Struct(">LBB")  # length, presentation context, message control header: PS3.8 9.3.5.1
 _UNKNOWN: Final = bytearray(b"\xff\0\0\0\0\0")
 # PS3.8 sets no limit for A-ASSOCIATE-RQ; 128 contexts with 60 transfer syntaxes each stay below this.
 _MOST_NEGOTIATION_BYTES: Final = 256 * 1024
@@ -35,7 +36,8 @@ _MOST_CONTEXTS: Final = 128  # their identifiers are the odd numbers of a byte: 
 _CONTEXTS_START: Final = 68  # within the body of A-ASSOCIATE-RQ: PS3.8 Table 9-11
 _PRESENTATION_CONTEXT: Final = 0x20
 _MOST_COMMAND_BYTES: Final = 64 * 1024
-_LAST, _COMMAND = 0b10, 0b01  # of the message control header: PS3.8 E.2
+_MOST_OTHER_BYTES: Final = 4 * 2**20  # of a data set that is no object: 10,000 references take 1.2 MB
+_MOST_AT_ONCE: Final = 64
 # dcmtk writes header and body one by one, and with Nagle's algorithm waits for an acknowledgement between
 # them, which Linux delays by 40 ms unless told otherwise after every read.
 _QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
@@ -52,12 +54,14 @@ class WireLimits:
 
     Attributes:
         most_pdu_bytes: longest P-DATA-TF, which is also what the negotiation tells the peer.
-        most_object_bytes: longest data set of one message.
+        most_object_bytes: longest data set of one C-STORE request.
+        most_arriving_bytes: of all connections together.
         pdu_timeout_s: time for a PDU that has begun to be complete, and for the peer to take an answer.
     """
 
     most_pdu_bytes: int
     most_object_bytes: int
+    most_arriving_bytes: int
     pdu_timeout_s: float
 
 
@@ -66,10 +70,14 @@ class PduReader:
 
     Attributes:
         refused: why nothing more is read; None while all is well. No patient data.
+        arrivals: the objects among what was read; pynetdicom sees their names only.
+        within: True where the last PDU was the middle of an object, and nobody needs to see it.
     """
 
-    def __init__(self, sock: socket.socket, limits: WireLimits) -> None:
+    def __init__(self, sock: socket.socket, limits: WireLimits, arrivals: Arrivals) -> None:
         self.refused: str | None = None
+        self.arrivals: Final = arrivals
+        self.within = False
         self._socket: Final = sock
         self._limits: Final = limits
         self._object_bytes = 0
@@ -82,21 +90,33 @@ class PduReader:
             TimeoutError: it was not whole in time.
             OSError: the connection broke, or ended within a PDU.
         """
+        try:
+            header, body = self._next(timeout_s)
+        except OSError:
+            self.arrivals.close()
+            raise
+        if not header or self.refused:  # the end: pynetdicom does not always close its socket
+            self.arrivals.close()
+        return (_UNKNOWN[:], bytearray()) if self.refused else (header, body)
+
+    def _next(self, timeout_s: float | None) -> tuple[bytearray, bytearray]:
+        self.within = False
         until = time.monotonic() + (self._limits.pdu_timeout_s if timeout_s is None else timeout_s)
         header = self._take(_HEADER.size, until)
         if len(header) < _HEADER.size:
             return bytearray(), bytearray()
         kind, length = _HEADER.unpack(header)
         if self._is_too_long(kind, length):
-            return _UNKNOWN[:], bytearray()
+            return header, bytearray()
         body = self._take(length, until)
         if len(body) < length:
             raise ConnectionResetError("the peer went away within a PDU")
         if kind == _P_DATA_TF:
-            self._look_at(body)
+            body = self._looked_at(body)
+            header = bytearray(_HEADER.pack(kind, len(body)))
         elif kind == ASSOCIATE_RQ and _contexts(body) > _MOST_CONTEXTS:
             self.refused = f"the A-ASSOCIATE-RQ proposes more than {_MOST_CONTEXTS} presentation contexts"
-        return (_UNKNOWN[:], bytearray()) if self.refused else (header, body)
+        return header, body
 
     def _is_too_long(self, kind: int, length: int) -> bool:
         most = self._limits.most_pdu_bytes if kind == _P_DATA_TF else _MOST_NEGOTIATION_BYTES
@@ -106,28 +126,42 @@ class PduReader:
             self.refused = f"a PDU of type {kind} has {length} bytes; {most} are allowed"
         return self.refused is not None
 
-    def _look_at(self, body: bytearray) -> None:
-        """Check the fragments of a P-DATA-TF, and count what they add to the message."""
-        position = 0
+    def _looked_at(self, body: bytearray) -> bytearray:
+        """Check and count the fragments of a P-DATA-TF; what is left once objects were taken out."""
+        left, position, view = bytearray(), 0, memoryview(body)
+        self.within = self.arrivals.storing
         while position < len(body):
-            length, _, control = _PDV.unpack_from(body, position) if position + 6 <= len(body) else (0, 0, 0)
-            position += 4 + length
+            length, context, control = (
+                PDV.unpack_from(body, position) if position + 6 <= len(body) else (0, 0, 0)
+            )
+            start, position = position + PDV.size, position + 4 + length
             if length < 2 or position > len(body):
                 self.refused = "the fragments of a P-DATA-TF do not add up to its length"
-                return
+                break
+            fragment: memoryview | bytes = view[start:position]
             self._count(length - 2, control)
+            if self.refused:
+                break
+            self.within = self.within and not control & (COMMAND | LAST)
+            if control & COMMAND:
+                self.arrivals.command(view[start:position], control)
+            elif self.arrivals.storing:
+                fragment = self.arrivals.fragment(view[start:position], control)
+            left += PDV.pack(len(fragment) + 2, context, control) + fragment
+        return left
 
     def _count(self, size: int, control: int) -> None:
-        if control & _COMMAND:
+        if control & COMMAND:
             self._command_bytes = self._command_bytes + size
             if self._command_bytes > _MOST_COMMAND_BYTES:
                 self.refused = f"a command has more than {_MOST_COMMAND_BYTES} bytes"
-            if control & _LAST:
+            if control & LAST:
                 self._command_bytes = self._object_bytes = 0
             return
         self._object_bytes += size
-        if self._object_bytes > self._limits.most_object_bytes:
-            self.refused = f"an object has more than {self._limits.most_object_bytes} bytes"
+        most = self._limits.most_object_bytes if self.arrivals.storing else _MOST_OTHER_BYTES
+        if self._object_bytes > most:
+            self.refused = f"a data set has more than {most} bytes"
 
     def drain(self) -> None:
         """Throw away what still comes, for a moment: so that the peer may read why it was refused."""
@@ -173,7 +207,15 @@ def _items(body: bytearray) -> Iterator[int]:
 
 
 class Messages(DIMSEServiceProvider):
-    """pynetdicom's reader of messages, which ends its thread, and not the association, on a broken one."""
+    """pynetdicom's reader of messages, which ends its thread, and not the association, on a broken one.
+
+    Attributes:
+        arrivals: the objects that its requests bring.
+    """
+
+    def __init__(self, association: Association, arrivals: Arrivals) -> None:
+        super().__init__(association)
+        self.arrivals: Final = arrivals
 
     def receive_primitive(self, primitive: P_DATA) -> None:
         """Take the fragments of a message; end the association where they are none."""
@@ -222,9 +264,17 @@ class Connection(AssociationSocket):
             if self.assoc.dul.state_machine.current_state == _AWAITING_CLOSE:  # the A-ABORT is sent
                 self._reader.drain()
             return False
+        return self._more_waits()
+
+    def _more_waits(self) -> bool:
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             return True
         return bool(self._readable.poll(0))
+
+    def close(self) -> None:
+        """End the connection, and let go of what has arrived and was not taken."""
+        self._reader.arrivals.close()
+        super().close()
 
     def recv(self, nr_bytes: int) -> bytearray:
         """The header, then the body of a PDU, as pynetdicom asks for them.
@@ -237,6 +287,10 @@ class Connection(AssociationSocket):
             return body
         if self._header is None:
             self._header, self._body = self._reader.read()
+            for _ in range(_MOST_AT_ONCE):  # so that pynetdicom looks at its timers now and then
+                if not (self._reader.within and self._more_waits()):
+                    break
+                self._header, self._body = self._reader.read()
         header, self._header = self._header, None
         if header == _UNKNOWN:  # pynetdicom asks for no body
             self._body = None

@@ -21,6 +21,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
+from cxrserve.pacs.arrivals import Arrivals, Memory
 from cxrserve.pacs.connection import ASSOCIATE_RQ, Connection, Messages, PduReader, WireLimits
 
 _log: Final = logging.getLogger("cxrserve.pacs")
@@ -43,8 +44,9 @@ class _Entrance(RequestHandler):
         association.dul.socket = None
         association.dul.event_queue.get_nowait()
         connection = cast(socket.socket, self.request)
-        association.set_socket(Connection(association, connection, *self.server.brought_by(connection)))
-        association.dimse = Messages(association)
+        reader, first = self.server.brought_by(connection)
+        association.set_socket(Connection(association, connection, reader, first))
+        association.dimse = Messages(association, reader.arrivals)
         association.dul.artim_timer.timeout = self.server.patience_s
         return association
 
@@ -75,6 +77,7 @@ class Door(ThreadedAssociationServer):
         self.patience_s: Final = patience_s
         self._tls: Final = tls
         self._limits: Final = limits
+        self._memory: Final = Memory(limits.most_arriving_bytes)
         self._most_associations: Final = most_associations
         self._lock: Final = threading.Lock()
         self._waiting: Final[dict[Any, socket.socket]] = {}  # by address, the longest waiting first
@@ -112,7 +115,7 @@ class Door(ThreadedAssociationServer):
         connection: socket.socket = request
         try:
             connection = self._with_tls(request, client_address)
-            reader = PduReader(connection, self._limits)
+            reader = PduReader(connection, self._limits, Arrivals(self._memory))
             first = reader.read(self.patience_s)
             if reader.refused or not first[0] or first[0][0] != ASSOCIATE_RQ:
                 _tell(connection, _ABORT if first[0] else b"", reader)

@@ -80,6 +80,7 @@ class Node:
                 limits=WireLimits(
                     most_pdu_bytes=settings.dicom_max_pdu_bytes,
                     most_object_bytes=settings.max_upload_bytes,
+                    most_arriving_bytes=max(settings.dicom_receive_bytes, settings.max_upload_bytes),
                     pdu_timeout_s=settings.dicom_idle_timeout_s,
                 ),
                 most_associations=settings.dicom_max_associations,

@@ -9,6 +9,7 @@ from typing import Final, cast
 
 from pydicom.dataset import Dataset
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.events import Event
 
 from cxrserve.archive.archive import Archive
@@ -16,6 +17,8 @@ from cxrserve.archive.receipt import Outcome, Source
 from cxrserve.errors import CxrserveError, UnreadableImage
 from cxrserve.imaging.dicom.identity import identity
 from cxrserve.imaging.limits import Limits
+from cxrserve.pacs.arrivals import Arrival
+from cxrserve.pacs.connection import Messages
 
 _access: Final = logging.getLogger("cxrserve.access")
 _audit: Final = logging.getLogger("cxrserve.audit")
@@ -30,6 +33,7 @@ OF_OUTCOME: Final[dict[Outcome, int]] = {
     "refused": 0x0124,  # Refused: not authorized, PS3.7 C.5.11; here: no rule takes it
     "quarantined": 0x0111,  # Duplicate SOP instance, PS3.7 C.5.6; here: with other content
 }
+_PREAMBLE: Final = b"\0" * 128 + b"DICM"  # PS3.10 7.1
 _MOST_COMMENT: Final = 64  # Error Comment is LO
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -45,10 +49,13 @@ def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
     )
     size = 0
     log, outcome = _access, "kept"
+    arrivals, arrival = cast(Messages, association.dimse).arrivals, Arrival()
     try:
-        part10 = event.encoded_dataset()
-        size = len(part10)
-        _check_same(cast(C_STORE, event.request), part10, limits)
+        request = cast(C_STORE, event.request)
+        arrival = arrivals.take(_name(request))
+        size = arrival.counted
+        part10 = arrival.part10(_PREAMBLE + encode_file_meta(event.file_meta))
+        _check_same(request, part10, limits)
         receipt = archive.receive(part10, source)  # which writes the audit line
         status, comment, outcome = OF_OUTCOME[receipt.outcome], receipt.detail, receipt.outcome
     except CxrserveError as error:
@@ -57,6 +64,8 @@ def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
         _log.error("an object could not be kept: %s", type(error).__name__)
         log, status, comment = _audit, CxrserveError.dimse_status, CxrserveError.title
         outcome = CxrserveError.slug
+    finally:
+        arrivals.done(arrival)
     log.info(
         "store calling_ae=%s address=%s status=%04X outcome=%s bytes=%d ms=%d",
         _PLAIN.sub("?", source.calling_ae) or "-",
@@ -67,6 +76,11 @@ def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
         (time.perf_counter() - started) * 1000,
     )
     return _response(status, comment)
+
+
+def _name(request: C_STORE) -> bytes:
+    """What stands in the place of the data set."""
+    return b"" if request.DataSet is None else request.DataSet.getvalue()
 
 
 class _Mismatch(UnreadableImage):
