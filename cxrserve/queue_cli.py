@@ -99,11 +99,11 @@ def _named(letters: Letters, jobs: list[str] | None, every: bool) -> list[str | 
 
 @queue.command()
 def quarantine(archive: ArchiveOption = None, assignments: SetOption = None) -> None:
-    """List objects that were set aside: their UID was kept before with other content."""
+    """List objects that were set aside: their UID was kept with other content, or of another patient."""
     table = Table(header_style="dim")
-    for heading in ("SOP Instance UID", "SHA-256: the file's name", "came by", "from"):
+    for heading in ("SOP Instance UID", "SHA-256: the file's name", "came by", "from", "why"):
         table.add_column(heading, overflow="fold")
     with _letters(archive, assignments) as letters:
         for each in letters.quarantine():
-            table.add_row(each.sop_instance_uid, each.sha256, each.protocol, each.calling_ae)
+            table.add_row(each.sop_instance_uid, each.sha256, each.protocol, each.calling_ae, each.reason)
     Console().print(table if table.row_count else "nothing was set aside")

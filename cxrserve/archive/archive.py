@@ -126,9 +126,10 @@ class Archive:
         data = part10.read_bytes() if isinstance(part10, Path) else bytes(part10)
         receipt = self._intake.receive(data, source)
         _audit.info(
-            "received=%s outcome=%s protocol=%s bytes=%d",
+            "received=%s outcome=%s reason=%s protocol=%s bytes=%d",
             receipt.sha256,
             receipt.outcome,
+            receipt.reason or "-",
             source.protocol,
             size,
         )

@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from cxrserve.errors import ConfigurationError, OutOfResources
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 _tables: Final = MetaData()
 
 META: Final = Table("cxrserve_meta", _tables, Column("version", Integer, primary_key=True))
@@ -30,7 +30,8 @@ STUDIES: Final = Table(
     Column("key", Text, primary_key=True),  # store.key_of(study_instance_uid)
     Column("study_instance_uid", Text, nullable=False, unique=True),
     Column("patient_name", Text, nullable=False),
-    Column("patient_id", Text, nullable=False),
+    Column("patient_id", Text, nullable=False),  # of the first image that has one
+    Column("patient_id_issuer", Text, nullable=False, server_default=""),  # likewise
     Column("study_date", Text, nullable=False),
     Column("description", Text, nullable=False),
     Column("modality", Text, nullable=False),
@@ -77,6 +78,7 @@ QUARANTINE: Final = Table(
     Column("protocol", Text, nullable=False),
     Column("calling_ae", Text, nullable=False),
     Column("received", Float, nullable=False),
+    Column("reason", Text, nullable=False, server_default="other-content"),  # receipt.Reason
 )
 JOBS: Final = Table(
     "cxrserve_jobs",
@@ -113,7 +115,12 @@ COUNTER: Final = Table(
 )
 
 # What turns the tables of one version into the next: {version reached: statements}.
-_MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {}
+_MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {
+    2: (
+        "ALTER TABLE cxrserve_studies ADD COLUMN patient_id_issuer TEXT DEFAULT '' NOT NULL",
+        "ALTER TABLE cxrserve_quarantine ADD COLUMN reason TEXT DEFAULT 'other-content' NOT NULL",
+    )
+}
 
 
 def sqlalchemy_url(database_url: str, sqlite_file: Path) -> sa.URL:

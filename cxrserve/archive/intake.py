@@ -26,7 +26,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from cxrserve.archive.index import OBJECTS, QUARANTINE, STUDIES, Index, answering
-from cxrserve.archive.receipt import Outcome, Receipt, Source
+from cxrserve.archive.receipt import Outcome, Reason, Receipt, Source
 from cxrserve.archive.room import Room
 from cxrserve.archive.rules import Rule, Rules, Traits
 from cxrserve.archive.store import DamagedObject, Store, key_of
@@ -42,6 +42,12 @@ from cxrserve.settings import Settings
 
 _MOST_IN_ONE_COMMIT: Final = 64
 _GRACE_S: Final = 5.0  # beyond what the database itself may take
+_OTHER_PATIENT: Final = "other-patient"  # what `_write` says in the place of a content hash
+_WHY_ASIDE: Final[dict[Reason, str]] = {
+    "other-content": "an object with this SOP Instance UID and other content was kept before; "
+    "this one is set aside.",
+    "other-patient": "the study was kept with another Patient ID or issuer; this image is set aside.",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +66,7 @@ class _Incoming:
     study_instance_uid: str
     patient_name: str
     patient_id: str
+    patient_id_issuer: str
     study_date: str
     description: str
     modality: str
@@ -67,7 +74,7 @@ class _Incoming:
     traits: Traits
     is_result: bool
 
-    def receipt(self, outcome: Outcome, detail: str) -> Receipt:
+    def receipt(self, outcome: Outcome, detail: str, reason: Reason | None = None) -> Receipt:
         return Receipt(
             outcome=outcome,
             sop_class_uid=self.sop_class_uid,
@@ -75,12 +82,13 @@ class _Incoming:
             study_instance_uid=self.study_instance_uid,
             sha256=self.sha256,
             detail=detail,
+            reason=reason,
         )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
-    """One object whose file is on disk, waiting for its row; `done` gives the content hash that is kept."""
+    """One object whose file is on disk, waiting for its row; `done` gives what `_write` does."""
 
     incoming: _Incoming
     rule: Rule
@@ -118,15 +126,20 @@ class Intake:
         with answering():
             kept = self._kept(incoming.sop_instance_uid)
         if kept is None:
+            with answering(), self._index.reading() as connection:
+                if _is_of_another_patient(connection, incoming):
+                    return self._quarantine(incoming, _OTHER_PATIENT)
             self._store.keep(data, incoming.sha256)
             kept = self._commit(incoming, rule)
             if kept is None:
                 self._room.took(len(data))
                 return incoming.receipt("kept", f"kept by rule {rule.name}.")
+        if kept == _OTHER_PATIENT:  # of two first images of a study the other was faster
+            return self._quarantine(incoming, _OTHER_PATIENT)
         if kept == incoming.content_sha256:
             self._mend(incoming)
             return incoming.receipt("duplicate", "this very object was kept before.")
-        return self._quarantine(incoming)
+        return self._quarantine(incoming, "other-content")
 
     def _parse(self, data: bytes, source: Source) -> _Incoming:
         with self._parsing:
@@ -149,6 +162,7 @@ class Intake:
             study_instance_uid=str(header.StudyInstanceUID),
             patient_name=str(header.get("PatientName", "")),
             patient_id=text(header, "PatientID"),
+            patient_id_issuer=text(header, "IssuerOfPatientID"),
             study_date=text(header, "StudyDate"),
             description=text(header, "StudyDescription"),
             modality=text(header, "Modality"),
@@ -185,7 +199,7 @@ class Intake:
         except DamagedObject:
             self._store.keep(incoming.data, held)
 
-    def _quarantine(self, incoming: _Incoming) -> Receipt:
+    def _quarantine(self, incoming: _Incoming, reason: Reason) -> Receipt:
         self._store.keep(incoming.data, incoming.sha256, quarantined=True)
         with answering(), self._index.writing() as connection:
             self._index.insert_new(
@@ -196,14 +210,12 @@ class Intake:
                 protocol=incoming.source.protocol,
                 calling_ae=incoming.source.calling_ae,
                 received=time.time(),
+                reason=reason,
             )
-        return incoming.receipt(
-            "quarantined",
-            "an object with this SOP Instance UID and other content was kept before; this one is set aside.",
-        )
+        return incoming.receipt("quarantined", _WHY_ASIDE[reason], reason)
 
     def _commit(self, incoming: _Incoming, rule: Rule) -> str | None:
-        """Wait until the row is committed: None, or the content hash that another sender was faster with."""
+        """Wait until the row is committed: None, or what another sender was faster with (see `_write`)."""
         entry = _Entry(incoming=incoming, rule=rule, quiet_s=self._rules.quiet_s(rule), done=Future())
         if self._closed:
             raise NotReady("the archive is closing; send the object again later.")
@@ -261,7 +273,7 @@ class Intake:
             entry.done.set_result(before)
 
     def _write(self, connection: sa.Connection, entry: _Entry) -> str:
-        """Write one object's row; "" or the content hash that is there already."""
+        """Write one object's row: "". Or not: the content hash that is there already, or `_OTHER_PATIENT`."""
         incoming, now = entry.incoming, time.time()
         uid = incoming.sop_instance_uid
         before = connection.execute(
@@ -277,6 +289,7 @@ class Intake:
             study_instance_uid=incoming.study_instance_uid,
             patient_name=incoming.patient_name,
             patient_id=incoming.patient_id,
+            patient_id_issuer=incoming.patient_id_issuer,
             study_date=incoming.study_date,
             description=incoming.description,
             modality=incoming.modality,
@@ -291,6 +304,8 @@ class Intake:
             received=now,
             changed=now,
         )
+        if _is_of_another_patient(connection, incoming):
+            return _OTHER_PATIENT
         stat = 1 if entry.rule.priority == "stat" else 0
         study = STUDIES.c
         arrival = connection.execute(
@@ -301,6 +316,11 @@ class Intake:
                 open=1,
                 stat=sa.case((study.stat > stat, study.stat), else_=stat),
                 quiet_s=sa.case((study.quiet_s > entry.quiet_s, study.quiet_s), else_=entry.quiet_s),
+                patient_id=sa.case((study.patient_id == "", incoming.patient_id), else_=study.patient_id),
+                patient_id_issuer=sa.case(
+                    (study.patient_id_issuer == "", incoming.patient_id_issuer),
+                    else_=study.patient_id_issuer,
+                ),
                 changed=now,
             )
             .returning(study.changes)
@@ -335,3 +355,19 @@ class Intake:
             self._closed = True
             self._waiting.put(None)
         self._committer.join()
+
+
+def _is_of_another_patient(connection: sa.Connection, incoming: _Incoming) -> bool:
+    """True where the study is kept with another Patient ID or issuer; what one side does not say differs not.
+
+    One report is made of a study, under one patient: two patients' images must never meet in it.
+    """
+    held = connection.execute(
+        sa.select(STUDIES.c.patient_id, STUDIES.c.patient_id_issuer)
+        .where(STUDIES.c.key == key_of(incoming.study_instance_uid))
+        .with_for_update()  # PostgreSQL: another node may be filling them in
+    ).one_or_none()
+    if held is None:
+        return False
+    pairs = zip(held, (incoming.patient_id, incoming.patient_id_issuer), strict=True)
+    return any(kept and come and kept != come for kept, come in pairs)

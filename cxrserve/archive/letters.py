@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 
 from cxrserve.archive.index import JOBS, QUARANTINE, STUDIES, Index, sqlalchemy_url
+from cxrserve.archive.receipt import Reason
 from cxrserve.errors import ConfigurationError, RequestError
 from cxrserve.settings import Settings
 
@@ -38,7 +39,7 @@ class Job(BaseModel):
 
 
 class Quarantined(BaseModel):
-    """An object that was set aside: its UID was kept before with other content."""
+    """An object that was set aside: its UID was kept with other content, or its study of another patient."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -47,6 +48,7 @@ class Quarantined(BaseModel):
     protocol: str
     calling_ae: str
     received: float
+    reason: Reason
 
 
 class Letters:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Outcome = Literal["kept", "duplicate", "quarantined", "ignored", "refused"]
+Reason = Literal["other-content", "other-patient"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,11 +34,13 @@ class Receipt:
             "duplicate": the same object was kept before: answer success, nothing more will happen.
             "ignored": no rule takes it, and the rules say to acknowledge such objects: answer success.
             "refused": no rule takes it, and the rules say to refuse such objects: answer a refusal.
-            "quarantined": an object with this SOP Instance UID and other content was kept before. This one
-                lies in the quarantine folder and is not worked on: answer a refusal, never success.
+            "quarantined": an object with this SOP Instance UID and other content was kept before, or this
+                study's images are another patient's. This one lies in the quarantine folder and is not
+                worked on: answer a refusal, never success.
         sop_class_uid, sop_instance_uid, study_instance_uid: from the data set.
         sha256: of the bytes as received.
         detail: a sentence for the log and for the peer, without patient data.
+        reason: why it was quarantined; None where it was not.
     """
 
     outcome: Outcome
@@ -46,6 +49,7 @@ class Receipt:
     study_instance_uid: str
     sha256: str
     detail: str
+    reason: Reason | None = None
 
     @property
     def acknowledged(self) -> bool:

@@ -1,7 +1,7 @@
 """The files of the archive: written whole and durable, named by their content, checked when read.
 
     objects/ab/<sha256>.dcm          received objects, by the SHA-256 of their bytes
-    quarantine/<sha256>.dcm          objects whose UID was kept before with other content
+    quarantine/<sha256>.dcm          objects that were set aside: see `receipt`
     results/ab/<key>/                what was made of one image or one revision of a study; never changed
     incoming/<node>/                 what is being written; emptied at start
 

@@ -133,6 +133,20 @@ def test_tables_of_a_newer_version_are_refused(open_archive: OpenArchive, tmp_pa
         open_archive(tmp_path / "archive")
 
 
+def test_tables_of_an_older_version_are_brought_up_to_date(open_archive: OpenArchive, tmp_path: Path) -> None:
+    archive = open_archive(tmp_path / "archive")
+    study = study_of(archive, archive.receive(chest(PatientID="one"), SENDER)).study_instance_uid
+    archive.close()
+    with sqlite3.connect(tmp_path / "archive" / "index.db") as connection:
+        connection.execute("ALTER TABLE cxrserve_studies DROP COLUMN patient_id_issuer")
+        connection.execute("ALTER TABLE cxrserve_quarantine DROP COLUMN reason")
+        connection.execute("UPDATE cxrserve_meta SET version = 1")
+    connection.close()
+    archive = open_archive(tmp_path / "archive")
+    assert archive.receive(chest(study, PatientID="another"), SENDER).outcome == "quarantined"
+    assert [each.reason for each in archive.letters.quarantine()] == ["other-patient"]
+
+
 def test_a_password_in_a_wrong_url_is_not_repeated(open_archive: OpenArchive, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         open_archive(tmp_path / "archive", database_url="mysql://user:secret@host/name")

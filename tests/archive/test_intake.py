@@ -13,6 +13,7 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import generate_uid
 
 from cxrserve.archive.archive import Archive
+from cxrserve.archive.receipt import Receipt
 from cxrserve.archive.store import key_of
 from cxrserve.errors import CxrserveError, OutOfResources, TooLarge, UnreadableImage
 from tests import radiographs
@@ -97,6 +98,50 @@ def test_another_object_under_the_same_uid_is_set_aside(archive: Archive, tmp_pa
     assert (entry.sop_instance_uid, entry.sha256) == (uid, receipt.sha256)
     assert (tmp_path / "archive" / "quarantine" / f"{entry.sha256}.dcm").read_bytes() == other
     assert len(objects(tmp_path / "archive")) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcome"),
+    [
+        (("A", ""), ("B", ""), "quarantined"),
+        (("A", "X"), ("A", "Y"), "quarantined"),
+        (("A", "X"), ("A", "X"), "kept"),
+        (("A", "X"), ("A", ""), "kept"),
+        (("", ""), ("B", "Y"), "kept"),
+    ],
+)
+def test_two_patients_never_meet_in_one_study(
+    archive: Archive,
+    caplog: pytest.LogCaptureFixture,
+    first: tuple[str, str],
+    second: tuple[str, str],
+    outcome: str,
+) -> None:
+    """One report is made of a study, under one patient."""
+    study = generate_uid()
+
+    def sent(patient: tuple[str, str]) -> Receipt:
+        return archive.receive(chest(study, PatientID=patient[0], IssuerOfPatientID=patient[1]), SENDER)
+
+    assert sent(first).outcome == "kept"
+    with caplog.at_level("INFO", "cxrserve.audit"):
+        receipt = sent(second)
+    assert receipt.outcome == outcome
+    aside = outcome == "quarantined"
+    assert f"reason={'other-patient' if aside else '-'}" in caplog.text
+    assert [each.reason for each in archive.letters.quarantine()] == ["other-patient"] * aside
+    assert study_of(archive, receipt, "receiving").patient_id == (first[0] or second[0])
+    assert len(study_of(archive, receipt, "receiving").images) == 2 - aside
+    assert sent(("C", "Z")).outcome == "quarantined", "also where the first image named no patient"
+
+
+def test_of_two_patients_at_once_one_is_kept(archive: Archive) -> None:
+    for _ in range(5):
+        study = generate_uid()
+        data = [chest(study, PatientID=name) for name in "ABCD"]
+        with ThreadPoolExecutor(4) as senders:
+            outcomes = list(senders.map(lambda each: archive.receive(each, SENDER).outcome, data))
+        assert sorted(outcomes) == ["kept", *["quarantined"] * 3]
 
 
 @pytest.mark.parametrize(("otherwise", "outcome"), [("ignore", "ignored"), ("refuse", "refused")])

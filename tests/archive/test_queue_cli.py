@@ -52,7 +52,9 @@ def test_what_was_set_aside_is_listed(open_archive: OpenArchive, tmp_path: Path)
     for patient in "AB":
         archive.receive(chest(SOPInstanceUID=uid, PatientID=patient), SENDER)
     assert "1 objects were set aside" in queue("list", archive=folder).output
-    assert uid in queue("quarantine", archive=folder).output
+    listed = queue("quarantine", archive=folder).output
+    assert uid in listed
+    assert "other-content" in listed
 
 
 def test_without_an_archive_it_says_so(tmp_path: Path) -> None:
