@@ -202,7 +202,8 @@ def run(folder: Path, bundle: Path, pacs: Orthanc, database_url: str, *, kills: 
     log = (folder / "node.log").read_text().splitlines()
     outcome.lost_tries = sum("was lost" in line for line in log)
     if not outcome.sound:
-        outcome.log = [line for line in log if "WARNING" in line or "ERROR" in line][-50:]
+        told = ("WARNING", "ERROR", "state=refused", "state=failed")
+        outcome.log = [line for line in log if any(word in line for word in told)][-50:]
     return outcome
 
 
