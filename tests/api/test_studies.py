@@ -62,7 +62,7 @@ def url(make_settings: MakeSettings, folder: Path) -> Iterator[str]:
                 **elements,
             )
             archive.receive(data, Source(protocol="file"))
-        until = time.monotonic() + 60
+        until = time.monotonic() + 240  # a wait, no promise of speed: other tests may hold all cores
         while ask(url, STUDY).json()["state"] != "done":
             assert time.monotonic() < until
             time.sleep(0.05)
