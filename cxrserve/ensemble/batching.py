@@ -211,7 +211,8 @@ class Batcher:
         size, started = parts[0].size, time.perf_counter()
         try:
             output = engine.run(_stacked(parts))
-        except Exception as error:
+            _check_count(output, len(parts))
+        except Exception as error:  # nothing that an engine does ends its owner
             self._alone(engine, parts, error)
             return
         took_s = time.perf_counter() - started
@@ -241,6 +242,15 @@ class Batcher:
 def _stacked(parts: Sequence[Part]) -> NDArray[np.uint8]:
     """uint8 [N, 1, S, S]; one image alone is not copied."""
     return parts[0].image_SS[None, None] if len(parts) == 1 else np.stack([p.image_SS[None] for p in parts])
+
+
+def _check_count(output: Output, images: int) -> None:
+    """An engine that answers for fewer images than it was given has failed: whose answer is whose?"""
+    if {len(output.logits_NF), len(output.maps_NFhw)} != {images}:
+        raise RuntimeError(
+            f"the engine answered for {len(output.logits_NF)} images, with {len(output.maps_NFhw)} maps, "
+            f"where it was given {images}."
+        )
 
 
 def _fulfil(part: Part, output: Output) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from cxrserve.engines.base import Engine, Output
 from cxrserve.ensemble.batching import Batcher
@@ -260,6 +261,41 @@ def test_one_image_that_fails_costs_no_neighbour(
     # Image 0's turn at 128 takes the others along; what is left of the one that fails then never runs.
     assert gate.runs[1] == (128, [0, 1, 2, 3])
     assert not [run for run in gate.runs if run[0] == 64 and 2 in run[1]]
+
+
+class _Short:
+    """An engine that loses the last image's answer of each batch, and all of number 2's."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.name, self.precision, self.most_images = engine.name, engine.precision, 8
+
+    def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
+        """As an engine, and short."""
+        output = self._engine.run(image_N1SS)
+        count = len(image_N1SS)
+        if count > 1 or image_N1SS[0, 0, 0, 0] == 2:
+            count -= 1
+        return Output(logits_NF=output.logits_NF[:count], maps_NFhw=output.maps_NFhw[:count])
+
+    def twin(self) -> Engine:
+        """As an engine."""
+        return _Short(self._engine.twin())
+
+
+def test_an_engine_that_answers_for_too_few_has_failed(
+    engines: Mapping[int, Engine], alone: dict[tuple[int, int], Output]
+) -> None:
+    short = {size: _Short(engine) for size, engine in engines.items()}
+    with opened(batcher_of(short)) as batcher, ExitStack() as inside:
+        asked = [_asked(batcher, inside, number) for number in (1, 2, 3)]
+        for number, futures in zip((1, 2, 3), asked, strict=True):
+            if number == 2:
+                with pytest.raises(RuntimeError, match="answered for 0 images"):
+                    futures[128].result(30)
+            else:
+                told = futures[128].result(30).logits_NF
+                np.testing.assert_allclose(told, alone[number, 128].logits_NF, rtol=0, atol=1e-6)
 
 
 def test_draining_finishes_what_is_inside(engines: Mapping[int, Engine]) -> None:
