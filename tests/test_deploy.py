@@ -73,6 +73,22 @@ def test_ports_are_the_ones_that_are_listened_on() -> None:
     assert {str(each["containerPort"]) for each in container["ports"]} == PORTS
 
 
+def test_all_have_the_time_that_a_stop_takes() -> None:
+    """Requests, associations, a commitment's report and the work have their times one after the other."""
+    settings = Settings()
+    takes_s = 3 * settings.shutdown_timeout_s + 2 * settings.dicom_accept_timeout_s
+    service = configparser.ConfigParser(strict=False)
+    service.read(DEPLOY / "systemd" / "cxrserve.service")
+    manifest = yaml.safe_load_all((DEPLOY / "kubernetes" / "cxrserve.yaml").read_text())
+    stateful = next(each for each in manifest if each["kind"] == "StatefulSet")
+    allowed = (
+        service["Service"]["TimeoutStopSec"],
+        compose()["services"]["cxrserve"]["stop_grace_period"].removesuffix("s"),
+        stateful["spec"]["template"]["spec"]["terminationGracePeriodSeconds"],
+    )
+    assert all(int(each) >= takes_s + 20 for each in allowed), allowed
+
+
 @pytest.mark.parametrize("name", ["rules.example.yaml", "rules.compose.yaml"])
 def test_rules_are_sound(name: str) -> None:
     assert load_rules(DEPLOY / name).rules
