@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastapi import Depends, FastAPI
 
@@ -20,6 +21,8 @@ from cxrserve.settings import Settings
 if TYPE_CHECKING:  # what it stands on is installed with the extra [pacs] only
     from cxrserve.archive.archive import Archive
     from cxrserve.archive.destination import Puller
+
+_MOST_PULLS: Final = 4  # studies that are fetched from a PACS at once
 
 
 def create_app(
@@ -38,6 +41,7 @@ def create_app(
         puller: fetches a study from a PACS, where there is one to fetch from.
     """
     service = Service(settings, pipeline)
+    pulling = ThreadPoolExecutor(_MOST_PULLS, thread_name_prefix="pull-study")
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -45,6 +49,7 @@ def create_app(
         yield
         await opening
         await service.close()
+        pulling.shutdown(wait=False, cancel_futures=True)
 
     app = FastAPI(
         title="cxrserve",
@@ -64,6 +69,7 @@ def create_app(
     if archive is not None:
         app.state.archive = archive
         app.state.puller = puller
+        app.state.pulling = pulling
         app.include_router(dicomweb.router, dependencies=[Depends(access.protect_patients)])
         app.include_router(studies.router)
     app.add_middleware(Envelope)

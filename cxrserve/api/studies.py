@@ -15,6 +15,7 @@ from cxrserve.api import openapi
 from cxrserve.api.access import protect_patients
 from cxrserve.api.service import service_of
 from cxrserve.errors import RequestError
+from cxrserve.imaging.dicom import is_uid
 
 if TYPE_CHECKING:  # what it stands on is installed with the extra [pacs] only
     from cxrserve.archive.archive import Archive
@@ -139,7 +140,11 @@ async def pull(request: Request, study: StudyUid) -> Pulled:
     puller: Puller | None = request.app.state.puller
     if puller is None:
         raise RequestError("no PACS to fetch from is set in the rules. Name one, or send the study here.")
-    return Pulled(objects=await _in_archive(request, lambda _: puller(study)))
+    if not is_uid(study):
+        raise RequestError("the path names no Study Instance UID (PS3.5 9.1). Give it as the PACS does.")
+    # A PACS may take minutes: on threads of its own, so that the worklist never waits for one.
+    objects = await asyncio.get_running_loop().run_in_executor(request.app.state.pulling, puller, study)
+    return Pulled(objects=objects)
 
 
 async def _in_archive(request: Request, work: Callable[[Archive], _Result]) -> _Result:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import yaml
 from cxrserve.api.app import create_app
 from cxrserve.api.server import Server
 from cxrserve.archive.archive import Archive
+from cxrserve.archive.destination import Puller
 from cxrserve.archive.receipt import Source
 from cxrserve.ensemble.pipeline import Pipeline
 from tests import radiographs
@@ -35,14 +38,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(make_settings: MakeSettings, folder: Path, **overrides: object) -> Iterator[tuple[str, Archive]]:
+def serving(
+    make_settings: MakeSettings, folder: Path, puller: Puller | None = None, **overrides: object
+) -> Iterator[tuple[str, Archive]]:
     """A server with an archive; its URL."""
     made = {"archive": folder / "archive", "rules": folder / "rules.yaml", "archive_min_free_bytes": 1}
     settings = make_settings(**{**made, **overrides})
     with (
         Pipeline(settings) as pipeline,
         Archive.open(settings, pipeline, {}) as archive,
-        running_server(Server(create_app(settings, pipeline, archive), settings)) as running,
+        running_server(Server(create_app(settings, pipeline, archive, puller), settings)) as running,
     ):
         yield f"http://127.0.0.1:{running.port}", archive
 
@@ -157,6 +162,25 @@ def test_without_a_pacs_nothing_can_be_fetched(url: str) -> None:
     answer = httpx.post(f"{url}/studies/{STUDY}")
     assert answer.status_code == 400
     assert "no PACS to fetch from" in answer.json()["detail"]
+
+
+def test_a_pacs_that_takes_its_time_does_not_hold_the_worklist_up(
+    make_settings: MakeSettings, tmp_path: Path
+) -> None:
+    gone_on = threading.Event()
+
+    def slow(study: str) -> int:
+        gone_on.wait(60)
+        return len(study)
+
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"rules": [{"name": "all"}]}))
+    with serving(make_settings, tmp_path, slow) as (url, _), ThreadPoolExecutor(40) as askers:
+        asked = [askers.submit(httpx.post, f"{url}/studies/{STUDY}", timeout=60) for _ in range(40)]
+        assert [httpx.post(f"{url}/studies/{wrong}").status_code for wrong in ("1..2", "1.02")] == [400, 400]
+        assert ask(url).status_code == 200
+        assert not any(each.done() for each in asked)
+        gone_on.set()
+        assert {each.result().json()["objects"] for each in asked} == {len(STUDY)}
 
 
 def test_without_an_archive_there_is_no_worklist(server: Running) -> None:
