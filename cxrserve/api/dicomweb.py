@@ -69,15 +69,20 @@ async def _stored(request: Request, study: str | None) -> Response:
                 asyncio.timeout(settings.upload_timeout_s) as due,
                 aclosing(request.stream()) as chunks,
             ):
+                clock = asyncio.get_running_loop().time
+                ends = clock() + settings.upload_timeout_s  # for the whole body, however many its parts are
                 async for chunk in chunks:
+                    started = clock()
+                    due.reschedule(None)
                     await service.in_thread(partial(body.write, chunk))
                     while body.complete:
                         await service.in_thread(partial(intake.take, body.complete.popleft()))
-                        due.reschedule(asyncio.get_running_loop().time() + settings.upload_timeout_s)
+                    ends += clock() - started  # what the archive takes is not the sender's time
+                    due.reschedule(ends)
         except TimeoutError:
             raise RequestTimeout(
-                f"an object was not complete after {settings.upload_timeout_s:g} s. Send it "
-                "over a faster line, or have upload_timeout_s raised."
+                f"the body was not complete after {settings.upload_timeout_s:g} s. Send fewer objects in one "
+                "request or over a faster line, or have upload_timeout_s raised."
             ) from None
         body.close()
     answer = intake.answer
@@ -88,7 +93,7 @@ class _Intake:
     """Puts the parts of one request into the archive."""
 
     def __init__(self, request: Request, study: str | None, limits: Limits) -> None:
-        self.answer: Final = Answer(f"{request.base_url}dicom-web")
+        self.answer: Final = Answer()
         self._archive: Final[Archive] = request.app.state.archive
         self._source: Final = Source(protocol="stow", address=request.client.host if request.client else "")
         self._study: Final = study

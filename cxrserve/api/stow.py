@@ -150,15 +150,14 @@ def _translated() -> Iterator[None]:
 class Answer:
     """The Store Instances Response Module: PS3.18 10.5.3, PS3.3 Annex I.2."""
 
-    def __init__(self, base_url: str) -> None:
-        self._base_url: Final = base_url.rstrip("/")
+    def __init__(self) -> None:
         self._kept: Final[list[dict[str, Any]]] = []
         self._failed: Final[list[dict[str, Any]]] = []
 
     def keep(self, found: Identity) -> None:
         """Note an object that is kept."""
-        where = f"{self._base_url}/studies/{found.study_instance_uid}/instances/{found.sop_instance_uid}"
-        self._kept.append({**_reference(found), "00081190": {"vr": "UR", "Value": [where]}})
+        # No Retrieve URL (0008,1190): it is where WADO-RS gives the object, and there is no WADO-RS here.
+        self._kept.append(_reference(found))
 
     def fail(self, found: Identity | None, reason: int) -> None:
         """Note an object that is not; `reason` is a C-STORE status (PS3.18 Table 10.5.3-1)."""
