@@ -167,7 +167,7 @@ class Planner:
         """Find tries that were lost, and retries that no process remembers."""
         with self._index.reading() as connection:
             rows = connection.execute(
-                sa.select(JOBS.c.id, JOBS.c.attempts, JOBS.c.started).where(
+                sa.select(JOBS.c.id, JOBS.c.attempts, JOBS.c.started, JOBS.c.tried_s).where(
                     JOBS.c.state == "waiting", sa.or_(JOBS.c.attempts > 0, JOBS.c.started > 0)
                 )
             ).all()
@@ -182,8 +182,11 @@ class Planner:
                 )
         self._doubted = lost - self._doubted
         for row in rows:
-            if row.started == row.attempts:  # no pause outlives a process: at the start all are soon due
-                self._retries.later(row.id, self._retries.pause_s(row.attempts if self._surveyed else 1))
+            if row.started == row.attempts:
+                # No pause outlives a process: at the start all are soon due. So is a dead letter that
+                # somebody has asked to retry: its time begins anew, however many its tries were.
+                anew = not self._surveyed or row.tried_s == 0
+                self._retries.later(row.id, self._retries.pause_s(1 if anew else row.attempts))
         self._surveyed = True
 
     def _beat(self) -> None:

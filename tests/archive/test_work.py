@@ -11,6 +11,7 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 import cxrserve
+from cxrserve.archive.index import JOBS
 from cxrserve.archive.retention import expire
 from cxrserve.archive.rules import Retention
 from cxrserve.archive.store import ObjectExpired
@@ -210,6 +211,20 @@ def test_stat_goes_before_routine(open_archive: OpenArchive, tmp_path: Path) -> 
     until(lambda: len(peer.of("SR")) == 6)
     order = [str(each.StudyInstanceUID) for each in peer.of("SR")]
     assert order.index(stat.study_instance_uid) <= 2
+
+
+def test_a_dead_letter_of_many_tries_is_soon_tried_again(open_archive: OpenArchive, tmp_path: Path) -> None:
+    """Its pauses had grown to minutes; who asks for a retry does not wait for one."""
+    peer = Peer()
+    peer.error = away(retryable=False)
+    archive = open_archive(tmp_path / "archive", peer)
+    archive.receive(chest(), SENDER)
+    (dead,) = until(lambda: archive.letters.jobs("dead"))
+    with archive._index.writing() as connection:
+        connection.execute(JOBS.update().where(JOBS.c.id == dead.id).values(attempts=12, started=12))
+    peer.error = None
+    assert archive.letters.retry(dead.id) == 1
+    until(lambda: peer.of("SR"))
 
 
 def test_images_expire_and_results_stay(open_archive: OpenArchive, tmp_path: Path) -> None:
