@@ -143,6 +143,13 @@ class UnreadableImage(ImageError):
     title = "The image cannot be read"
 
 
+class DecoderFailed(UnreadableImage):
+    """The decoder was ended or broke down, as it also may for a sound image on a machine in need.
+
+    To a caller the image is unreadable; work that can wait tries again before it believes that.
+    """
+
+
 class UnsupportedImage(ImageError):
     """A sound file of a kind that is not decoded here."""
 

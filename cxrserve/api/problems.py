@@ -65,7 +65,7 @@ def catalogue() -> dict[str, tuple[int, str, str]]:
     known = {
         each.slug: (each.http_status, each.title, (each.__doc__ or "").split("\n")[0])
         for each in tree
-        if not issubclass(each, ConfigurationError)
+        if not issubclass(each, ConfigurationError) and "slug" in vars(each)
     }
     known["internal-error"] = (
         500,

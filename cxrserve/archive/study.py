@@ -27,7 +27,7 @@ from cxrserve.archive.rules import Rule, Rules
 from cxrserve.archive.store import DamagedObject, ObjectExpired, Store
 from cxrserve.archive.work import Problem
 from cxrserve.ensemble.pipeline import Pipeline
-from cxrserve.errors import CxrserveError, ImageError, RequestError
+from cxrserve.errors import CxrserveError, DecoderFailed, ImageError, RequestError
 from cxrserve.reports.answer import StudyAnswer, answer, study_answer
 from cxrserve.reports.dicom import Options, image_objects, image_summary, read_source, study_report
 
@@ -36,6 +36,7 @@ _audit: Final = logging.getLogger("cxrserve.audit")
 _OVERLAY_SIDE: Final = 1024
 _READ_TIMEOUT_S: Final = 600.0  # work behind a queue is in no hurry, but an engine that hangs is noticed
 _MOST_TRIES: Final = 20  # an image whose reading was begun this often and never ended has broken the process
+_DECODER_TRIES: Final = 4  # a decoder that fails may do so for the machine's sake; this often it is the image
 _LOADING: Final = threading.Lock()
 _FINAL: Final = (ImageError, RequestError, DamagedObject, ObjectExpired)
 
@@ -88,6 +89,8 @@ class StudySteps:
             if not self._store.results_path(row.sha256).exists():
                 self._store.publish(row.sha256, self._read(row))
         except _FINAL as error:
+            if isinstance(error, DecoderFailed) and row.tries + 1 < _DECODER_TRIES:
+                raise  # the job is tried again after a pause
             state = "failed" if isinstance(error, DamagedObject | ObjectExpired) else "refused"
             problem = {"slug": error.slug, "title": error.title, "detail": error.detail}
         with self._index.writing() as connection:

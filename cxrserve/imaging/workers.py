@@ -16,7 +16,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cxrserve.errors import ConfigurationError, DeadlineExceeded, NotReady, UnreadableImage
+from cxrserve.errors import ConfigurationError, DeadlineExceeded, DecoderFailed, NotReady
 from cxrserve.imaging import wire
 from cxrserve.imaging.answer import (
     MOST_HEADER_BYTES,
@@ -246,14 +246,14 @@ class DecodePool:
                 return
             self._missing -= 1
 
-    def _too_slow(self) -> UnreadableImage:
-        return UnreadableImage(
+    def _too_slow(self) -> DecoderFailed:
+        return DecoderFailed(
             f"decoding took longer than {self._timeout_s:g} s (CXRSERVE_DECODE_TIMEOUT_S) and was ended. "
             "Send the image uncompressed."
         )
 
-    def _broke_down(self) -> UnreadableImage:
-        return UnreadableImage(
+    def _broke_down(self) -> DecoderFailed:
+        return DecoderFailed(
             "the decoder broke down: the file is damaged, or it needs more memory than "
             f"{self._memory_bytes} bytes (CXRSERVE_DECODE_MEMORY_BYTES). Send the image uncompressed."
         )
