@@ -21,6 +21,28 @@ _log: Final = logging.getLogger("cxrserve.api")
 _Result = TypeVar("_Result")
 
 
+class Slot:
+    """One request's place; it is free again when the block ends, unless it is kept.
+
+    Attributes:
+        kept: True once somebody else will call `free`.
+    """
+
+    def __init__(self, free: Callable[[], None]) -> None:
+        self._free: Callable[[], None] | None = free
+        self.kept = False
+
+    def keep(self) -> None:
+        """Hold the place beyond the block, until `free`."""
+        self.kept = True
+
+    def free(self) -> None:
+        """Give the place to the next one. Idempotent."""
+        free, self._free = self._free, None
+        if free is not None:
+            free()
+
+
 class Service:
     """One bundle being served.
 
@@ -92,8 +114,8 @@ class Service:
             )
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """A place for one request, from its first byte to its answer.
+    def slot(self) -> Iterator[Slot]:
+        """A place for one request, from its first byte to its answer, or longer where that is large: `Slot`.
 
         Uploads lie in memory; this bounds them to `max_waiting + 1` of `max_upload_bytes` each.
 
@@ -107,10 +129,15 @@ class Service:
                 retry_after_s=self.pipeline.retry_after_s(self._taken),
             )
         self._taken += 1
+        place = Slot(self._free)
         try:
-            yield
+            yield place
         finally:
-            self._taken -= 1
+            if not place.kept:
+                place.free()
+
+    def _free(self) -> None:
+        self._taken -= 1
 
     async def in_thread(self, work: Callable[[], _Result]) -> _Result:
         """Run `work` off the event loop."""

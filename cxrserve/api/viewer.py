@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import struct
 import zlib
@@ -11,16 +12,18 @@ from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
 from cxrserve.api import openapi, upload
 from cxrserve.api.about import REPORT_FILE, REPORT_PATH
-from cxrserve.api.service import Service, service_of
+from cxrserve.api.record import record_of
+from cxrserve.api.service import Service, Slot, service_of
 from cxrserve.imaging.displayed import DisplayedImage
 
 router = APIRouter(tags=["viewer"])
@@ -158,7 +161,7 @@ async def display(request: Request, service: ServiceOf) -> Response:
     The header names the patient where the file does: it goes back to whoever sent the file, and is not kept.
     """
     pipeline = service.pipeline
-    with service.slot():
+    with service.slot() as slot:
         [received] = await upload.receive(request, service.settings, most_files=1)
         packs = _is_far(request)
 
@@ -167,10 +170,36 @@ async def display(request: Request, service: ServiceOf) -> Response:
             return _framed(image, packs=packs)
 
         chunks, coding = await service.in_thread(shown)
+        slot.keep()  # the picture lies in memory until a slow reader has it
     headers = {"Content-Length": str(sum(map(len, chunks))), "Vary": "Accept-Encoding"}
     if coding:
         headers["Content-Encoding"] = coding
-    return StreamingResponse(_pieces(chunks), media_type=DISPLAY_TYPE, headers=headers)
+    return _Picture(
+        slot,
+        service.settings.upload_timeout_s,
+        _pieces(chunks),
+        media_type=DISPLAY_TYPE,
+        headers=headers,
+    )
+
+
+class _Picture(StreamingResponse):
+    """An answer that holds its request's place until it is sent; one that is read too slowly is cut off."""
+
+    def __init__(self, slot: Slot, patience_s: float, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._slot: Final = slot
+        self._patience_s: Final = patience_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As any response."""
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await super().__call__(scope, receive, send)
+        except TimeoutError:  # the server closes a connection whose answer is not whole
+            record_of(scope).outcome = "not-read"
+        finally:
+            self._slot.free()
 
 
 def _framed(image: DisplayedImage, *, packs: bool) -> tuple[list[memoryview], str]:

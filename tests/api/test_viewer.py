@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import struct
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from cxrserve.api import viewer
 from cxrserve.imaging.displayed import DisplayedImage, DisplayHeader
 from cxrserve.imaging.radiograph import ImageAbout
 from tests import radiographs
+from tests.api import raw
 from tests.api.conftest import check_problem
 from tests.bundles import write_tiny_bundle
 from tests.conftest import Serve
@@ -106,6 +108,20 @@ def test_display_takes_a_form_and_refuses_as_predict_does(client: httpx.Client, 
     for body in (b"", b"no image", chest_jpeg[:2000], radiographs.dicom(BodyPartExamined="KNEE")):
         shown, judged = client.post("/display", content=body), client.post("/predict", content=body)
         assert (shown.status_code, shown.json()["detail"]) == (judged.status_code, judged.json()["detail"])
+
+
+def test_a_reader_that_does_not_read_holds_its_place_for_a_while(serve: Serve, chest_jpeg: bytes) -> None:
+    film = radiographs.dicom(2500, 2500)
+    head = raw.head(f"Content-Length: {len(film)}", "Content-Type: application/dicom", path="/display")
+    with serve(max_waiting=0, upload_timeout_s=4) as running, raw.connected(running.port) as slow:
+        slow.sendall(head + film)
+        assert slow.recv(12).endswith(b"200"), "then it reads no more"
+        url = f"{running.url}/predict?heatmaps=none"
+        assert httpx.post(url, content=chest_jpeg).status_code == 503
+        until = time.monotonic() + 20
+        while httpx.post(url, content=chest_jpeg).status_code == 503:
+            assert time.monotonic() < until, "the place is lost"
+            time.sleep(0.1)
 
 
 def test_a_far_browser_gets_it_packed_where_that_pays() -> None:
