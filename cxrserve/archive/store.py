@@ -15,7 +15,7 @@ import errno
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -86,6 +86,12 @@ class Store:
     def quarantine_path(self, digest: str) -> Path:
         """Where a quarantined object with this SHA-256 lies."""
         return self._quarantine / f"{digest}.dcm"
+
+    def object_folders(self) -> Iterator[tuple[Path, bool]]:
+        """Every folder that objects lie in, and whether those of it are quarantined."""
+        yield self._quarantine, True
+        for folder in sorted(self._objects.iterdir()):
+            yield folder, False
 
     def results_path(self, key: str) -> Path:
         """The folder of what was made for `key`."""

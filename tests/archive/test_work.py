@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -247,6 +249,22 @@ def test_images_expire_and_results_stay(open_archive: OpenArchive, tmp_path: Pat
     late = archive.receive(chest(receipt.study_instance_uid), SENDER)
     until(lambda: len(study_of(archive, late).images) == 2)
     assert study_of(archive, late).state == "done"
+
+
+def test_files_that_no_row_names_are_swept(open_archive: OpenArchive, tmp_path: Path) -> None:
+    """What a process that was killed between a file and its row has left, and no file of anybody else's."""
+    folder = tmp_path / "archive"
+    archive = open_archive(folder, rules=LONG)
+    receipt = archive.receive(chest(), SENDER)
+    aside = archive.receive(chest(SOPInstanceUID=receipt.sop_instance_uid, PatientName="B"), SENDER)
+    store, index = archive._store, archive._index
+    kept = {store.object_path(receipt.sha256), store.quarantine_path(aside.sha256)}
+    left = {store.keep(b"left", "ab" * 32), store.keep(b"left", "cd" * 32, quarantined=True)}
+    young = store.keep(b"its row may still come", "ef" * 32)
+    for path in kept | left:
+        os.utime(path, (time.time() - 2 * 86_400,) * 2)
+    assert expire(store, index, Retention()) == 2
+    assert set(folder.rglob("*.dcm")) == kept | {young}
 
 
 def test_fhir_of_a_study(open_archive: OpenArchive, tmp_path: Path, pipeline: Any) -> None:
