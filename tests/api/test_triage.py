@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.conftest import Serve
 from tests.servers import Running
 
 
@@ -56,6 +57,19 @@ def test_what_cannot_be_asked_is_refused(server: Running, chest_jpeg: bytes, que
 def test_an_image_that_cannot_be_judged_is_refused(server: Running) -> None:
     refused = httpx.post(server.url + "/triage", content=b"\xff\xd8\xff\xe0 no film", timeout=60)
     assert refused.status_code == 422
+
+
+def test_the_demo_bundle_keeps_its_conformal_promise_on_record(serve: Serve, chest_jpeg: bytes) -> None:
+    demo = Path(__file__).resolve().parents[2] / "models" / "demo"
+    with serve(bundle=demo) as running:
+        params = {"guarantee": "conformal", "epsilon": "0.001", "findings": "Cardiomegaly"}
+        answer = httpx.post(running.url + "/triage", params=params, content=chest_jpeg, timeout=60).json()
+    assert answer["guarantee"]["name"] == "conformal"
+    assert answer["guarantee"]["epsilon"] == 0.001
+    checked = answer["guarantee"]["checked"]
+    assert checked["epsilon"] == 0.001
+    assert checked["differing"] / checked["images"] <= 0.005
+    assert answer["work"] < 1
 
 
 def test_the_command_line_decides(tiny_bundle: Path, chest_jpeg: bytes, tmp_path: Path) -> None:

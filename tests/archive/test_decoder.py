@@ -35,9 +35,11 @@ def test_a_decoder_that_stood_still_costs_only_time(make_settings: MakeSettings,
 def test_an_image_that_no_decoder_ends_is_refused_after_some_tries(
     make_settings: MakeSettings, tmp_path: Path
 ) -> None:
-    with Pipeline(make_settings(decode_timeout_s=0.001)) as pipeline:
-        with opened(tmp_path / "archive", pipeline, make_settings) as archive:
-            receipt = archive.receive(chest(rows=2000, columns=2000), SENDER)
-            found = until(lambda: study_of(archive, receipt, "refused"))
+    with (
+        Pipeline(make_settings(decode_timeout_s=0.001)) as pipeline,
+        opened(tmp_path / "archive", pipeline, make_settings) as archive,
+    ):
+        receipt = archive.receive(chest(rows=2000, columns=2000), SENDER)
+        found = until(lambda: study_of(archive, receipt, "refused"))
     assert found.images[0].problem is not None
     assert found.images[0].problem.slug == "unreadable-image"
