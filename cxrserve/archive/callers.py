@@ -7,6 +7,8 @@ from fnmatch import fnmatchcase
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cxrserve.archive.tls_files import TlsFiles
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -17,6 +19,7 @@ class ReportsTo(BaseModel):
 
     host: str = Field(min_length=1)
     port: int = Field(ge=1, le=65535)
+    tls: TlsFiles | None = Field(None, description="For a peer that listens by TLS; none: plain.")
 
 
 class Caller(BaseModel):

@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from cxrserve.archive.callers import Caller
+from cxrserve.archive.tls_files import TlsFiles
 from cxrserve.errors import ConfigurationError
 
 Priority = Literal["stat", "routine"]
@@ -38,20 +39,6 @@ class RulesError(ConfigurationError):
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TlsFiles(_Part):
-    """Files of a TLS connection, PEM."""
-
-    ca_file: Path = Field(description="Certificates that are trusted to have signed the peer's.")
-    certificate_file: Path | None = Field(None, description="Our own certificate, for peers that ask for it.")
-    key_file: Path | None = Field(None, description="The key of our certificate.")
-
-    @model_validator(mode="after")
-    def _both(self) -> Self:
-        if (self.certificate_file is None) != (self.key_file is None):
-            raise ValueError("certificate_file and key_file go together")
-        return self
 
 
 class DimsePeer(_Part):

@@ -91,7 +91,7 @@ class Commitments:
                     "ae": title,
                     "transaction": transaction,
                     "objects": objects,
-                    **caller.reports_to.model_dump(),
+                    **caller.reports_to.model_dump(mode="json"),
                 }
             )
         except OSError:
@@ -153,6 +153,7 @@ class Commitments:
             ae_title=request["ae"],
             host=request["host"],
             port=request["port"],
+            tls=request.get("tls"),
             timeout_s=self._timeout_s,
         )
         context = build_context(StorageCommitmentPushModel)

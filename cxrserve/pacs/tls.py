@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-from cxrserve.archive.rules import TlsFiles
+from cxrserve.archive.tls_files import TlsFiles
 from cxrserve.errors import ConfigurationError
 from cxrserve.settings import Settings
 

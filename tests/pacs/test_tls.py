@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydicom.uid import generate_uid
+from pynetdicom import AE, evt
+from pynetdicom.events import Event
+from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import DimsePeer, TlsFiles
+from cxrserve.archive.rules import DimsePeer
+from cxrserve.archive.tls_files import TlsFiles
 from cxrserve.pacs.echo import echo
 from tests import dcmtk
+from tests.orthanc import free_port
 from tests.pacs import upper_layer as ul
 from tests.pacs.certificates import Authority, Pair
 from tests.pacs.conftest import new_chest
+from tests.pacs.test_node import DX, commit
 from tests.stations import Station, station
 
 
@@ -122,3 +130,34 @@ def test_our_client_shows_its_certificate_and_checks_the_other(
     distrusting = peer.model_copy(update={"tls": TlsFiles(ca_file=stranger.own.certificate)})
     with pytest.raises(DeliveryError):
         echo(distrusting, "CLIENT")
+
+
+def test_a_commitment_is_reported_by_tls_to_whom_the_rules_say(
+    tiny_bundle: Path, authority: Authority, modality: Pair, tmp_path: Path
+) -> None:
+    port, reported = free_port(), threading.Event()
+
+    def on_report(event: Event) -> tuple[int, None]:
+        reported.set()
+        return 0x0000, None
+
+    tls_files = {"ca_file": str(authority.own.certificate)}
+    reports_to = {"host": "127.0.0.1", "port": port, "tls": tls_files}
+    rules = {"callers": [{"ae_title": "MODALITY", "reports_to": reports_to}], "rules": [{"name": "all"}]}
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(modality.certificate, modality.key)
+    entity = AE("MODALITY")
+    entity.add_supported_context(StorageCommitmentPushModel, scu_role=True, scp_role=True)
+    with station(tiny_bundle, tmp_path / "archive", rules, "--no-http") as node:
+        server = entity.start_server(
+            ("127.0.0.1", port),
+            block=False,
+            evt_handlers=[(evt.EVT_N_EVENT_REPORT, on_report)],
+            ssl_context=context,
+        )
+        assert server is not None
+        try:
+            assert commit(node, [(str(DX), generate_uid())])[1] == 0x0000
+            assert reported.wait(30), node.lines[-10:]
+        finally:
+            server.shutdown()
