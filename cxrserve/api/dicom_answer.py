@@ -18,6 +18,7 @@ from starlette.requests import Request
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.ensemble.pipeline import Reading
 from cxrserve.errors import NotAcceptable, RequestError
+from cxrserve.imaging.dicom.dataset import text
 from cxrserve.reports.dicom import (
     DicomObject,
     ImageSummary,
@@ -82,13 +83,18 @@ def answered(images: Sequence[Judged], bundle: Bundle) -> Related:
     """The objects of the images of one study, and its report last.
 
     Raises:
-        RequestError: the images belong to different studies.
+        RequestError: the images belong to different studies or patients.
     """
     when = datetime.datetime.now().astimezone().replace(microsecond=0)
     objects: list[DicomObject] = []
     sources = [read_source(image.header) for image in images]
     if (studies := len({source.study_instance_uid for source in sources})) > 1:
         raise RequestError(f"the images belong to {studies} different studies; send one study at a time")
+    if (patients := len({text(source.header, "PatientID") for source in sources} - {""})) > 1:
+        raise RequestError(
+            f"the images of this study bear {patients} different Patient IDs, and a report has one patient. "
+            "Have the study corrected at its source."
+        )
     summaries: list[ImageSummary] = []
     for source, image in zip(sources, images, strict=True):
         summaries.append(image_summary(source, image.reading, bundle))

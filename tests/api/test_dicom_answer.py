@@ -76,6 +76,12 @@ def test_images_of_two_studies_are_refused(client: httpx.Client) -> None:
     assert "2 different studies" in check_problem(response, 400, "bad-request")
 
 
+def test_images_of_two_patients_are_refused(client: httpx.Client) -> None:
+    films = [radiographs.dicom(SOPInstanceUID=f"1.2.{number}", PatientID=f"P{number}") for number in (3, 4)]
+    response = client.post("/predict/study?accept=dicom", files=[("file", film) for film in films])
+    assert "2 different Patient IDs" in check_problem(response, 400, "bad-request")
+
+
 def test_a_refused_image_is_a_problem_as_ever(client: httpx.Client) -> None:
     film = radiographs.dicom(PresentationIntentType="FOR PROCESSING")
     check_problem(client.post("/predict?accept=dicom", content=film), 422, "not-for-presentation")
