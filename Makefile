@@ -44,7 +44,7 @@ $(VENV)/.serve: pyproject.toml deploy/constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.test: pyproject.toml deploy/constraints.txt | $(VENV)/bin/python
-	@echo "installing what training and the tests need into $(VENV), about 5 GB ..."
+	@echo "installing what training and the tests need into $(VENV), about 7 GB ..."
 	$(PIP) --editable '.[test,lint]'
 	@touch $@ $(VENV)/.serve
 
