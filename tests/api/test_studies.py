@@ -169,9 +169,9 @@ def test_a_pacs_that_takes_its_time_does_not_hold_the_worklist_up(
 ) -> None:
     gone_on = threading.Event()
 
-    def slow(study: str) -> int:
+    def slow(study_instance_uid: str) -> int:
         gone_on.wait(60)
-        return len(study)
+        return len(study_instance_uid)
 
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"rules": [{"name": "all"}]}))
     with serving(make_settings, tmp_path, slow) as (url, _), ThreadPoolExecutor(40) as askers:
@@ -207,7 +207,7 @@ def test_the_page_of_another_site_makes_nothing_happen(url: str) -> None:
 def test_beyond_this_machine_patients_need_a_token(
     make_settings: MakeSettings, tmp_path: Path, folder: Path
 ) -> None:
-    made = {"archive": tmp_path / "archive", "host": "0.0.0.0"}
+    made: dict[str, Any] = {"archive": tmp_path / "archive", "host": "0.0.0.0"}
     with serving(make_settings, folder, **made) as (url, _):
         assert ask(url).status_code == 403
         assert ask(url).json()["type"] == "/problems/forbidden"
@@ -219,7 +219,7 @@ def test_beyond_this_machine_patients_need_a_token(
 def test_a_token_opens_all_and_nothing_else_does(
     make_settings: MakeSettings, tmp_path: Path, folder: Path, chest_jpeg: bytes
 ) -> None:
-    made = {"archive": tmp_path / "archive", "host": "0.0.0.0", "token": SECRET}
+    made: dict[str, Any] = {"archive": tmp_path / "archive", "host": "0.0.0.0", "token": SECRET}
     with serving(make_settings, folder, **made) as (url, _):
         right = {"Authorization": f"Bearer {SECRET}"}
         assert ask(url, headers=right).status_code == 200
