@@ -28,6 +28,14 @@ _WITH_GPU: Final[tuple[InstalledName, ...]] = ("tensorrt", "onnxruntime", "openv
 _WITHOUT_GPU: Final[tuple[InstalledName, ...]] = ("openvino", "onnxruntime")
 
 
+# Which command makes a variant.
+_MAKERS: Final[dict[VariantPrecision, str]] = {
+    "int8": "quantize",
+    "mixed": "quantize --precision mixed",
+    "fp16": "import --fp16",
+}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Choice:
     """The engine that will be used, and the reason in words.
@@ -64,7 +72,7 @@ class Choice:
             raise BundleError(
                 f"precision {wanted} was asked for, and {folder} has no such variant"
                 + (f" ({why})" if why else "")
-                + ". Use precision auto, or make one: cxrserve models quantize"
+                + f". Use precision auto, or make one: cxrserve models {_MAKERS[wanted]}"
             )
         return bundle
 
