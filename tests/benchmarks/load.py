@@ -22,6 +22,7 @@ import psutil
 from rich.console import Console
 
 from cxrserve.bench.command import show
+from cxrserve.bench.load import Arrivals
 from cxrserve.bench.measure import Measured, Plan, bare_engine, measure
 from cxrserve.bench.service import cxrserve, free_port, started
 from tests.benchmarks.films import native_films
@@ -33,14 +34,13 @@ PEERS = Path(__file__).parent / "peers"
 
 @dataclass(frozen=True, kw_only=True)
 class Peer:
-    """A service to start: its command, where it tells that it is ready, where films go, and its plan."""
+    """A service to start: its command, where it tells that it is ready, and where films go."""
 
     name: str
     command: Sequence[str]
     path: str
     ready: str
     ready_body: bytes | None
-    shares: tuple[int, ...]
 
 
 def peers(venv: Path, bundle: Path, film: bytes, port: int) -> list[Peer]:
@@ -70,13 +70,12 @@ def peers(venv: Path, bundle: Path, film: bytes, port: int) -> list[Peer]:
             path="/predict",
             ready="/predict",
             ready_body=film,
-            shares=(50,),
         )
         for name, command in commands.items()
     ]
 
 
-def main(venv: Path | None, seconds: float) -> None:
+def main(venv: Path | None, seconds: float, arrivals: Arrivals) -> None:
     """Measure all of them, print the tables, write the note."""
     console = Console()
     bundle, films = full_size_bundle().resolve(), native_films(WORK / "native")
@@ -89,23 +88,22 @@ def main(venv: Path | None, seconds: float) -> None:
     measured: list[Measured] = []
     port = free_port()
     with started(cxrserve(bundle, port), port=port, ready="/readyz") as service:
-        measured.append(measure(service, "cxrserve", data, Plan(seconds=seconds), told))
+        measured.append(measure(service, "cxrserve", data, Plan(seconds=seconds, arrivals=arrivals), told))
         heatmaps = Plan(seconds=seconds, path="/predict?heatmaps=all", shares=())
         measured.append(measure(service, "cxrserve, 14 heatmaps", data, heatmaps, told))
     for peer in peers(venv, bundle, data[0], port) if venv else []:
         with started(peer.command, port=port, ready=peer.ready, body=peer.ready_body) as service:
-            measured.append(
-                measure(service, peer.name, data, Plan(seconds=seconds, shares=peer.shares), told)
-            )
+            measured.append(measure(service, peer.name, data, Plan(seconds=seconds, shares=()), told))
     show(console, measured, bare)
-    _write(measured, bare, films)
+    _write(measured, bare, films, arrivals)
 
 
-def _write(measured: list[Measured], bare: dict[str, float], films: list[Path]) -> None:
+def _write(measured: list[Measured], bare: dict[str, float], films: list[Path], arrivals: Arrivals) -> None:
     result: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{cpu()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
         "films": [f"{film.name}, {film.stat().st_size / 1e6:.1f} MB" for film in films],
+        "arrivals": arrivals,
         "bare": bare,
         "services": [one.as_json() for one in measured],
     }
@@ -118,5 +116,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", type=Path, help="virtual environment of the peers")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each level")
+    parser.add_argument("--arrivals", choices=("poisson", "even"), default="poisson")
     arguments = parser.parse_args()
-    main(arguments.peers, arguments.seconds)
+    main(arguments.peers, arguments.seconds, arguments.arrivals)
