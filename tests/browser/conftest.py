@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -118,15 +117,6 @@ class Visit:
             )
         )
         return found
-
-    def take_the_keyboard(self) -> None:
-        """Wait until keys go to this page: a browser that has just started may not have given it focus."""
-        self.page.bring_to_front()
-        until = time.monotonic() + 20
-        while not self.page.evaluate("document.hasFocus()"):
-            assert time.monotonic() < until, "the page never got the focus"
-            time.sleep(0.05)
-        self.settle()
 
     def settle(self) -> None:
         """Wait until what was asked for has been painted."""
