@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import FileChooser, Page, TimeoutError, expect
 
 from cxrserve.findings import NAMES
 from tests.browser.conftest import NewVisit, Visit, dicom_file, jpeg_file
@@ -15,12 +15,22 @@ AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 POSITIVE = NAMES[0]
 
 
+def opened_by_key(page: Page) -> FileChooser:
+    """The file chooser that the key opens; pressed again where a browser under load let a key go by."""
+    for _ in range(4):
+        try:
+            with page.expect_file_chooser(timeout=8000) as chosen:
+                page.keyboard.press("o")
+            return chosen.value
+        except TimeoutError:
+            continue
+    raise AssertionError("the key opened no file chooser")
+
+
 def test_everything_can_be_done_by_keyboard(visit: Visit) -> None:
     page = visit.page
     expect(page.get_by_role("heading", name="Drop a chest radiograph here")).to_be_visible()
-    with page.expect_file_chooser() as chosen:
-        page.keyboard.press("o")
-    chosen.value.set_files([dicom_file("a.dcm"), dicom_file("b.dcm")])
+    opened_by_key(page).set_files([dicom_file("a.dcm"), dicom_file("b.dcm")])
     expect(page.locator(".view[data-painted]:visible")).to_have_count(2)
     expect(page.locator(".finding")).to_have_count(14)
     page.keyboard.press("j")
