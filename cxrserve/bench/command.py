@@ -28,12 +28,12 @@ def bench(
         RequestError, ConfigurationError: nothing could be measured; says why.
     """
     console = Console(stderr=True)
-    films = films_of(paths)
+    files = films_of(paths)
+    films = [file.read_bytes() for file in files]
     bare = None
     if url is None:
-        first = next(file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path]))
         console.print(f"the engines alone, {plan.seconds:.0f} s")
-        bare = bare_engine(settings.bundle, first, plan.seconds)
+        bare = bare_engine(settings.bundle, files[0], plan.seconds)
     with _service(settings, url) as service:
         measured = measure(
             service, "cxrserve" if url is None else url, films, plan, lambda what, s: _say(console, what, s)

@@ -74,16 +74,14 @@ def level_json(level: Level) -> dict[str, Any]:
     }
 
 
-def films_of(paths: Sequence[Path]) -> list[bytes]:
-    """The bytes of every file in `paths`, folders with the files in them.
+def films_of(paths: Sequence[Path]) -> list[Path]:
+    """Every film in `paths`, folders with the films in them.
 
     Raises:
         RequestError: there is none.
     """
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    films = [
-        file.read_bytes() for file in files if file.suffix.lower() in {".dcm", ".jpg", ".jpeg", ".png", ""}
-    ]
+    films = [file for file in files if file.suffix.lower() in {".dcm", ".jpg", ".jpeg", ".png", ""}]
     if not films:
         raise RequestError(f"no DICOM, JPEG or PNG file in {', '.join(map(str, paths))}.")
     return films
