@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Final
 
 from cxrserve import __version__
+from cxrserve.allocator import give_back_large_buffers
 from cxrserve.api.app import create_app
 from cxrserve.api.server import Server, configure_logging
 from cxrserve.archive.archive import Archive
@@ -42,6 +43,7 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
         raise ConfigurationError(
             "the node needs a folder for what it receives: --archive or CXRSERVE_ARCHIVE."
         )
+    give_back_large_buffers()
     configure_logging(settings.log_level)
     _quiet_libraries()
     stop = threading.Event()

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from cxrserve import __version__
+from cxrserve.allocator import give_back_large_buffers
 from cxrserve.api.app import create_app
 from cxrserve.api.protocol import PatientProtocol
 from cxrserve.api.service import Service
@@ -26,6 +27,7 @@ def serve(settings: Settings) -> int:
     The address is open at once, and /readyz tells when the model is loaded. A bundle or an engine that
     cannot be used ends the server with that message.
     """
+    give_back_large_buffers()
     configure_logging(settings.log_level)
     app = create_app(settings)
     server = Server(app, settings)
