@@ -3,7 +3,7 @@
 A radiograph passes as a few buffers of 10 to 30 MB through whichever thread is free. Left alone, glibc keeps
 them: it opens up to eight arenas a core, each with its own leftovers, and once a large buffer was freed it
 takes the next ones from the arenas instead of mapping them, whose holes then only grow. Measured with the
-demo bundle and native-size films: 370–390 MiB, never twice the same, against 246 MiB, level, at the same rate.
+demo bundle and native-size films: 370–390 MiB and wandering, against 246 MiB and level, at the same rate.
 """
 
 from __future__ import annotations
