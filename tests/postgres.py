@@ -42,6 +42,12 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def dump(url: str, path: Path) -> None:
+    """Write all tables of a database to `path`, as SQL."""
+    with path.open("wb") as file:
+        subprocess.run([_PROGRAMS[-1] / "pg_dump", url], stdout=file, check=True)
+
+
 def _run(program: Path, *arguments: str | Path) -> None:
     command = [str(program), *map(str, arguments)]
     if os.getuid() == 0:

@@ -4,7 +4,8 @@
 
 A sender that knows nothing of the node's deaths sends every object until it is acknowledged, and writes down
 when it was. Results go to a real PACS. In the end the two are compared: every acknowledged object has exactly
-one set of results there, and every study a report that speaks of all its images.
+one set of results there, and every study a report that speaks of all its images. A run that fails keeps its
+folder (archive, logs, databases), and prints what the index says of each image that is missing.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,15 +30,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import sqlalchemy as sa
 import yaml
 from pydicom import Dataset, dcmread
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 from pynetdicom.ae import ApplicationEntity
 
+from cxrserve.archive.index import JOBS, OBJECTS, Index, sqlalchemy_url
 from tests import radiographs
 from tests.bundles import write_tiny_bundle
 from tests.orthanc import Orthanc, free_port, orthanc
-from tests.postgres import postgres
+from tests.postgres import dump, postgres
 
 _START = (
     "from cxrserve.settings import Settings; from cxrserve.station import serve; "
@@ -60,6 +64,7 @@ class Outcome:
         doubled: objects with more than one set.
         incomplete: studies without a report on all their images.
         lost_tries: tries that no workflow was at any more, and that were begun again.
+        most_begun: how often the reading of one image was begun, at the most.
         drained_s: from the last start to the last result, sending included where it was not over.
     """
 
@@ -76,6 +81,8 @@ class Outcome:
     doubled: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
     lost_tries: int = 0
+    most_begun: int = 0
+    rows: list[dict[str, Any]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     sent_s: float = 0.0
     drained_s: float = 0.0
@@ -201,6 +208,7 @@ def run(folder: Path, bundle: Path, pacs: Orthanc, database_url: str, *, kills: 
     _compare(pacs, datasets, outcome)
     log = (folder / "node.log").read_text().splitlines()
     outcome.lost_tries = sum("was lost" in line for line in log)
+    _look_into(folder / "archive" / "index.db", database_url, outcome)
     if not outcome.sound:
         told = ("WARNING", "ERROR", "state=refused", "state=failed")
         outcome.log = [line for line in log if any(word in line for word in told)][-50:]
@@ -320,6 +328,22 @@ def _compare(pacs: Orthanc, datasets: Sequence[Dataset], outcome: Outcome) -> No
     outcome.incomplete = [study for study, uids in of_study.items() if frozenset(uids) not in mine]
 
 
+def _look_into(file: Path, database_url: str, outcome: Outcome) -> None:
+    """What the index says: how often readings were begun, and all of an image that is missing or doubled."""
+    index = Index(sqlalchemy_url(database_url, file), timeout_s=20)
+    try:
+        with index.reading() as connection:
+            outcome.most_begun = connection.execute(sa.select(sa.func.max(OBJECTS.c.tries))).scalar_one()
+            for uid in {*outcome.lost, *outcome.doubled}:
+                rows = connection.execute(sa.select(OBJECTS).where(OBJECTS.c.sop_instance_uid == uid))
+                for image in rows.mappings().all():
+                    jobs = sa.select(JOBS).where(JOBS.c.study_key == image["study_key"])
+                    outcome.rows.append({**image, "header": len(image["header"])})
+                    outcome.rows += [dict(row) for row in connection.execute(jobs).mappings()]
+    finally:
+        index.close()
+
+
 def main() -> None:
     """Run it and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -327,12 +351,18 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=300)
     parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="cxrserve-kills-") as name, ExitStack() as opened:
-        folder = Path(name)
+    folder = Path(tempfile.mkdtemp(prefix="cxrserve-kills-"))
+    with ExitStack() as opened:
         url = opened.enter_context(postgres()) if arguments.database == "postgres" else ""
         pacs = opened.enter_context(orthanc(folder / "orthanc"))
         bundle = write_tiny_bundle(folder / "bundle")
         outcome = run(folder, bundle, pacs, url, kills=arguments.kills, objects=arguments.objects)
+        if url and not outcome.sound:
+            dump(url, folder / "postgres.sql")
+    if outcome.sound:
+        shutil.rmtree(folder)
+    else:
+        sys.stderr.write(f"what is left of it is kept in {folder}\n")
     sys.stdout.write(json.dumps(asdict(outcome), indent=1) + "\n")
     sys.exit(0 if outcome.sound else 1)
 
