@@ -18,6 +18,7 @@ from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
 from cxrserve.engines.openvino import OpenVinoEngine
 from cxrserve.ensemble.bundle import Member
 from training.networks import MapNetwork, count_parameters
+from training.rewrite import pool_before_mixing
 
 OPSET: Final = 18
 # Largest difference between torch and an engine in single precision, relative to the output's own spread
@@ -58,8 +59,12 @@ def export_member(network: MapNetwork, size: int, folder: Path) -> tuple[Member,
 
 
 def folded(network: MapNetwork) -> MapNetwork:
-    """A copy in evaluation mode, its head's gain and its batch normalisations folded into the weights."""
+    """A copy in evaluation mode, with as little to compute as the same answers allow.
+
+    The head's gain and the batch normalisations are folded into the weights; averages come first.
+    """
     network = copy.deepcopy(network).eval().to(memory_format=torch.contiguous_format)
+    pool_before_mixing(network)
     network.head.fold_gain()
     for module in network.modules():
         if isinstance(module, nn.Sequential):

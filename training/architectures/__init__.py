@@ -11,6 +11,7 @@ from training.architectures.grey import GreyNetwork, fold_colour
 from training.architectures.trunks import Trunk
 from training.heads import ConcatHead, LinearHead
 from training.networks import STRIDE
+from training.rewrite import pool_before_mixing
 from training.weights import Weights, load_body
 
 HeadKind = Literal["linear", "concat"]
@@ -57,6 +58,7 @@ def _build(
     if weights is not None:
         load_body(trunk.original, weights)
     trunk.stem[0] = fold_colour(trunk.stem[0])
+    pool_before_mixing(trunk.body)  # less to train, too
     made, said = _HEADS[head](trunk)
     return GreyNetwork(trunk.body, made, f"{trunk.description}, {said}")
 
