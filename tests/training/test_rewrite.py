@@ -24,7 +24,7 @@ SIZE = 64
 def multiplications(network: nn.Module, *inputs: torch.Tensor) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(*inputs)
-    return counter.get_total_flops() // 2
+    return int(counter.get_total_flops()) // 2
 
 
 def test_a_densenet_answers_the_same_with_eight_percent_less() -> None:
