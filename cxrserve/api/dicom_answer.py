@@ -22,8 +22,7 @@ from cxrserve.imaging.dicom.dataset import text
 from cxrserve.reports.dicom import (
     DicomObject,
     ImageSummary,
-    image_objects,
-    image_summary,
+    image_results,
     read_source,
     study_report,
 )
@@ -97,10 +96,11 @@ def answered(images: Sequence[Judged], bundle: Bundle) -> Related:
         )
     summaries: list[ImageSummary] = []
     for source, image in zip(sources, images, strict=True):
-        summaries.append(image_summary(source, image.reading, bundle))
-        objects += image_objects(source, image.reading, bundle, when=when)
+        summary, made = image_results(source, image.reading, bundle, when=when)
+        summaries.append(summary)
+        objects += made
     objects.append(study_report(sources, summaries, [], bundle, when=when))
-    return related([made.part10 for made in objects])
+    return related([each.part10 for each in objects])
 
 
 def related(files: Sequence[bytes]) -> Related:

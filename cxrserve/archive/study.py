@@ -29,7 +29,7 @@ from cxrserve.archive.work import Problem
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import CxrserveError, DecoderFailed, ImageError, RequestError
 from cxrserve.reports.answer import StudyAnswer, answer, study_answer
-from cxrserve.reports.dicom import Options, image_objects, image_summary, read_source, study_report
+from cxrserve.reports.dicom import Options, image_results, read_source, study_report
 
 _log: Final = logging.getLogger("cxrserve.archive")
 _audit: Final = logging.getLogger("cxrserve.audit")
@@ -134,10 +134,10 @@ class StudySteps:
             presentation_state="presentation-state" in kinds,
             segmentation="segmentation" in kinds,
         )
-        made = image_objects(source, reading, bundle, when=moment(row.received), options=options)
+        summary, made = image_results(source, reading, bundle, when=moment(row.received), options=options)
         return {
             "answer.json": answer(reading, bundle).model_dump_json().encode(),
-            "summary.json": image_summary(source, reading, bundle, options).model_dump_json().encode(),
+            "summary.json": summary.model_dump_json().encode(),
             **{f"{each.kind}.dcm": each.part10 for each in made},
         }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import io
+import time
 from typing import Any
 
 import httpx
@@ -32,6 +33,12 @@ def objects(response: httpx.Response) -> list[pydicom.FileDataset]:
     return [pydicom.dcmread(io.BytesIO(part.get_payload(decode=True))) for part in parts]
 
 
+def written(dataset: pydicom.Dataset) -> bytes:
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, dataset)
+    return file.getvalue()
+
+
 def test_by_header_and_by_query(client: httpx.Client, chest_dicom: bytes) -> None:
     by_header = objects(client.post("/predict", content=chest_dicom, headers=ACCEPT))
     by_query = objects(client.post("/predict?accept=dicom", files={"file": chest_dicom}))
@@ -39,7 +46,28 @@ def test_by_header_and_by_query(client: httpx.Client, chest_dicom: bytes) -> Non
     for made in (by_header, by_query):
         assert [each.SOPClassUID for each in made] == [SECONDARY_CAPTURE, PRESENTATION_STATE, REPORT]
         assert {each.StudyInstanceUID for each in made} == {film.StudyInstanceUID}
-    assert [each.SOPInstanceUID for each in by_header] == [each.SOPInstanceUID for each in by_query]
+
+
+def test_the_same_upload_at_another_time_gives_other_objects(
+    client: httpx.Client, chest_dicom: bytes
+) -> None:
+    """A UID that comes again with other times in it would be refused by a PACS, or be taken for damage."""
+
+    def ask() -> dict[str, bytes]:
+        made = objects(client.post("/predict", content=chest_dicom, headers=ACCEPT))
+        return {str(each.SOPInstanceUID): written(each) for each in made}
+
+    once = ask()
+    time.sleep(1.1)
+    again = ask()
+    assert len(once) == len(again) == 3
+    assert all(once[uid] == again[uid] for uid in once.keys() & again.keys())
+    assert not once.keys() & again.keys(), "the times differ, so the objects do"
+
+
+def test_a_report_points_at_the_overlay_beside_it(client: httpx.Client, chest_dicom: bytes) -> None:
+    overlay, _, report = objects(client.post("/predict", content=chest_dicom, headers=ACCEPT))
+    assert overlay.SOPInstanceUID in str(report)
 
 
 def test_the_query_goes_before_the_header(client: httpx.Client, chest_dicom: bytes) -> None:

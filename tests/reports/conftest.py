@@ -15,8 +15,7 @@ from cxrserve.reports.dicom import (
     DicomObject,
     ImageSummary,
     Options,
-    image_objects,
-    image_summary,
+    image_results,
     read_source,
     study_report,
 )
@@ -55,8 +54,8 @@ def make(results_pipeline: Pipeline) -> Make:
     def made(data: bytes) -> Made:
         source = read_source(results_pipeline.header(data, timeout_s=30))
         reading = results_pipeline.read(data, preview_side=512)
-        summary = image_summary(source, reading, bundle)
-        objects = image_objects(source, reading, bundle, when=WHEN, options=Options(segmentation=True))
+        options = Options(segmentation=True)
+        summary, objects = image_results(source, reading, bundle, when=WHEN, options=options)
         objects.append(study_report([source], [summary], [], bundle, when=WHEN))
         return Made(
             source=source,

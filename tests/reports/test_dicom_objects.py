@@ -9,7 +9,7 @@ import re
 import subprocess
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import pytest
 from highdicom.sr import Comprehensive3DSR, MeasurementReport
 from pydicom.config import disable_value_validation
 
+from cxrserve.ensemble.pipeline import Reading
 from cxrserve.findings import FINDINGS, NAMES
 from cxrserve.imaging.dicom.source_header import source_header
 from cxrserve.reports.dicom import (
@@ -26,8 +27,7 @@ from cxrserve.reports.dicom import (
     ImageSummary,
     Options,
     Refusal,
-    image_objects,
-    image_summary,
+    image_results,
     read_source,
     refusal_report,
     study_report,
@@ -149,6 +149,28 @@ def test_work_done_twice_gives_the_same_bytes(make: Make, made: Made) -> None:
     assert {kind: each.part10 for kind, each in again.objects.items()} == {
         kind: each.part10 for kind, each in made.objects.items()
     }
+
+
+def test_other_bytes_have_another_uid(made: Made) -> None:
+    """One UID for two objects that differ is what a PACS takes for a damaged copy."""
+
+    def made_at(when: datetime, reading: Reading) -> list[DicomObject]:
+        summary, objects = image_results(
+            made.source, reading, made.bundle, when=when, options=Options(segmentation=True)
+        )
+        return [*objects, study_report([made.source], [summary], [], made.bundle, when=when)]
+
+    prediction = made.reading.prediction
+    nearly = replace(prediction, probabilities_F=prediction.probabilities_F * np.float32(0.999))
+    all_made = [
+        *made_at(WHEN, made.reading),
+        *made_at(WHEN + timedelta(seconds=1), made.reading),
+        *made_at(WHEN, replace(made.reading, prediction=nearly)),
+    ]
+    assert len(all_made) == 3 * len(KINDS)
+    bytes_of = {each.sop_instance_uid: each.part10 for each in all_made}
+    assert all(bytes_of[each.sop_instance_uid] == each.part10 for each in all_made)
+    assert all(read(each).SOPInstanceUID == each.sop_instance_uid for each in all_made)
 
 
 def test_the_overlay_is_a_page_in_colour(made: Made) -> None:
@@ -350,8 +372,8 @@ def test_an_odd_header_keeps_no_result_from_being_built(made: Made, odd: dict[st
     with disable_value_validation():
         data = radiographs.dicom(**PATIENT | odd)
     source = read_source(source_header(data))
-    objects = image_objects(source, made.reading, made.bundle, when=WHEN, options=Options(segmentation=True))
-    summary = image_summary(source, made.reading, made.bundle)
+    options = Options(segmentation=True)
+    summary, objects = image_results(source, made.reading, made.bundle, when=WHEN, options=options)
     objects.append(study_report([source], [summary], [], made.bundle, when=WHEN))
     assert {each.kind for each in objects} >= {"overlay", "report"}
     assert {str(read(each).StudyInstanceUID) for each in objects} == {source.study_instance_uid}
@@ -392,8 +414,7 @@ def test_images_of_two_studies_are_no_report(made: Made, make: Make) -> None:
 def test_all_objects_of_an_image_take_little_time(made: Made) -> None:
     def seconds() -> float:
         started = time.process_time()  # others may use the machine meanwhile
-        summary = image_summary(made.source, made.reading, made.bundle)
-        image_objects(made.source, made.reading, made.bundle, when=WHEN)
+        summary, _ = image_results(made.source, made.reading, made.bundle, when=WHEN)
         study_report([made.source], [summary], [], made.bundle, when=WHEN)
         return time.process_time() - started
 

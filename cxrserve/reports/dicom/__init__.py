@@ -47,8 +47,7 @@ __all__ = [
     "Reference",
     "Refusal",
     "Region",
-    "image_objects",
-    "image_summary",
+    "image_results",
     "read_source",
     "refusal_report",
     "study_report",
@@ -62,24 +61,15 @@ def read_source(header: bytes) -> Source:
     return read(header)
 
 
-def image_summary(
-    source: Source, reading: Reading, bundle: Bundle, options: Options | None = None
-) -> ImageSummary:
-    """What a report says of one image. As `summary.image_summary`."""
-    from cxrserve.reports.dicom.summary import image_summary as summarise
-
-    return summarise(source, reading, bundle, options or Options())
-
-
-def image_objects(
+def image_results(
     source: Source,
     reading: Reading,
     bundle: Bundle,
     *,
     when: datetime.datetime,
     options: Options | None = None,
-) -> list[DicomObject]:
-    """The objects that belong to one image: overlay, presentation state, and what `options` ask for.
+) -> tuple[ImageSummary, list[DicomObject]]:
+    """What a report says of one image, and the objects that belong to the image alone, as `options` ask.
 
     Args:
         reading: made with `preview_side` of at least 1 and maps of the positive findings.
@@ -88,15 +78,19 @@ def image_objects(
     from cxrserve.reports.dicom.overlay import overlay_object
     from cxrserve.reports.dicom.presentation import presentation_state
     from cxrserve.reports.dicom.segmentation import segmentation
+    from cxrserve.reports.dicom.summary import image_summary
 
     chosen = options or Options()
-    summary = image_summary(source, reading, bundle, chosen)
+    summary = image_summary(source, reading, bundle)
+    overlay = overlay_object(source, reading, bundle, when) if chosen.overlay else None
+    if overlay is not None:
+        summary = summary.model_copy(update={"overlay": overlay.reference})
     made = [
-        overlay_object(source, reading, bundle, when) if chosen.overlay else None,
+        overlay,
         presentation_state(source, summary, bundle, when) if chosen.presentation_state else None,
         segmentation(source, summary, bundle, when) if chosen.segmentation else None,
     ]
-    return [each for each in made if each is not None]
+    return summary, [each for each in made if each is not None]
 
 
 def study_report(

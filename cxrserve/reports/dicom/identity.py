@@ -1,11 +1,14 @@
 """UIDs and the device's identity: the same for the same work, so that work done twice gives one result.
 
-A UID is 2.25 and a UUID (PS3.5 B.2), made from what the object is about: never random, never the time.
+A UID is 2.25 and a UUID (PS3.5 B.2), never random: that of a series, a finding or a device is made from what
+it is about, and that of an object from its own bytes. So no two objects that differ, in their time or in the
+last digit of a probability, ever share a SOP Instance UID.
 """
 
 from __future__ import annotations
 
 import uuid
+from hashlib import sha256
 from typing import Final, get_args
 
 from pydicom.dataset import Dataset
@@ -18,6 +21,7 @@ from cxrserve.reports.dicom.objects import ObjectKind
 MANUFACTURER: Final = "cxrserve"
 IMPLEMENTATION_CLASS_UID: Final = "2.25.22154387595639598516570461512055017007"
 IMPLEMENTATION_VERSION: Final = "CXRSERVE"
+PENDING_UID: Final = "2.25.0"  # stands where the SOP Instance UID will, until the rest is known
 _NAMESPACE: Final = uuid.UUID("aa02f523-7632-5ece-a0ad-b1bdedde5faf")
 
 
@@ -26,9 +30,9 @@ def made_uid(*about: str) -> str:
     return f"2.25.{uuid.uuid5(_NAMESPACE, chr(10).join((__version__, *about))).int}"
 
 
-def object_uid(kind: str, bundle: Bundle, study_instance_uid: str, *about: str) -> str:
-    """SOP Instance UID of the object of `kind` that `bundle` makes about these instances of a study."""
-    return made_uid(kind, bundle.sha256, study_instance_uid, *about)
+def object_uid(part10: bytes) -> str:
+    """SOP Instance UID of the object that is `part10` while its own UID is `PENDING_UID`."""
+    return made_uid("object", sha256(part10).hexdigest())
 
 
 def series_uid(kind: str, bundle: Bundle, study_instance_uid: str) -> str:

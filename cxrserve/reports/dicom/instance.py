@@ -23,7 +23,9 @@ from cxrserve.reports.dicom.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION,
     MANUFACTURER,
+    PENDING_UID,
     device_uid,
+    object_uid,
     series_uid,
     software_versions,
 )
@@ -96,6 +98,7 @@ def series_arguments(
     """What highdicom's constructors want to know of series and equipment."""
     number, description = _SERIES[kind]
     return {
+        "sop_instance_uid": PENDING_UID,
         "series_instance_uid": series_uid(kind, bundle, source.study_instance_uid),
         "series_number": number,
         "series_description": description,
@@ -111,21 +114,31 @@ def series_arguments(
 def finished(
     instance: Dataset, kind: ObjectKind, source: Source, bundle: Bundle, when: datetime.datetime
 ) -> DicomObject:
-    """`instance` with what is common to all results, as bytes."""
+    """`instance` with what is common to all results, as bytes, from which its SOP Instance UID is made."""
     _place_in_study(instance, source)
     _sign(instance, bundle, _local(when, source))
     instance.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     instance.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     instance.file_meta.TransferSyntaxUID = UID(ExplicitVRLittleEndian)
-    file = BytesIO()
-    dcmwrite(file, instance, enforce_file_format=True)
+    _name(instance, PENDING_UID)
+    _name(instance, object_uid(_part10(instance)))
     return DicomObject(
         kind=kind,
         sop_class_uid=str(instance.SOPClassUID),
         sop_instance_uid=str(instance.SOPInstanceUID),
         series_instance_uid=str(instance.SeriesInstanceUID),
-        part10=file.getvalue(),
+        part10=_part10(instance),
     )
+
+
+def _name(instance: Dataset, sop_instance_uid: str) -> None:
+    instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+
+
+def _part10(instance: Dataset) -> bytes:
+    file = BytesIO()
+    dcmwrite(file, instance, enforce_file_format=True)
+    return file.getvalue()
 
 
 def _local(when: datetime.datetime, source: Source) -> datetime.datetime:

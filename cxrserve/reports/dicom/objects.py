@@ -6,12 +6,11 @@ Nothing here needs a DICOM library, so a summary can wait in a queue and be read
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 ObjectKind = Literal["overlay", "presentation-state", "segmentation", "report"]
-SECONDARY_CAPTURE: Final = "1.2.840.10008.5.1.4.1.1.7"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +22,15 @@ class DicomObject:
     sop_instance_uid: str
     series_instance_uid: str
     part10: bytes
+
+    @property
+    def reference(self) -> Reference:
+        """What another object says to point at this one."""
+        return Reference(
+            sop_class_uid=self.sop_class_uid,
+            sop_instance_uid=self.sop_instance_uid,
+            series_instance_uid=self.series_instance_uid,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

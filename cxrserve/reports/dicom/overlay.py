@@ -13,7 +13,6 @@ from cxrserve.reports.dicom.instance import finished, referable, series_argument
 from cxrserve.reports.dicom.objects import DicomObject
 from cxrserve.reports.dicom.page import page
 from cxrserve.reports.dicom.source import Source
-from cxrserve.reports.dicom.summary import overlay_reference
 
 
 def overlay_object(source: Source, reading: Reading, bundle: Bundle, when: datetime.datetime) -> DicomObject:
@@ -29,7 +28,6 @@ def overlay_object(source: Source, reading: Reading, bundle: Bundle, when: datet
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),  # a placeholder: the image's own is set below
         study_instance_uid=source.study_instance_uid,
-        sop_instance_uid=overlay_reference(source, bundle).sop_instance_uid,
         **series_arguments("overlay", source, bundle, when),
     )
     made.PatientOrientation = image.get("PatientOrientation")  # type 2C: empty where the image does not say

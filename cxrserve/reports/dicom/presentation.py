@@ -25,7 +25,7 @@ from pydicom.dataset import Dataset
 
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import INDEX, NAMES
-from cxrserve.reports.dicom.identity import MANUFACTURER, made_uid, object_uid
+from cxrserve.reports.dicom.identity import MANUFACTURER, made_uid
 from cxrserve.reports.dicom.instance import finished, numbers, referable, series_arguments, takes_annotations
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Region
 from cxrserve.reports.dicom.source import Source
@@ -60,10 +60,8 @@ def presentation_state(
         )
         layers.append(layer)
         annotations.append(_outlines(image, layer, finding, summary, bundle, taken))
-    study = source.study_instance_uid
     made = GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
-        sop_instance_uid=object_uid("presentation-state", bundle, study, source.sop_instance_uid),
         content_label="CXRSERVE",
         content_description="Research use only: outlines of evidence",
         content_creator_name=f"{MANUFACTURER}^",

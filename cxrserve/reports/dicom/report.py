@@ -52,7 +52,7 @@ from cxrserve.reports.dicom.codes import (
     procedure,
 )
 from cxrserve.reports.dicom.document import ReportDocument, private_scheme, requests
-from cxrserve.reports.dicom.identity import MANUFACTURER, device_uid, made_uid, object_uid, plain
+from cxrserve.reports.dicom.identity import MANUFACTURER, device_uid, made_uid, plain
 from cxrserve.reports.dicom.instance import finished, series_arguments
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Reference, Refusal
 from cxrserve.reports.dicom.presentation import tracking
@@ -106,10 +106,6 @@ def study_report(
     for words in _comments(summaries, bundle):
         content[0].ContentSequence.append(_comment(words))
     images = [*(each.image for each in summaries), *(each.image for each in refusals)]
-    about = [
-        *(each.image.sop_instance_uid for each in summaries),
-        *(f"{each.image.sop_instance_uid} {each.slug}" for each in refusals),
-    ]
     references = [*images, *(each.overlay for each in summaries if each.overlay)]
     arguments = series_arguments("report", first, bundle, when)
     made = ReportDocument(
@@ -117,7 +113,6 @@ def study_report(
         references,
         requests(first),
         study,
-        sop_instance_uid=object_uid("report", bundle, study, *sorted(about)),
         coding_schemes=[private_scheme()],
         **(arguments | {"instance_number": 1}),
     )

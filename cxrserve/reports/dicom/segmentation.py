@@ -19,7 +19,7 @@ from pydicom.sr.coding import Code
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import FINDINGS, INDEX
 from cxrserve.reports.dicom.codes import GRAD_CAM, coded
-from cxrserve.reports.dicom.identity import device_uid, made_uid, object_uid
+from cxrserve.reports.dicom.identity import device_uid, made_uid
 from cxrserve.reports.dicom.instance import finished, referable, series_arguments, takes_annotations
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary
 from cxrserve.reports.dicom.presentation import colour_of, tracking
@@ -39,7 +39,6 @@ def segmentation(
         return None
     image.Rows, image.Columns = summary.rows, summary.columns
     masks_HWF = np.stack([_mask(finding, summary) for finding in located], axis=-1)
-    study = source.study_instance_uid
     made = Segmentation(
         source_images=[image],
         pixel_array=masks_HWF[None],
@@ -47,7 +46,6 @@ def segmentation(
         segment_descriptions=[
             _segment(number, finding, summary, bundle) for number, finding in enumerate(located, start=1)
         ],
-        sop_instance_uid=object_uid("segmentation", bundle, study, source.sop_instance_uid),
         content_label="CXRSERVE",
         content_description="Research use only: regions of evidence",
         omit_empty_frames=False,
@@ -55,7 +53,7 @@ def segmentation(
     )
     made.BodyPartExamined = "CHEST"
     # highdicom draws this UID anew each time.
-    dimensions = made_uid("dimensions", str(made.SOPInstanceUID))
+    dimensions = made_uid("dimensions", bundle.sha256, source.sop_instance_uid)
     for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
     made.PatientOrientation = image.get("PatientOrientation")

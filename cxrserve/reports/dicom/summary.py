@@ -8,13 +8,9 @@ from cxrserve.ensemble.bundle import Bundle
 from cxrserve.ensemble.pipeline import Reading
 from cxrserve.ensemble.stack import sigmoid
 from cxrserve.findings import NAMES
-from cxrserve.reports.dicom.identity import object_uid, series_uid
 from cxrserve.reports.dicom.objects import (
-    SECONDARY_CAPTURE,
     FindingSummary,
     ImageSummary,
-    Options,
-    Reference,
     Region,
     ScaleSummary,
 )
@@ -25,12 +21,8 @@ from cxrserve.reports.pictures import heatmap_picture
 _NOWHERE = "No Finding"  # positive evidence for it lies nowhere
 
 
-def image_summary(source: Source, reading: Reading, bundle: Bundle, options: Options) -> ImageSummary:
-    """What `bundle` says of the image `source`.
-
-    Args:
-        options: whether there will be an overlay to point at.
-    """
+def image_summary(source: Source, reading: Reading, bundle: Bundle) -> ImageSummary:
+    """What `bundle` says of the image `source`, without an overlay to point at."""
     about = reading.image.about
     return ImageSummary(
         study_instance_uid=source.study_instance_uid,
@@ -42,18 +34,8 @@ def image_summary(source: Source, reading: Reading, bundle: Bundle, options: Opt
         applied=tuple(reading.image.applied),
         warnings=tuple(reading.image.warnings),
         findings=tuple(_finding(index, reading, bundle) for index in range(len(NAMES))),
-        overlay=overlay_reference(source, bundle) if options.overlay else None,
+        overlay=None,
         model_sha256=bundle.sha256,
-    )
-
-
-def overlay_reference(source: Source, bundle: Bundle) -> Reference:
-    """The overlay that belongs to this image, whether or not it has been made yet."""
-    study = source.study_instance_uid
-    return Reference(
-        sop_class_uid=SECONDARY_CAPTURE,
-        sop_instance_uid=object_uid("overlay", bundle, study, source.sop_instance_uid),
-        series_instance_uid=series_uid("overlay", bundle, study),
     )
 
 
