@@ -180,6 +180,8 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+        # A film is read again once, later: its pages are free for the next one at once, not when memory is short.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def unwritable(error: OSError) -> OutOfResources:
