@@ -16,7 +16,8 @@ CxrserveError
 │   └── NotForPresentation          raw detector data (FOR PROCESSING), no tone curve applied
 ├── Busy                       503  try again after `retry_after_s`
 │   ├── NotReady
-│   ├── Overloaded
+│   ├── Overloaded                  as many inside as may be
+│   │   └── LineTooLong             an image that came now would wait too long
 │   └── OutOfResources              the archive cannot keep more now
 ├── DeadlineExceeded           504  the answer was not ready in time; the work was dropped
 └── ConfigurationError         500  found at start, before the first request
@@ -197,6 +198,13 @@ class Overloaded(Busy):
 
     slug = "overloaded"
     title = "The service is at its limit"
+
+
+class LineTooLong(Overloaded):
+    """An image that came now would wait longer for the engines than the settings allow."""
+
+    slug = "line-too-long"
+    title = "The line for the engines is too long"
 
 
 class OutOfResources(Busy):

@@ -50,6 +50,11 @@ class Metrics:
             "Images admitted and not finished: decoding, waiting, running.",
             registry=self.registry,
         )
+        self.expected_wait: Final = self._gauge(
+            "cxrserve_expected_wait_seconds",
+            "Time that an image which comes now would wait for the engines; what admission goes by.",
+            "priority",
+        )
         self.stage_seconds: Final = self._histogram(
             "cxrserve_stage_seconds",
             "Time of one stage: decode, pyramid, engine_<size> (one run), stack, heatmaps, drawing.",

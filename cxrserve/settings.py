@@ -79,7 +79,13 @@ class Settings(BaseSettings):
         60.0, gt=0, description="Time from a whole upload to its reading; then 504."
     )
     max_waiting: int = Field(
-        16, ge=0, description="Requests that may wait for the engines; more get 503 at once."
+        16, ge=0, description="Uploads held in memory besides the one being read; more get 503 at once."
+    )
+    max_wait_s: float = Field(
+        10.0,
+        gt=0,
+        description="Longest expected wait for the engines of a request; else 503 at once. "
+        "The archive just waits.",
     )
     batch_pixels: int = Field(
         2**20, ge=1, description="Most pixels of one batch; an image larger than that runs alone."

@@ -19,6 +19,7 @@ from cxrserve.api.record import Record, record_of
 from cxrserve.api.service import Service, service_of
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.ensemble.cancellation import Cancellation, Cancelled
+from cxrserve.ensemble.claim import Claim
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.pipeline import Pipeline, Reading
 from cxrserve.ensemble.predictor import Explain, explained
@@ -117,6 +118,7 @@ class Asked:
     """One request, once its files are there.
 
     Attributes:
+        claim: its place in the line, for its first image.
         deadline: when it must be answered, on `time.perf_counter`; all images of a study share it.
     """
 
@@ -126,6 +128,7 @@ class Asked:
     priority: Priority
     record: Record
     cancelled: Cancellation
+    claim: Claim
     deadline: float
     as_dicom: bool
 
@@ -142,10 +145,9 @@ async def respond(
     record = record_of(request.scope)
     record.model_sha256 = pipeline.predictor.bundle.sha256
     record.priority = query.priority
-    if query.priority == "routine":
-        service.check_in_time()
-    with service.slot():
+    with service.claim(query.priority) as claim, service.slot():
         received = await upload.receive(request, service.settings, most_files=most_files)
+        claim.confirm()
 
         def answered() -> Related:
             files = [bytes(received.pop(0)) for _ in range(len(received))]
@@ -164,6 +166,7 @@ async def respond(
                 priority=query.priority,
                 record=record,
                 cancelled=cancelled,
+                claim=claim,
                 deadline=time.perf_counter() + service.settings.request_timeout_s,
                 as_dicom=dicom_answer.wanted(request, query.accept),
             )
@@ -213,6 +216,7 @@ def _read(asked: Asked, data: bytes, explain: Explain | None = None, preview_sid
         timeout_s=asked.deadline - time.perf_counter(),
         priority=asked.priority,
         cancelled=asked.cancelled,
+        claim=asked.claim,
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,8 @@ from typing import Final, TypeVar
 
 from fastapi import Request
 
+from cxrserve.ensemble.claim import Claim, Limit
+from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import CxrserveError, NotReady, Overloaded
 from cxrserve.metrics import Metrics
@@ -99,19 +100,18 @@ class Service:
             await asyncio.to_thread(self._pipeline.close)
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
-    def check_in_time(self) -> None:
-        """Is there any hope for a routine request that comes now?
+    def claim(self, priority: Priority) -> Claim:
+        """A place in the engines' line for a request whose body has not been read.
 
         Raises:
-            Overloaded: at once, where what is inside will take longer than a request may.
+            LineTooLong: at once, where it would wait longer than it may, or not be read in its time.
+            NotReady: the pipeline is still being opened, or the service is stopping.
         """
-        expected_s, allowed_s = self.pipeline.expected_s(), self.settings.request_timeout_s
-        if expected_s > allowed_s:
-            raise Overloaded(
-                f"what is waiting will take {expected_s:.0f} s, a request may take {allowed_s:g} s "
-                "(CXRSERVE_REQUEST_TIMEOUT_S). Try again later.",
-                retry_after_s=max(1, math.ceil(expected_s - allowed_s)),
-            )
+        in_time = Limit(
+            self.settings.request_timeout_s - self.pipeline.image_s(), "CXRSERVE_REQUEST_TIMEOUT_S"
+        )
+        limit = min(in_time, Limit(self.settings.max_wait_s, "CXRSERVE_MAX_WAIT_S"))
+        return self.pipeline.claim(priority=priority, limit=limit)
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:

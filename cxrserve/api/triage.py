@@ -68,6 +68,7 @@ async def triage(
             timeout_s=asked.deadline - time.perf_counter(),
             priority=asked.priority,
             cancelled=asked.cancelled,
+            claim=asked.claim,
         )
         asked.record.answered(0, decided.image.about)
         return triage_answer(decided, asked.pipeline.predictor.bundle)

@@ -25,14 +25,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.engines.base import Engine, Output
+from cxrserve.ensemble.admission import Admission
+from cxrserve.ensemble.backlog import Backlog
 from cxrserve.ensemble.cancellation import Cancellation, Cancelled
+from cxrserve.ensemble.claim import Claim
 from cxrserve.ensemble.job import Job, too_late
-from cxrserve.ensemble.line import Line, Part, Place, Priority
+from cxrserve.ensemble.line import PRIORITIES, Line, Part, Priority
 from cxrserve.errors import CxrserveError, NotReady, Overloaded
 from cxrserve.metrics import Metrics
-
-# Weight of the newest measurement in the expected time of a scale.
-_NEWEST: Final = 0.2
 
 
 class Batcher:
@@ -46,6 +46,10 @@ class Batcher:
         max_delay_s: most time a batch with room waits for images on their way.
         stat_lead_s: the head start of stat before routine.
         expected_s: time of one image at each size, until it is measured.
+        decoders: images decoded side by side.
+
+    Attributes:
+        admission: who is let in, and how long it would wait.
     """
 
     def __init__(
@@ -58,21 +62,23 @@ class Batcher:
         max_delay_s: float,
         stat_lead_s: float,
         expected_s: Mapping[int, float],
+        decoders: int,
     ) -> None:
         self._metrics: Final = metrics
         self._most_images: Final = most_images
         self._batch_pixels: Final = batch_pixels
         self._max_delay_s: Final = max_delay_s
-        self._stat_lead_s: Final = stat_lead_s
-        self._each_s: Final = dict(expected_s)
+        self._backlog: Final = Backlog(expected_s, devices=len(devices), decoders=decoders)
         self._changed: Final = threading.Condition()
+        self.admission: Final = Admission(self._backlog, self._changed, stat_lead_s=stat_lead_s)
         self._line: Final = Line(devices[0].keys())
         self._jobs: Final[set[Job]] = set()
-        self._admitted = 0
-        self._closing = self._closed = False
+        self._closed = False
         for size in devices[0]:
             metrics.queue_depth.labels(size).set_function(partial(self._line.depth, size))
         metrics.images_inside.set_function(lambda: self.inside)
+        for priority in PRIORITIES:
+            metrics.expected_wait.labels(priority).set_function(partial(self.admission.wait_s, priority))
         self._owners: Final = [
             threading.Thread(target=self._own, args=(str(number), dict(engines)), name=f"engines-{number}")
             for number, engines in enumerate(devices)
@@ -86,8 +92,14 @@ class Batcher:
         priority: Priority = "routine",
         timeout_s: float = math.inf,
         cancelled: Cancellation | None = None,
+        claim: Claim | None = None,
+        whole: bool = True,
     ) -> Job:
         """A place in the line for one image, to be used as a context manager.
+
+        Args:
+            claim: the image takes its place, where no other has.
+            whole: False where it may do with some of the scales.
 
         Raises:
             Overloaded: at once, where as many images are inside as may be.
@@ -95,27 +107,17 @@ class Batcher:
         """
         now_s = time.monotonic()
         with self._changed:
-            if self._closing:
-                raise _stopping()
+            self.admission.check_open()
             inside = len(self._jobs)
             if inside >= self._most_images:
                 raise Overloaded(
                     f"{inside} images are inside, the most the engines' queue takes. Try again later.",
-                    retry_after_s=self.retry_after_s(inside),
+                    retry_after_s=self.admission.retry_after_s(inside),
                 )
-            self._admitted += 1
-            place = Place(due_s=now_s + (priority == "routine") * self._stat_lead_s, number=self._admitted)
+            place = self.admission.take(claim, priority, whole=whole)
             job = Job(self, place, priority, now_s + timeout_s, cancelled or Cancellation())
             self._jobs.add(job)
             return job
-
-    def expected_s(self, images: int) -> float:
-        """Seconds that the engines will take for `images`, by what images took of late."""
-        return images * sum(self._each_s.values()) / len(self._owners)
-
-    def retry_after_s(self, images: int) -> int:
-        """The same in whole seconds, at least 1."""
-        return max(1, math.ceil(self.expected_s(images)))
 
     @property
     def inside(self) -> int:
@@ -148,6 +150,7 @@ class Batcher:
         with self._changed:
             job.dropped = job.dropped or error
             dropped = self._line.drop(job.place)
+            self._backlog.leave(job.place)
             job.on_its_way = False
             self._changed.notify_all()
         self._drop(dropped, error, reason)
@@ -161,13 +164,13 @@ class Batcher:
     def drain(self, limit_s: float) -> None:
         """Admit no more, and wait until those inside have finished, for `limit_s` at the most."""
         with self._changed:
-            self._closing = True
+            self.admission.closing = True
             self._changed.wait_for(lambda: not self._jobs, limit_s)
 
     def close(self) -> None:
         """Drop what waits and end the owners. Idempotent."""
         with self._changed:
-            self._closing = self._closed = True
+            self.admission.closing = self._closed = True
             left = self._line.drop_all()
             self._changed.notify_all()
         self._drop(left, _stopping(), "stopping")
@@ -181,7 +184,7 @@ class Batcher:
             for part in parts:
                 wait = self._metrics.queue_wait.labels(part.size, part.priority)
                 wait.observe(started - part.queued_s)
-            self._run(engines[parts[0].size], parts)
+            self._run(device, engines[parts[0].size], parts)
             busy.inc(time.monotonic() - started)
 
     def _next(self, engines: Mapping[int, Engine]) -> list[Part]:
@@ -207,29 +210,33 @@ class Batcher:
     def _more_are_coming(self) -> bool:
         return any(job.on_its_way for job in self._jobs)
 
-    def _run(self, engine: Engine, parts: Sequence[Part]) -> None:
+    def _run(self, device: str, engine: Engine, parts: Sequence[Part]) -> None:
         size, started = parts[0].size, time.perf_counter()
+        with self._changed:
+            self._backlog.started(device, size, [part.place for part in parts], time.monotonic())
         try:
             output = engine.run(_stacked(parts))
             _check_count(output, len(parts))
         except Exception as error:  # nothing that an engine does ends its owner
-            self._alone(engine, parts, error)
+            self._alone(device, engine, parts, error)
             return
         took_s = time.perf_counter() - started
-        self._each_s[size] += _NEWEST * (took_s / len(parts) - self._each_s[size])
+        with self._changed:
+            self._backlog.ended(device, size, took_s / len(parts))
         self._metrics.batch_images.labels(size).observe(len(parts))
         self._metrics.stage_seconds.labels(f"engine_{size}").observe(took_s)
         for position, part in enumerate(parts):
             _fulfil(part, output.of_image(position, took_s))
 
-    def _alone(self, engine: Engine, parts: Sequence[Part], error: Exception) -> None:
+    def _alone(self, device: str, engine: Engine, parts: Sequence[Part], error: Exception) -> None:
         """A batch failed: each image for itself; one that fails alone takes its other scales with it."""
         if len(parts) > 1:
             for part in parts:
-                self._run(engine, [part])
+                self._run(device, engine, [part])
             return
         _fail(parts[0], error)
         with self._changed:
+            self._backlog.ended(device, parts[0].size, None)
             rest = self._line.drop(parts[0].place)
         self._drop(rest, error, "failed")
 

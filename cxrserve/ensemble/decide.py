@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cxrserve.ensemble.cancellation import Cancellation
+from cxrserve.ensemble.claim import Claim
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.ensemble.triage import Guarantee, Triage
@@ -40,6 +41,7 @@ def decide(
     timeout_s: float = math.inf,
     priority: Priority = "routine",
     cancelled: Cancellation | None = None,
+    claim: Claim | None = None,
 ) -> Decided:
     """Decide on which side of its operating point each of `findings` lies; none asked for means all known.
 
@@ -65,7 +67,7 @@ def decide(
         epsilon=epsilon,
     )
     timing_ms: dict[str, float] = {}
-    with pipeline.admit(priority=priority, timeout_s=timeout_s, cancelled=cancelled) as job:
+    with pipeline.admit(priority=priority, timeout_s=timeout_s, cancelled=cancelled, claim=claim) as job:
         image = pipeline.prepare(job, data)
         while (size := triage.next_size()) is not None:
             output = job.result(job.submit(size, image.levels[size]))

@@ -16,7 +16,7 @@ import bisect
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from cxrserve.engines.base import Output
 
 Priority = Literal["stat", "routine"]
+PRIORITIES: Final[tuple[Priority, ...]] = get_args(Priority)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, order=True)

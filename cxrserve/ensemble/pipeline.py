@@ -12,6 +12,7 @@ from cxrserve import __version__
 from cxrserve.engines.select import choose
 from cxrserve.ensemble.batching import Batcher
 from cxrserve.ensemble.cancellation import Cancellation
+from cxrserve.ensemble.claim import Claim, Limit
 from cxrserve.ensemble.job import Job
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.predictor import Explain, Prediction, Predictor
@@ -76,6 +77,7 @@ class Pipeline:
             max_delay_s=settings.batch_delay_s,
             stat_lead_s=settings.stat_lead_s,
             expected_s=expected_s,
+            decoders=settings.decode_workers,
         )
         self.metrics.build.labels(
             __version__,
@@ -97,6 +99,7 @@ class Pipeline:
         timeout_s: float = math.inf,
         priority: Priority = "routine",
         cancelled: Cancellation | None = None,
+        claim: Claim | None = None,
     ) -> Reading:
         """Read one file.
 
@@ -108,6 +111,7 @@ class Pipeline:
             timeout_s: time the reading may take; what waits longer is dropped.
             priority: `stat` goes before `routine`, within the head start of `Settings.stat_lead_s`.
             cancelled: thrown by the caller when nobody waits any more; what has not run is dropped.
+            claim: the place it takes in the line; by default the last, however long that may wait.
 
         Raises:
             RequestError, ImageError: the file is refused; says why.
@@ -117,7 +121,9 @@ class Pipeline:
             Cancelled: as asked.
         """
         started = time.perf_counter()
-        with self._batcher.admit(priority=priority, timeout_s=timeout_s, cancelled=cancelled) as job:
+        with self._batcher.admit(
+            priority=priority, timeout_s=timeout_s, cancelled=cancelled, claim=claim
+        ) as job:
             image = self.prepare(job, data, preview_side=preview_side)
             asked = time.perf_counter()
             futures = {size: job.submit(size, image.levels[size]) for size in self.predictor.sizes}
@@ -145,6 +151,7 @@ class Pipeline:
         job.check()
         image = self._decoders.prepare(data, preview_side=preview_side, timeout_s=job.left_s)
         self.metrics.stages(image.timing_ms)
+        self._batcher.admission.decoded(job.place, sum(image.timing_ms.values()) / 1000)
         job.check()
         return image
 
@@ -170,18 +177,24 @@ class Pipeline:
         priority: Priority = "routine",
         timeout_s: float = math.inf,
         cancelled: Cancellation | None = None,
+        claim: Claim | None = None,
     ) -> Job:
-        """A place in the line for an image whose scales the caller submits; see `Batcher.admit`."""
-        return self._batcher.admit(priority=priority, timeout_s=timeout_s, cancelled=cancelled)
+        """A place for an image whose scales the caller submits, not always all; see `Batcher.admit`."""
+        return self._batcher.admit(
+            priority=priority, timeout_s=timeout_s, cancelled=cancelled, claim=claim, whole=False
+        )
 
-    def expected_s(self) -> float:
-        """Seconds until an image that comes now will have been read; 0 where it would be the only one."""
-        inside = self._batcher.inside
-        return self._batcher.expected_s(inside + 1) if inside else 0.0
+    def claim(self, *, priority: Priority, limit: Limit) -> Claim:
+        """A place in the line for an image whose bytes are still coming; see `Admission.claim`."""
+        return self._batcher.admission.claim(priority=priority, limit=limit)
+
+    def image_s(self) -> float:
+        """Seconds in which one image more is read, by what images took of late."""
+        return self._batcher.admission.image_s()
 
     def retry_after_s(self, images: int) -> int:
         """Seconds that `images` will take, by what images took of late; at least 1."""
-        return self._batcher.retry_after_s(images)
+        return self._batcher.admission.retry_after_s(images)
 
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the decode workers."""

@@ -140,8 +140,8 @@ def test_retry_after_is_what_those_inside_will_take(serve: Serve, chest_jpeg: by
             patch.setattr(engine, "run", slow)
             for _ in range(2):
                 assert client.post("/predict", content=chest_jpeg).status_code == 200
-            # Two runs of a second weigh 1 - 0.8² of the mean.
-            assert pipeline.retry_after_s(10) == pytest.approx(10 * 0.36, abs=1)
+            # The first measurements count alike, and the warm-up's no more.
+            assert 10 <= pipeline.retry_after_s(10) <= 15
             inside = [threads.submit(httpx.post, f"{running.url}/predict", content=chest_jpeg) for _ in "abc"]
             wait_until(lambda: sample(running.server.service.metrics, "cxrserve_images_inside") == 3)
             refused = client.post("/predict", content=chest_jpeg)
@@ -152,7 +152,7 @@ def test_retry_after_is_what_those_inside_will_take(serve: Serve, chest_jpeg: by
 
 def test_what_could_not_be_answered_in_time_is_refused_at_once(serve: Serve, chest_jpeg: bytes) -> None:
     """Not taken in and dropped when its time is over; a stat request may still go before the rest."""
-    with serve(request_timeout_s=1.5) as running, httpx.Client(base_url=running.url, timeout=60) as client:
+    with serve(request_timeout_s=2.0) as running, httpx.Client(base_url=running.url, timeout=60) as client:
         engine = running.server.service.pipeline.predictor.engines[64]
         run = engine.run
 
@@ -167,7 +167,7 @@ def test_what_could_not_be_answered_in_time_is_refused_at_once(serve: Serve, che
             metrics = running.server.service.metrics
             inside = [threads.submit(httpx.post, f"{running.url}/predict", content=chest_jpeg) for _ in "ab"]
             wait_until(lambda: sample(metrics, "cxrserve_images_inside") == 2)
-            detail = check_problem(client.post("/predict", content=chest_jpeg), 503, "overloaded")
+            detail = check_problem(client.post("/predict", content=chest_jpeg), 503, "line-too-long")
             assert "REQUEST_TIMEOUT_S" in detail
             assert client.post("/predict?priority=stat", content=chest_jpeg).status_code != 503
             assert {each.result(60).status_code for each in inside} <= {200, 504}

@@ -176,7 +176,7 @@ def test_more_than_may_be_inside_is_refused_at_once(engines: Mapping[int, Engine
             for _ in range(60):
                 for size in SIZES:
                     job.result(job.submit(size, picture(1, size)))
-        assert batcher.retry_after_s(2) == 1  # it has measured meanwhile
+        assert batcher.admission.retry_after_s(2) == 1  # it has measured meanwhile
 
 
 def test_what_is_too_late_never_runs(engines: Mapping[int, Engine]) -> None:

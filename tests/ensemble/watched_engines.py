@@ -89,6 +89,7 @@ def batcher_of(
         "max_delay_s": 1e-6,
         "stat_lead_s": 30.0,
         "expected_s": dict.fromkeys(devices[0], 0.01),
+        "decoders": 1,
     }
     return Batcher(devices, metrics or Metrics(), **{**usual, **overrides})  # type: ignore[arg-type]
 
