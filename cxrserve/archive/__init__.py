@@ -6,6 +6,7 @@ rules.py         the YAML file: what is worked on, where results go; callers.py:
 intake.py        keep, then acknowledge; room.py: how much more may be kept
 store.py         the files: durable, named by their content, checked when read
 index.py         the tables: what there is, and what is still to be done
+home.py          which folder a shared database belongs to
 planner.py       what is undone becomes tries of jobs; retries.py: when failed ones are due again
 work.py          durable workflows on DBOS, the only file that knows it
 study.py         what is done with a study; material.py: what its report is made of

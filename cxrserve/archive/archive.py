@@ -16,6 +16,7 @@ import sqlalchemy as sa
 
 from cxrserve.archive.catalogue import Catalogue
 from cxrserve.archive.destination import Destination
+from cxrserve.archive.home import check_home
 from cxrserve.archive.index import OBJECTS, answering, sqlalchemy_url
 from cxrserve.archive.intake import Intake
 from cxrserve.archive.letters import Letters, open_index
@@ -58,9 +59,11 @@ class Archive:
         with ExitStack() as opened:
             lock = _locked(settings.archive, node if _shared(settings) else "cxrserve")
             opened.callback(os.close, lock)
-            self._store: Final = Store(settings.archive, node)
             self._index: Final = open_index(settings)
             opened.callback(self._index.close)
+            if _shared(settings):  # SQLite's files lie in the folder itself
+                check_home(settings.archive, self._index)
+            self._store: Final = Store(settings.archive, node)
             self.catalogue: Final = Catalogue(self._store, self._index)
             self.letters: Final = Letters(self._index)
             self._intake: Final = Intake(
@@ -83,8 +86,8 @@ class Archive:
             destinations: for each name in the rules' `destinations`, what sends to it.
 
         Raises:
-            ConfigurationError: no folder set, a folder or database that cannot be used, wrong rules, or a
-                destination without an entry in `destinations`.
+            ConfigurationError: no folder set, a folder or database that cannot be used or do not belong
+                together, wrong rules, or a destination without an entry in `destinations`.
         """
         return cls(settings, pipeline, destinations)
 

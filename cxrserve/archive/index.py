@@ -107,6 +107,13 @@ NODES: Final = Table(
     Column("name", Text, primary_key=True),
     Column("beat", Integer, nullable=False),  # grows while the node lives
 )
+HOME: Final = Table(
+    "cxrserve_home",
+    _tables,
+    Column("id", Integer, primary_key=True),
+    Column("identity", Text, nullable=False),  # what stands in the folder's home.FILE
+    Column("folder", Text, nullable=False),  # where it was when they were brought together, for people
+)
 COUNTER: Final = Table(
     "cxrserve_counter",
     _tables,
@@ -169,8 +176,7 @@ class Index:
 
     def _migrate(self) -> None:
         with self.writing() as connection:
-            if not self._on_sqlite:  # two nodes may start at once
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(723041)"))
+            self.lock(connection)
             _tables.create_all(connection)
             found = connection.execute(sa.select(META.c.version)).scalar()
             if found is None:
@@ -198,6 +204,11 @@ class Index:
         """A connection for queries."""
         with self._engine.connect().execution_options(reading=True) as connection:
             yield connection
+
+    def lock(self, connection: sa.Connection) -> None:
+        """Keep other nodes that start at the same moment waiting until this transaction ends."""
+        if not self._on_sqlite:  # where `writing` does it
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(723041)"))
 
     def insert_new(self, connection: sa.Connection, table: Table, **values: object) -> bool:
         """Insert a row unless its key is there; True where it was new."""

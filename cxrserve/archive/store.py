@@ -76,8 +76,8 @@ class Store:
             parent.mkdir(exist_ok=True, mode=0o700)
             for number in range(256):  # made here once, so that keeping an object needs to fsync one folder
                 (parent / f"{number:02x}").mkdir(exist_ok=True, mode=0o700)
-            _sync(parent)
-        _sync(self.folder)
+            sync(parent)
+        sync(self.folder)
 
     def object_path(self, digest: str) -> Path:
         """Where the object with this SHA-256 lies."""
@@ -108,7 +108,7 @@ class Store:
         try:
             write_synced(temporary, data)
             temporary.rename(path)
-            _sync(path.parent)
+            sync(path.parent)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise unwritable(error) from error
@@ -148,13 +148,13 @@ class Store:
             temporary.mkdir(mode=0o700)
             for name, data in files.items():
                 write_synced(temporary / name, data)
-            _sync(temporary)
+            sync(temporary)
             try:
                 temporary.rename(path)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
-            _sync(path.parent)
+            sync(path.parent)
         except OSError as error:
             raise unwritable(error) from error
         finally:
@@ -180,7 +180,8 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-        # A film is read again once, later: its pages are free for the next one at once, not when memory is short.
+        # A film is read again once, later: its pages are free for the next one at once, and not only when
+        # memory is short.
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
@@ -197,7 +198,8 @@ def _name(error: OSError) -> str:
     return errno.errorcode.get(error.errno or 0, type(error).__name__)
 
 
-def _sync(folder: Path) -> None:
+def sync(folder: Path) -> None:
+    """Wait until the disk has the names in `folder`."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -21,7 +21,7 @@ from cxrserve.archive.receipt import Receipt, Source
 from cxrserve.ensemble.pipeline import Pipeline
 from tests import radiographs
 from tests.conftest import MakeSettings
-from tests.postgres import postgres
+from tests.postgres import fresh_database, postgres
 
 SENDER = Source(protocol="dimse", calling_ae="MODALITY", address="127.0.0.1")
 _PATIENCE_S = 60.0
@@ -104,10 +104,16 @@ def pipeline(make_settings: MakeSettings) -> Iterator[Pipeline]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_cluster() -> Iterator[str]:
     """A PostgreSQL of our own."""
     with postgres() as url:
         yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: str) -> str:
+    """An empty database: it belongs to one archive folder, and each test has its own."""
+    return fresh_database(postgres_cluster)
 
 
 @pytest.fixture

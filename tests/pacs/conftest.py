@@ -11,7 +11,7 @@ from pydicom.uid import generate_uid
 
 from tests import radiographs
 from tests.orthanc import Orthanc, orthanc
-from tests.postgres import postgres
+from tests.postgres import fresh_database, postgres
 from tests.stations import Station, station
 from training.phantom import write_phantoms
 
@@ -24,10 +24,16 @@ def pacs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
+def postgres_cluster() -> Iterator[str]:
     """A PostgreSQL of our own."""
     with postgres() as url:
         yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_cluster: str) -> str:
+    """An empty database: it belongs to one archive folder, and each test has its own."""
+    return fresh_database(postgres_cluster)
 
 
 @pytest.fixture(scope="session")
