@@ -9,7 +9,7 @@ index.py         the tables: what there is, and what is still to be done
 home.py          which folder a shared database belongs to
 planner.py       what is undone becomes tries of jobs; retries.py: when failed ones are due again
 work.py          durable workflows on DBOS, the only file that knows it
-study.py         what is done with a study; material.py: what its report is made of
+study.py         what is done with a study; reader.py: with an image; material.py: what a report is made of
 destination.py   where results go
 catalogue.py     what is held, for those who look
 letters.py       jobs that wait, dead letters, quarantine

@@ -62,7 +62,7 @@ OBJECTS: Final = Table(
     Column("calling_ae", Text, nullable=False),
     Column("view", Text, nullable=False),
     Column("header", sa.LargeBinary, nullable=False),  # cleaned: reports can be made without the file
-    Column("tries", Integer, nullable=False),  # how often its reading was begun
+    Column("tries", Integer, nullable=False),  # readings that were begun and did not end in order
     Column("rows", Integer),
     Column("columns", Integer),
     Column("state", Text, nullable=False),  # waiting done refused failed

@@ -17,7 +17,7 @@ from tests.conftest import MakeSettings
 def opened(folder: Path, pipeline: Pipeline, make_settings: MakeSettings) -> Archive:
     rules = folder.with_suffix(".yaml")
     rules.write_text(yaml.safe_dump({"quiet_time_s": 0.5, "rules": [{"name": "all"}]}))
-    settings = make_settings(archive=folder, rules=rules, archive_min_free_bytes=1)
+    settings = make_settings(archive=folder, rules=rules, archive_min_free_bytes=1, delivery_most_pause_s=0.2)
     return Archive.open(settings, pipeline, {})
 
 

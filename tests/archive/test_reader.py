@@ -1,0 +1,106 @@
+"""Readings that are begun and never ended: an image is not given up for what its machine suffers."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cxrserve.archive import reader
+from cxrserve.archive.archive import Archive
+from cxrserve.archive.index import OBJECTS
+from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of, until
+
+SOON = {"quiet_time_s": 0.5}
+
+
+def begun(archive: Archive, times: int) -> None:
+    """What processes leave that were killed while they read: it was begun, and nobody noted an end."""
+    with archive._index.writing() as connection:
+        connection.execute(OBJECTS.update().values(tries=times))
+
+
+def tries(archive: Archive) -> int:
+    """What the index says of the only image."""
+    with archive._index.reading() as connection:
+        return int(connection.execute(OBJECTS.select()).one().tries)
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """This process has as many files open as it may."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_disk_that_is_full_for_long_costs_only_time(open_archive: OpenArchive, tmp_path: Path) -> None:
+    """Far longer than an image may be begun without an end."""
+    peer, folder = Peer(), tmp_path / "archive"
+    archive = open_archive(folder, peer, SOON, delivery_most_pause_s=0.05)
+    receipt = archive.receive(chest(), SENDER)
+    (incoming,) = (folder / "incoming").iterdir()
+    incoming.rename(folder / "away")  # results cannot be written: ENOENT here, ENOSPC there
+    until(lambda: any(job.attempts > reader.MOST_DEATHS for job in archive.letters.jobs()))
+    assert tries(archive) <= 1
+    (folder / "away").rename(incoming)
+    assert [image.state for image in study_of(archive, receipt).images] == ["done"]
+    until(lambda: peer.of("SR"))
+    assert sorted(each.Modality for each in peer.received) == ["OT", "PR", "SR"]
+
+
+def test_a_process_that_is_often_killed_gives_no_image_up(open_archive: OpenArchive, tmp_path: Path) -> None:
+    """What it was at each time comes later in each life, so that deaths by chance do not add up."""
+    archive = open_archive(tmp_path / "archive", rules=SOON)
+    opened = time.monotonic()
+    receipt = archive.receive(chest(), SENDER)
+    begun(archive, 5)
+    other = archive.receive(chest(), SENDER)
+    assert study_of(archive, other).state == "done"
+    assert [image.state for image in study_of(archive, receipt).images] == ["done"]
+    assert time.monotonic() - opened > 4
+
+
+def test_an_image_that_breaks_every_process_is_given_up(open_archive: OpenArchive, tmp_path: Path) -> None:
+    peer = Peer()
+    archive = open_archive(tmp_path / "archive", peer, SOON)
+    receipt = archive.receive(chest(), SENDER)
+    begun(archive, reader.MOST_DEATHS)
+    (image,) = study_of(archive, receipt).images
+    assert image.state == "failed"
+    assert image.problem is not None
+    assert "never ended" in image.problem.detail
+    until(lambda: peer.of("SR"))
+
+
+def test_what_cannot_be_opened_now_is_not_damaged(open_archive: OpenArchive, tmp_path: Path) -> None:
+    peer = Peer()
+    archive = open_archive(tmp_path / "archive", peer, SOON, delivery_most_pause_s=0.1)
+    study_of(archive, archive.receive(chest(), SENDER))  # what is opened once is open now
+    receipt = archive.receive(chest(), SENDER)
+    with no_more_files():
+        until(lambda: any(job.attempts for job in archive.letters.jobs()))
+    assert [image.state for image in study_of(archive, receipt).images] == ["done"]
+
+
+def test_results_whose_rule_is_gone_wait_for_it(open_archive: OpenArchive, tmp_path: Path) -> None:
+    """An upgrade with other rules: nothing that was acknowledged goes out of sight."""
+    peer, folder = Peer(), tmp_path / "archive"
+    archive = open_archive(folder, peer, {"quiet_time_s": 1.0})
+    archive.receive(chest(), SENDER)
+    archive.close()
+    archive = open_archive(folder, peer, {"rules": [{"name": "renamed", "destinations": ["peer"]}]})
+    (dead,) = until(lambda: archive.letters.jobs("dead"))
+    assert dead.problem is not None
+    assert dead.problem["slug"] == "rule-gone"
+    assert "no rule all any more" in dead.problem["detail"]
+    archive.close()
+    archive = open_archive(folder, peer)
+    assert archive.letters.retry(dead.id) == 1
+    until(lambda: peer.of("SR"))
+    assert sorted(each.Modality for each in peer.received) == ["OT", "PR", "SR"]
