@@ -8,9 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+from sqlalchemy.exc import DBAPIError
+
 from cxrserve.archive import reader
 from cxrserve.archive.archive import Archive
 from cxrserve.archive.index import OBJECTS
+from cxrserve.archive.store import DamagedObject
+from cxrserve.ensemble.pipeline import Pipeline
 from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of, until
 
 SOON = {"quiet_time_s": 0.5}
@@ -78,14 +83,19 @@ def test_an_image_that_breaks_every_process_is_given_up(open_archive: OpenArchiv
     until(lambda: peer.of("SR"))
 
 
-def test_what_cannot_be_opened_now_is_not_damaged(open_archive: OpenArchive, tmp_path: Path) -> None:
-    peer = Peer()
-    archive = open_archive(tmp_path / "archive", peer, SOON, delivery_most_pause_s=0.1)
-    study_of(archive, archive.receive(chest(), SENDER))  # what is opened once is open now
+def test_what_cannot_be_opened_now_is_not_damaged(
+    open_archive: OpenArchive, tmp_path: Path, pipeline: Pipeline
+) -> None:
+    archive = open_archive(tmp_path / "archive", rules={"quiet_time_s": 1000})
     receipt = archive.receive(chest(), SENDER)
-    with no_more_files():
-        until(lambda: any(job.attempts for job in archive.letters.jobs()))
-    assert [image.state for image in study_of(archive, receipt).images] == ["done"]
+    own = reader.ImageReader(archive._store, archive._index, archive.rules, pipeline)
+    reader.load_reports()
+    with no_more_files(), pytest.raises((DamagedObject, DBAPIError)):
+        own.read(receipt.sop_instance_uid)
+    own.read(receipt.sop_instance_uid)
+    found = archive.catalogue.study(receipt.study_instance_uid)
+    assert found is not None
+    assert [image.state for image in found.images] == ["done"]
 
 
 def test_results_whose_rule_is_gone_wait_for_it(open_archive: OpenArchive, tmp_path: Path) -> None:
