@@ -50,8 +50,12 @@ class Engine(Protocol):
         """Run on uint8 [N, 1, S, S]."""
         ...
 
-    def twin(self) -> Engine:
-        """The same member for another owner, who runs it at the same time; both share the weights."""
+    def twin(self) -> Engine | None:
+        """The same member for another owner, who runs it at the same time; both share the weights.
+
+        None where its device has one owner alone: a GPU runs batches, not streams, and the engine's buffers
+        hold one batch.
+        """
         ...
 
 

@@ -85,7 +85,7 @@ class OnnxRuntimeEngine:
         cpu: bool = False,
     ) -> None:
         self.precision: ActualPrecision = variant or precision
-        gpu = on_gpu() and not cpu
+        self._gpu = gpu = on_gpu() and not cpu
         providers = [(_CUDA, {"device_id": device})] if gpu else ["CPUExecutionProvider"]
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -121,9 +121,9 @@ class OnnxRuntimeEngine:
             maps_NFhw=np.concatenate([maps for _, maps in answers]),
         )
 
-    def twin(self) -> OnnxRuntimeEngine:
-        """Itself: a session takes several runs at once, which share its threads."""
-        return self
+    def twin(self) -> OnnxRuntimeEngine | None:
+        """Itself on a CPU: a session takes several runs at once, which share its threads. None on a GPU."""
+        return None if self._gpu else self
 
 
 def _ports(ports: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:

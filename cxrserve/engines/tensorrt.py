@@ -124,9 +124,8 @@ class TensorRtEngine:
         """Run on uint8 [N, 1, S, S]."""
         return self._runner.run(image_N1SS)
 
-    def twin(self) -> TensorRtEngine:
-        """Itself: a GPU has one owner, and batches instead of streams."""
-        return self
+    def twin(self) -> None:
+        """None: two owners would overwrite each other's images in the buffers, which hold one batch."""
 
 
 class Runner:

@@ -75,7 +75,8 @@ class Predictor:
 
     Attributes:
         engines: by size; each is called by one owner at a time.
-        owned: the engines of each owner, by size: the first are `engines`, the others their twins.
+        owned: the engines of each owner, by size: one for each device, the first `engines`; then their twins,
+            where a device takes several owners.
         weights_FS: float64 [14, S], the stack.
         thresholds_F: float64 [14], the operating points.
     """
@@ -107,11 +108,7 @@ class Predictor:
             for device in range(choice.devices)
         ]
         self.engines: Final[dict[int, Engine]] = devices[0]
-        twins = [
-            {size: engine.twin() for size, engine in engines.items()}
-            for engines in devices
-            for _ in range(1, streams)
-        ]
+        twins = [twin for engines in devices for _ in range(1, streams) if (twin := _twin(engines))]
         self.owned: Final[tuple[dict[int, Engine], ...]] = (*devices, *twins)
 
     @classmethod
@@ -225,3 +222,9 @@ def timed(timing_ms: dict[str, float], stage: str) -> Iterator[None]:
     started = time.perf_counter()
     yield
     timing_ms[stage] = (time.perf_counter() - started) * 1000
+def _twin(engines: Mapping[int, Engine]) -> dict[int, Engine]:
+    """Engines for another owner of the same device; empty where it takes one alone."""
+    twins = {size: twin for size, engine in engines.items() if (twin := engine.twin()) is not None}
+    return twins if twins.keys() == engines.keys() else {}
+
+

@@ -61,9 +61,8 @@ class WatchedEngine:
             raise MemoryError("out of device memory")
         return self._engine.run(image_N1SS)
 
-    def twin(self) -> Engine:
-        """Another behind the same gate."""
-        return WatchedEngine(self._engine.twin(), self._size, self._gate, self.most_images, self._fails)
+    def twin(self) -> None:
+        """None: it has one owner."""
 
 
 def engines_of(bundle: Path, name: InstalledName = "onnxruntime") -> dict[int, Engine]:
