@@ -216,15 +216,15 @@ class Predictor:
         return maps, scale_maps
 
 
-@contextmanager
-def timed(timing_ms: dict[str, float], stage: str) -> Iterator[None]:
-    """Write the wall time of the block into `timing_ms[stage]`, in milliseconds."""
-    started = time.perf_counter()
-    yield
-    timing_ms[stage] = (time.perf_counter() - started) * 1000
 def _twin(engines: Mapping[int, Engine]) -> dict[int, Engine]:
     """Engines for another owner of the same device; empty where it takes one alone."""
     twins = {size: twin for size, engine in engines.items() if (twin := engine.twin()) is not None}
     return twins if twins.keys() == engines.keys() else {}
 
 
+@contextmanager
+def timed(timing_ms: dict[str, float], stage: str) -> Iterator[None]:
+    """Write the wall time of the block into `timing_ms[stage]`, in milliseconds."""
+    started = time.perf_counter()
+    yield
+    timing_ms[stage] = (time.perf_counter() - started) * 1000
