@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ _CHUNK_BYTES: Final = 256 * 1024
 _PAGE: Final = 1000  # objects of one search; a server may give fewer at a time
 _MOST_OBJECTS: Final = 100_000
 _REMEMBERED: Final = 100_000
+_MOST_IN_A_ROW: Final = 10  # failures: then the server is at fault, and not an object
 
 
 class Pull:
@@ -45,35 +46,66 @@ class Pull:
         self._server: Final = server
         self._archive: Final = archive
         self._most_bytes: Final = most_bytes
-        self._seen: Final[set[str]] = set()
+        self._seen: Final[set[str]] = set()  # those that need not be asked for again
+        self._failed: Final[set[str]] = set()  # those that did not come when they were asked for last
 
     def study(self, study_instance_uid: str) -> int:
         """Fetch the radiographs of a study that are not here yet; how many there were.
 
         Raises:
-            DeliveryError: the server did not give them.
+            DeliveryError: the server did not give all of them; those that it gave are here.
         """
         if not is_uid(study_instance_uid):
             raise DeliveryError("that is no Study Instance UID.", retryable=False)
-        return sum(
-            self._fetch(found) for found in radiographs(self._server, StudyInstanceUID=study_instance_uid)
-        )
+        return self._fetch_all(radiographs(self._server, StudyInstanceUID=study_instance_uid))
 
     def new(self, today: date) -> int:
         """Fetch what is new on the server; how many objects there were.
 
         Raises:
-            DeliveryError: the server did not give them.
+            DeliveryError: as `study`.
         """
         days = f"{today - timedelta(days=self._server.days):%Y%m%d}-{today:%Y%m%d}"
-        if len(self._seen) > _REMEMBERED:
-            self._seen.clear()
-        return sum(
-            self._fetch(found)
+        for known in (self._seen, self._failed):
+            if len(known) > _REMEMBERED:
+                known.clear()
+        return self._fetch_all(
+            found
             for modality in self._server.modalities
             for found in radiographs(self._server, StudyDate=days, Modality=modality)
             if _uid(found, "00080018") not in self._seen
         )
+
+    def _fetch_all(self, found: Iterable[dict[str, Any]]) -> int:
+        """How many came and were taken. One that does not come holds up none of the others."""
+        count, failed, in_a_row = 0, 0, 0
+        first: DeliveryError | None = None
+        for each in self._in_turn(found):
+            try:
+                count += self._fetch(each)
+                self._failed.discard(_uid(each, "00080018"))
+                in_a_row = 0
+            except DeliveryError as error:
+                (self._failed if error.retryable else self._seen).add(_uid(each, "00080018"))
+                first, failed, in_a_row = first or error, failed + 1, in_a_row + 1
+                if in_a_row == _MOST_IN_A_ROW:
+                    break
+        if first is not None:
+            raise DeliveryError(
+                f"{failed} objects did not come, and {count} did. The first: {first.detail}",
+                retryable=first.retryable,
+            ) from first
+        return count
+
+    def _in_turn(self, found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Those that failed the last time come last: however many they are, they starve nothing new."""
+        again = []
+        for each in found:
+            if _uid(each, "00080018") in self._failed:
+                again.append(each)
+            else:
+                yield each
+        yield from again
 
     def _fetch(self, found: dict[str, Any]) -> int:
         """1 where the object came and was taken."""

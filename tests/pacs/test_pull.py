@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Final
+from urllib.parse import parse_qsl
 
 import httpx
 import pytest
-from pydicom.uid import generate_uid
+from pydicom.uid import ComputedRadiographyImageStorage, generate_uid
 
 from cxrserve.archive.rules import PullServer
 from cxrserve.pacs import pull
@@ -105,3 +111,123 @@ def test_a_pacs_that_is_down_is_said_so(tiny_bundle: Path, tmp_path: Path) -> No
         assert found.returncode == 2
         assert "cannot be reached" in found.stderr
         assert time.monotonic() - started < 15
+
+
+class Failing(ThreadingHTTPServer):
+    """A PACS with one study, which answers HTTP 500 where it is asked for the objects in `damaged`.
+
+    Attributes:
+        asked: SOP Instance UIDs, in the order they were asked for.
+    """
+
+    def __init__(self, study: str, files: Mapping[str, Path]) -> None:
+        super().__init__(("127.0.0.1", 0), FailingHandler)
+        self.study: Final = study
+        self.files: Final = files
+        self.damaged: set[str] = set()
+        self.asked: list[str] = []
+
+    @property
+    def address(self) -> str:
+        """Base of DICOMweb."""
+        return f"http://127.0.0.1:{self.server_address[1]}/dicom-web"
+
+
+class FailingHandler(BaseHTTPRequestHandler):
+    server: Failing
+
+    def do_GET(self) -> None:
+        """QIDO-RS for instances, or WADO-RS for one."""
+        path, _, query = self.path.partition("?")
+        if path.endswith("/instances"):
+            asked = dict(parse_qsl(query))
+            found = asked.get("offset", "0") == "0" and asked.get("Modality", "CR") == "CR"
+            self._say(200, "application/dicom+json", self._matches() if found else b"[]")
+            return
+        uid = path.rpartition("/")[2]
+        self.server.asked.append(uid)
+        if uid in self.server.damaged:
+            self._say(500, "text/plain", b"the file is damaged")
+        else:
+            self._say(200, "application/dicom", self.server.files[uid].read_bytes())
+
+    def _matches(self) -> bytes:
+        return json.dumps(
+            [
+                {
+                    "00080016": {"vr": "UI", "Value": [str(ComputedRadiographyImageStorage)]},
+                    "00080018": {"vr": "UI", "Value": [uid]},
+                    "00080060": {"vr": "CS", "Value": ["CR"]},
+                    "0020000D": {"vr": "UI", "Value": [self.server.study]},
+                    "0020000E": {"vr": "UI", "Value": ["1.2.3"]},
+                }
+                for uid in self.server.files
+            ]
+        ).encode()
+
+    def _say(self, status: int, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Says nothing."""
+
+
+@contextmanager
+def failing(folder: Path, count: int) -> Iterator[Failing]:
+    """Such a PACS with `count` images."""
+    study = generate_uid()
+    files = {
+        uid: new_chest(
+            folder / uid,
+            SOPInstanceUID=uid,
+            SOPClassUID=ComputedRadiographyImageStorage,
+            StudyInstanceUID=study,
+            Modality="CR",
+            PatientID="1",
+        )
+        for uid in (str(generate_uid()) for _ in range(count))
+    }
+    with Failing(study, files) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def images_of(running: Station, study: str) -> set[str]:
+    found = httpx.get(f"{running.url}/studies/{study}").json()
+    return {each["sop_instance_uid"] for each in found["images"]}
+
+
+def test_an_object_that_does_not_come_holds_up_none_behind_it(tiny_bundle: Path, tmp_path: Path) -> None:
+    with failing(tmp_path, 3) as server:
+        first, *others = server.files
+        server.damaged = {first}
+        rules = {"servers": {"pacs": {"url": server.address, "every_s": 600}}, "rules": [{"name": "all"}]}
+        with station(tiny_bundle, tmp_path / "archive", rules) as running:
+            running.said("server=pacs 1 objects did not come, and 2 did. The first: .* HTTP 500")
+            assert images_of(running, server.study) == set(others)
+            again = fetch(running, server.study)
+            assert again.returncode == 2
+            assert "1 objects did not come, and 0 did" in again.stderr
+            server.damaged = set()
+            assert "1 objects arrived" in fetch(running, server.study).stdout
+            assert images_of(running, server.study) == set(server.files)
+
+
+def test_objects_that_do_not_come_are_asked_for_last(tiny_bundle: Path, tmp_path: Path) -> None:
+    with failing(tmp_path, 13) as server:
+        *damaged, sound = server.files
+        server.damaged = set(damaged)
+        rules = {"servers": {"pacs": {"url": server.address}}, "rules": [{"name": "all"}]}
+        with station(tiny_bundle, tmp_path / "archive", rules) as running:
+            assert "10 objects did not come, and 0 did" in fetch(running, server.study).stderr
+            assert "12 objects did not come, and 1 did" in fetch(running, server.study).stderr
+            assert images_of(running, server.study) == {sound}
