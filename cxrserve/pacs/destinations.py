@@ -15,7 +15,7 @@ from pynetdicom.presentation import PresentationContext, build_context
 from cxrserve.archive.destination import DeliveryError, Destination
 from cxrserve.archive.rules import DimsePeer, Peer
 from cxrserve.pacs.client import associated
-from cxrserve.pacs.web import NEVER, WebDestination
+from cxrserve.pacs.web import DUPLICATE, NEVER, WebDestination
 
 _UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 _WARNINGS: Final = range(0xB000, 0xC000)  # stored, with something changed
@@ -75,7 +75,7 @@ class StoreDestination:
             raise DeliveryError(
                 f"{title} did not answer a C-STORE within {self._peer.timeout_s:g} s.", retryable=True
             )
-        if status != 0 and status not in _WARNINGS:
+        if status not in (0, DUPLICATE) and status not in _WARNINGS:
             raise DeliveryError(
                 f"{title} answered {status:04X}H to a C-STORE of {kind}. Its log says why.",
                 retryable=status not in NEVER,

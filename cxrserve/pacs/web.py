@@ -20,6 +20,9 @@ from cxrserve.errors import ConfigurationError
 _PASSING: Final = frozenset((*range(300, 400), 401, 403, 404, 408, 425, 429, *range(500, 600)))
 # Of the statuses of single objects, those that no other try changes: PS3.4 Table B.2-1, PS3.7 C.5.10.
 NEVER: Final = (0x0122, *range(0xA900, 0xAA00), *range(0xC000, 0xD000))
+# Duplicate SOP Instance (PS3.7 C.5.8): an earlier try had arrived. UIDs of results are made from their bytes,
+# so what the peer holds under this one is this very object.
+DUPLICATE: Final = 0x0111
 _RESPONSES: Final = (
     "application/dicom+json",
     "application/json",
@@ -116,26 +119,30 @@ class WebDestination:
         try:
             answer = web_client(self._peer).store_instances([dcmread(path) for path in objects])
         except (requests.RequestException, OSError) as error:
-            raise self._failure(error, len(objects)) from error
+            conflict = self._conflict(error)
+            if conflict is None:
+                raise translated(error, self._peer) from error
+            answer = conflict
         self._check(answer, len(objects))
 
-    def _failure(self, error: Exception, count: int) -> DeliveryError:
+    def _conflict(self, error: Exception) -> Dataset | None:
+        """The answer in HTTP 409, none was stored (PS3.18 Table 10.5.3-1); None where it says not why."""
         response = getattr(error, "response", None)
-        if response is not None and response.status_code == 409:  # none was stored: PS3.18 Table 10.5.3-1
-            try:
-                self._check(Dataset.from_json(response.text), count)
-            except DeliveryError as refused:
-                return refused
-            except Exception:  # no such answer: nothing says that another try would help
-                return translated(error, self._peer)
-        return translated(error, self._peer)
+        if response is None or response.status_code != 409:
+            return None
+        try:
+            answer = Dataset.from_json(response.text)
+        except Exception:  # no such answer: nothing says that another try would help
+            return None
+        return answer if answer.get("FailedSOPSequence") else None
 
     def _check(self, answer: Dataset, count: int) -> None:
-        failed = answer.get("FailedSOPSequence") or ()
-        if failed:
+        reasons = [each.get("FailureReason") for each in answer.get("FailedSOPSequence") or ()]
+        refused = [reason for reason in reasons if reason != DUPLICATE]
+        if refused:
             raise DeliveryError(
-                f"{self._peer.url} refused {len(failed)} of {count} objects. Its log says why.",
-                retryable=any(each.get("FailureReason") not in (None, *NEVER) for each in failed),
+                f"{self._peer.url} refused {len(refused)} of {count} objects. Its log says why.",
+                retryable=any(reason not in (None, *NEVER) for reason in refused),
             )
 
 

@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,8 @@ import httpx
 import pytest
 from pydicom import dcmread
 from pydicom.uid import CTImageStorage, generate_uid
+from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.events import Event
 
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.rules import DimsePeer, Peer, WebPeer
@@ -65,6 +67,19 @@ def listening(answer: bytes) -> Iterator[int]:
         thread.join()
         for each in held:
             each.close()
+
+
+@contextmanager
+def storing(store: Callable[[Event], int]) -> Iterator[int]:
+    """An SCP that answers a C-STORE with the status that `store` gives; its port."""
+    entity = AE("PEER")
+    entity.supported_contexts = AllStoragePresentationContexts
+    port = free_port()
+    entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        yield port
+    finally:
+        entity.shutdown()
 
 
 def accepting() -> bytes:
@@ -141,6 +156,33 @@ def test_only_a_store_response_without_failures_is_success(
     with listening(answer) as port, pytest.raises(DeliveryError) as refused:
         deliver(peers(port)[1], chest_file)
     assert refused.value.retryable == retryable
+
+
+@pytest.mark.parametrize("status", ["202 Accepted", "409 Conflict"])
+def test_what_a_web_peer_has_already_is_delivered(status: str, chest_file: Path) -> None:
+    with listening(store_response(0x0111, status=status)) as port:
+        deliver(peers(port)[1], chest_file)
+    with listening(store_response(0x0111, 0xA700, status=status)) as port:
+        with pytest.raises(DeliveryError, match="refused 1 of 2") as refused:
+            deliver(peers(port)[1], chest_file, chest_file)
+        assert refused.value.retryable
+
+
+def test_what_a_peer_has_already_is_delivered(chest_file: Path, tmp_path: Path) -> None:
+    kept: list[str] = []
+
+    def store(event: Event) -> int:
+        uid = str(event.dataset.SOPInstanceUID)
+        if uid in kept:
+            return 0x0111  # Duplicate SOP Instance: PS3.7 C.5.8
+        kept.append(uid)
+        return 0
+
+    other = new_chest(tmp_path / "other.dcm")
+    with storing(store) as port:
+        deliver(peers(port)[0], chest_file)
+        deliver(peers(port)[0], chest_file, other)
+    assert kept == [str(dcmread(path).SOPInstanceUID) for path in (chest_file, other)]
 
 
 def test_a_peer_that_takes_no_such_objects_is_not_asked_again(node: Station, tmp_path: Path) -> None:
