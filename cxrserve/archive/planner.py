@@ -50,6 +50,7 @@ class Planner:
         self._node: Final = node
         self._seen: Final[dict[str, tuple[int, float]]] = {}  # study: changes, and since when
         self._beats: Final[dict[str, tuple[int, float]]] = {}  # other node: beat, and since when
+        self._due: list[str] = []  # jobs whose pause is over
         self._doubted: set[tuple[str, int]] = set()
         self._surveyed = False
         self._stop: Final = threading.Event()
@@ -137,8 +138,10 @@ class Planner:
         self._start(JOBS.c.attempts == 0)
 
     def _start_due(self) -> None:
-        """Start jobs whose pause after a failure is over."""
-        if due := self._retries.due():
+        """Start jobs whose pause after a failure is over; each is told once, so what is too much now stays."""
+        self._due += self._retries.due()
+        due, self._due = self._due[:_MOST_AT_ONCE], self._due[_MOST_AT_ONCE:]
+        if due:
             self._start(JOBS.c.id.in_(due))
 
     def _start(self, which: sa.ColumnElement[bool]) -> None:

@@ -32,6 +32,7 @@ _POLLING_S: Final = 0.05
 _STUDIES: Final = "studies"
 _STAT, _ROUTINE = 1, 10  # lower goes first
 _MOST_FORGOTTEN: Final = 1000
+_MOST_ASKED: Final = 1000  # databases limit the values of one query, and a PACS may be away for a day
 _WAITING: Final = frozenset({"ENQUEUED", "DELAYED"})
 
 Problem = dict[str, Any]
@@ -163,7 +164,14 @@ class Work:
         One that has just begun or ended may be among them; one that is so twice in a row is lost.
         """
         ids = {_workflow_id(job, attempt): (job, attempt) for job, attempt in tries}
-        found = DBOS.list_workflows(workflow_ids=list(ids), load_input=False, load_output=False)
+        asked = list(ids)
+        found = [
+            each
+            for first in range(0, len(asked), _MOST_ASKED)
+            for each in DBOS.list_workflows(
+                workflow_ids=asked[first : first + _MOST_ASKED], load_input=False, load_output=False
+            )
+        ]
         with self._lock:
             alive = {
                 each.workflow_id

@@ -23,6 +23,7 @@ _REFUSALS: Final[dict[str, type[CxrserveError]]] = {
         errors.TooLarge,
         errors.UnsupportedFormat,
         errors.UnreadableImage,
+        errors.DecoderFailed,
         errors.UnsupportedImage,
         errors.NotAChestRadiograph,
         errors.NotForPresentation,

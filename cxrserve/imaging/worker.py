@@ -18,7 +18,7 @@ from typing import Any, Final
 import cv2
 from PIL import Image
 
-from cxrserve.errors import CxrserveError, UnreadableImage
+from cxrserve.errors import CxrserveError, DecoderFailed
 from cxrserve.imaging import wire
 from cxrserve.imaging.jobs import JOBS, Answer, Setup
 from cxrserve.imaging.limits import Limits
@@ -60,7 +60,8 @@ def _serve(connection: socket.socket, setup: Setup, config: dict[str, Any], *, r
             answer = JOBS[request["job"]](bytes(data), request, setup)
         except MemoryError:
             detail = f"decoding needed more memory than {config['memory_bytes']} bytes. Send a smaller image."
-            _refuse(connection, UnreadableImage(detail), retire=True)
+            # A fresh worker has more left than one that has decoded for long, so it may yet succeed.
+            _refuse(connection, DecoderFailed(detail), retire=True)
         except CxrserveError as error:
             _refuse(connection, error, retire=_address_space() > retire_above)
         else:

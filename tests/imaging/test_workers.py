@@ -20,6 +20,7 @@ from cxrserve.errors import (
     ConfigurationError,
     CxrserveError,
     DeadlineExceeded,
+    DecoderFailed,
     ImageError,
     NotReady,
     RequestError,
@@ -107,7 +108,7 @@ def test_many_elements_are_read(shared: DecodePool) -> None:
 def test_memory_beyond_the_limit_costs_one_request() -> None:
     """A sound image of 64 million pixels, where 100 MiB are allowed."""
     with pool(memory_bytes=100 * MIB) as decoders:
-        with pytest.raises(UnreadableImage, match="memory"):
+        with pytest.raises(DecoderFailed, match="memory"):
             decoders.prepare(bombs.png(8000))
         assert answers(decoders)
 
