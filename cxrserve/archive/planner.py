@@ -138,7 +138,7 @@ class Planner:
         self._start(JOBS.c.attempts == 0)
 
     def _start_due(self) -> None:
-        """Start jobs whose pause after a failure is over; each is told once, so what is too much now stays."""
+        """Start jobs whose pause after a failure is over; each is told once, so the rest stays."""
         self._due += self._retries.due()
         due, self._due = self._due[:_MOST_AT_ONCE], self._due[_MOST_AT_ONCE:]
         if due:
