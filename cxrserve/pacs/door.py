@@ -14,6 +14,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from socketserver import BaseServer
 from typing import Any, Final, cast
 
 from pynetdicom import evt
@@ -80,6 +81,8 @@ class Door(ThreadedAssociationServer):
         self._memory: Final = Memory(limits.most_arriving_bytes)
         self._most_associations: Final = most_associations
         self._lock: Final = threading.Lock()
+        self._closing: Final = threading.Lock()
+        self._closed = False
         self._waiting: Final[dict[Any, socket.socket]] = {}  # by address, the longest waiting first
         self._brought: Final[dict[socket.socket, tuple[PduReader, tuple[bytearray, bytearray]]]] = {}
         super().__init__(
@@ -95,6 +98,17 @@ class Door(ThreadedAssociationServer):
     def port(self) -> int:
         """The true one, where a free one was asked for."""
         return int(self.server_address[1])
+
+    def shutdown(self) -> None:
+        """Close the port. Idempotent: a second signal may come while the first is being heeded.
+
+        pynetdicom's own also takes the server off a list that only `ApplicationEntity.start_server` writes.
+        """
+        with self._closing:
+            if not self._closed:
+                BaseServer.shutdown(self)
+                self.server_close()
+                self._closed = True
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection, and nothing else."""

@@ -258,6 +258,20 @@ def test_it_stops_in_order_while_an_association_is_open(tiny_bundle: Path, tmp_p
         assert running.process.wait(20) == 0
 
 
+@pytest.mark.parametrize("arguments", [(), ("--no-http",)])
+def test_a_second_signal_while_it_stops_changes_nothing(
+    tiny_bundle: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    with station(tiny_bundle, tmp_path / "archive", {"rules": [{"name": "all"}]}, *arguments) as running:
+        association = associate(running, (DX, ExplicitVRLittleEndian), calling="SLOW")
+        for _ in range(3):
+            running.process.terminate()
+            time.sleep(0.02)
+        association.release()
+        assert running.process.wait(20) == 0
+        assert "Traceback" not in "\n".join(running.lines)
+
+
 def test_two_nodes_on_one_port_say_so(strict: Station, tiny_bundle: Path, tmp_path: Path) -> None:
     with (
         pytest.raises(AssertionError, match="cannot listen on"),
