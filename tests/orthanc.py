@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,40 +93,59 @@ def free_port() -> int:
 
 @contextmanager
 def orthanc(
-    folder: Path, *, port: int = 0, dicom_port: int = 0, lua: Sequence[Path] = (), **settings: object
+    folder: Path,
+    *,
+    port: int = 0,
+    dicom_port: int = 0,
+    lua: Sequence[Path] = (),
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    **settings: object,
 ) -> Iterator[Orthanc]:
     """Run Orthanc while the block lasts; it answers when the block begins.
 
     Args:
         folder: of its storage; the same again finds what was stored.
         port, dicom_port: free ones where they are 0.
+        file: a configuration to begin with; what is set here, or below, goes before what stands in it.
+        environment: variables that the configuration names as ${NAME}.
         settings: of its configuration file.
     """
     if not _PROGRAM.is_file() or not (_PLUGINS / "libOrthancDicomWeb.so").is_file():
         pytest.skip("orthanc or orthanc-dicomweb is not installed; see tests/debian-packages.txt")
     folder.mkdir(exist_ok=True)
     port, dicom_port = port or free_port(), dicom_port or free_port()
+    begun: dict[str, Any] = {} if file is None else json.loads(file.read_text())
+    usual = {
+        "DicomAet": "ORTHANC",
+        "AuthenticationEnabled": False,
+        "DicomAlwaysAllowStore": True,
+        "DicomCheckCalledAet": False,
+        "DicomWeb": {"Enable": True},
+    }
     configuration = {
+        **(begun or usual),
         "Name": "tests",
         "StorageDirectory": str(folder / "storage"),
         "IndexDirectory": str(folder / "storage"),
         "HttpPort": port,
         "DicomPort": dicom_port,
-        "DicomAet": "ORTHANC",
         "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
-        "DicomAlwaysAllowStore": True,
-        "DicomCheckCalledAet": False,
         "Plugins": [str(_PLUGINS / "libOrthancDicomWeb.so")],
         "LuaScripts": [str(script) for script in lua],
         "StableAge": 1,
-        "DicomWeb": {"Enable": True},
         **settings,
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))
     with (folder / "orthanc.log").open("ab") as log:
-        process = subprocess.Popen([_PROGRAM, str(path)], stdout=log, stderr=subprocess.STDOUT, cwd=folder)
+        process = subprocess.Popen(
+            [_PROGRAM, str(path)],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=folder,
+            env={**os.environ, **(environment or {})},
+        )
     try:
         running = Orthanc(url=f"http://127.0.0.1:{port}", dicom_port=dicom_port, process=process)
         _wait(running, folder)

@@ -1,0 +1,15 @@
+-- As route.lua, by DICOMweb: for a cxrserve that is reached over HTTPS only. Name it in LuaScripts instead of
+-- route.lua; url and token stand in orthanc.json under DicomWeb, Servers.
+-- It is sent by a job of Orthanc's (Synchronous = false), so that storing here never waits for cxrserve.
+
+local RADIOGRAPHS = {
+  ['1.2.840.10008.5.1.4.1.1.1'] = true,   -- Computed Radiography
+  ['1.2.840.10008.5.1.4.1.1.1.1'] = true, -- Digital X-Ray, for presentation
+}
+
+function OnStoredInstance(instanceId, tags, metadata, origin)
+  if RADIOGRAPHS[tags['SOPClassUID']] then  -- which results are not
+    local order = {Resources = {instanceId}, Synchronous = false}
+    RestApiPost('/dicom-web/servers/cxrserve/stow', DumpJson(order))
+  end
+end
