@@ -90,8 +90,7 @@ def _bundle(settings: Settings) -> tuple[str, str, bool]:
         return "bundle", error.detail, False
     contract = bundle.contract
     sizes = "/".join(str(member.size) for member in contract.members)
-    variants = ", ".join(
-        f"{member.size} in {variant.precision}" for member in contract.members for variant in member.variants
-    )
+    gated = [f"{member.size} in bf16" for member in contract.members if member.bf16]
+    gated += [f"{member.size} in {each.precision}" for member in contract.members for each in member.variants]
     detail = f"{settings.bundle}: {contract.name} {contract.version}, {sizes} px"
-    return "bundle", detail + (f"; variants: {variants}" if variants else ""), True
+    return "bundle", detail + (f"; passed their gates: {', '.join(gated)}" if gated else ""), True

@@ -41,8 +41,8 @@ class Settings(BaseSettings):
     )
     precision: Precision = Field(
         "auto",
-        description="Arithmetic; auto takes int8 and fp16 where the bundle's gate admits them, "
-        "bf16, else f32.",
+        description="Arithmetic; auto takes int8, fp16 and bf16 where the bundle's gate admits them, "
+        "else f32.",
     )
     threads: int = Field(
         default_factory=usable_cores,

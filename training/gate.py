@@ -1,4 +1,7 @@
-"""The gate: how far a variant answers from its member, and how much faster, on images that did not calibrate.
+"""The gate: how far another precision answers from a member in single precision, and how much faster.
+
+One gate for all of them: bfloat16 of the same file, half precision, integers. Measured on images that did
+not calibrate it, and written into the bundle, where it passed and where it did not.
 
 Legend: N images, F findings, h and w of a member's maps.
 """
@@ -6,7 +9,7 @@ Legend: N images, F findings, h and w of a member's maps.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,7 +20,6 @@ from cxrserve.engines.base import Engine
 from cxrserve.ensemble.bundle import Gate
 from cxrserve.ensemble.stack import sigmoid
 from training.evaluate import auc
-from training.samples import Samples
 
 # Both engines run once in turn in each round, so often and so long; the fastest of each counts: noise adds.
 ROUNDS: Final = 8
@@ -33,12 +35,15 @@ class Limits:
         auc: the largest fall of the mean AUC over findings.
         finding_auc: the largest fall of any finding's. It is wider: on some hundred images a finding that a
             scale hardly sees gains and loses as much by chance (bf16 alone moves one by 0.001).
-        speed: times as fast as the member, at the least.
+        maps: the largest change in a map, in standard deviations of the maps. Peaks, which are what a reader
+            sees, stand at twenty and more.
+        speed: times as fast as the member, at the least; 0 where that does not matter.
     """
 
     probability: float = 0.1
     auc: float = 0.001
     finding_auc: float = 0.01
+    maps: float = 5.0
     speed: float = 1.05
 
 
@@ -50,10 +55,9 @@ class Answers:
     maps_NFhw: NDArray[np.float32]
 
 
-def answers(engine: Engine, samples: Samples, size: int, rows: Sequence[int]) -> Answers:
-    """What `engine` says of the images `rows` at `size`."""
-    level = samples.level(size)
-    outputs = [engine.run(np.ascontiguousarray(level[row])[None, None]) for row in rows]
+def answers(engine: Engine, images: Iterable[NDArray[np.uint8]]) -> Answers:
+    """What `engine` says of `images`, uint8 [S, S] each."""
+    outputs = [engine.run(np.ascontiguousarray(image)[None, None]) for image in images]
     return Answers(
         logits_NF=np.concatenate([output.logits_NF for output in outputs]),
         maps_NFhw=np.concatenate([output.maps_NFhw for output in outputs]),
@@ -76,20 +80,20 @@ def speed(member: Engine, variant: Engine, image: NDArray[np.uint8]) -> float:
 def measure(
     member: Answers,
     variant: Answers,
-    labels_NF: NDArray[np.float32],
+    labels_NF: NDArray[np.float32] | None,
     limits: Limits,
     *,
     known: Sequence[int],
-    faster: float,
+    faster: float | None,
     data: str,
     engine: str,
 ) -> Gate:
     """The difference between what the member and its variant said, as the bundle records it.
 
     Args:
-        labels_NF: float32 [N, 14], NaN where nothing is known.
+        labels_NF: float32 [N, 14], NaN where nothing is known; without any, no AUC is measured.
         known: the findings that the member judges; what it says of others is never used.
-        faster: from `speed`.
+        faster: from `speed`; None where that was not measured.
         data, engine: in words.
 
     Raises:
@@ -99,8 +103,8 @@ def measure(
     before_NF, after_NF = member.logits_NF[:, known], variant.logits_NF[:, known]
     before_maps, after_maps = member.maps_NFhw[:, known], variant.maps_NFhw[:, known]
     if not (np.isfinite(after_NF).all() and np.isfinite(after_maps).all()):
-        raise ValueError("a variant answers with what is no number")
-    falls = auc_falls(before_NF, after_NF, labels_NF[:, known])
+        raise ValueError("it answers with what is no number")
+    falls = [] if labels_NF is None else auc_falls(before_NF, after_NF, labels_NF[:, known])
     changed_NF = np.abs(sigmoid(after_NF) - sigmoid(before_NF))
     return Gate(
         logits=round(float(np.abs(after_NF - before_NF).max()), 5),
@@ -108,10 +112,10 @@ def measure(
         probability=round(float(changed_NF.max()), 5),
         auc=max(falls) if falls else None,
         mean_auc=round(float(np.mean(falls)), 5) if falls else None,
-        speed=round(faster, 2),
+        speed=None if faster is None else round(faster, 2),
         tolerance=limits.probability,
         data=data,
-        images=len(labels_NF),
+        images=len(member.logits_NF),
         engine=engine,
     )
 
@@ -139,6 +143,8 @@ def why_refused(gate: Gate, limits: Limits) -> str | None:
         return f"the mean AUC falls by {gate.mean_auc:.4f}, more than {limits.auc:g}"
     if gate.auc is not None and gate.auc > limits.finding_auc:
         return f"the AUC of a finding falls by {gate.auc:.4f}, more than {limits.finding_auc:g}"
+    if gate.maps > limits.maps:
+        return f"a map changes by {gate.maps:.2f} of its standard deviations, more than {limits.maps:g}"
     if gate.speed is not None and gate.speed < limits.speed:
         return f"it is {gate.speed:.2f} times as fast, less than {limits.speed:g}"
     return None

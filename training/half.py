@@ -1,17 +1,19 @@
 """A member in half precision for GPUs, its types written into the graph: TensorRT 11 takes them from there.
 
 As autocast does it: the body's weights and activations are float16; what overflows or adds up many small
-numbers stays float32. That is the normalisation of the image before the first convolution, batch
-normalisation's own parameters, and everything behind the last features: maps, their means, the logits.
-`image` stays uint8, `logits` and `maps` stay float32.
+numbers stays float32. That is the normalisation of the image before the first convolution, and everything
+behind the last features: maps, their means, the logits. `image` stays uint8, `logits` and `maps` stay
+float32.
+
+Batch normalisation becomes a factor and an offset for each channel (see `affine`), in float16 as well. A
+network whose gate does not admit that, as one with large offsets to subtract, keeps these steps in float32.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import onnx
@@ -20,26 +22,30 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
 from cxrserve.ensemble.bundle import Contract, Gate, Member, Variant, load_bundle, write_contract
-from cxrserve.ensemble.stack import sigmoid
 from cxrserve.findings import NAMES
+from training.affine import fold_normalisations
+from training.gate import Limits, answers, measure, why_refused
 from training.report.graph import GraphNetwork
-from training.report.measures import placements
 
-# Largest change of a scale's probability that half precision may make.
-TOLERANCE: Final = 0.01
+# Half precision may change a scale's probability by a hundredth.
+LIMITS: Final = Limits(probability=0.01, maps=1.0, speed=0.0)
 Images = NDArray[np.uint8]
 Labels = NDArray[np.float32]
 
 
-def to_half(model: bytes) -> bytes:
+def to_half(model: bytes, *, affine: Literal["fp16", "f32"] = "fp16") -> bytes:
     """The member `model` with its body in float16.
+
+    Args:
+        affine: what batch normalisation is computed in.
 
     Raises:
         ValueError: its graph holds an operation that is not known here, or a weight beyond float16.
     """
+    model, normalised = fold_normalisations(model)
     proto = onnx.load_from_string(model)
     graph = proto.graph
-    body = _body(model)
+    body = _body(model) - (normalised if affine == "f32" else frozenset())
     arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     halved: dict[str, str] = {}  # by value or constant, its name in float16
@@ -52,7 +58,7 @@ def to_half(model: bytes) -> bytes:
             if name in halved:
                 node.input[position] = halved[name]
             elif name in arrays:
-                if _is_half(node, position, arrays[name]):
+                if arrays[name].dtype == np.float32:
                     halved[name] = f"{name}.fp16"
                     constants[halved[name]] = _narrowed(name, arrays[name])
                     node.input[position] = halved[name]
@@ -90,11 +96,6 @@ def _body(model: bytes) -> set[str]:
     return {node.output[0] for node in nodes[first:]}
 
 
-def _is_half(node: onnx.NodeProto, position: int, array: NDArray[np.generic]) -> bool:
-    """Floats, but for batch normalisation's parameters, which ONNX lets differ from what they normalise."""
-    return array.dtype == np.float32 and not (node.op_type == "BatchNormalization" and position > 0)
-
-
 def add_half(folder: Path, images: dict[int, Images], data: str, labels_NF: Labels | None = None) -> Contract:
     """Give every member of the bundle in `folder` a variant in half precision, and write the contract.
 
@@ -104,7 +105,7 @@ def add_half(folder: Path, images: dict[int, Images], data: str, labels_NF: Labe
         labels_NF: float32 [N, 14], NaN where unknown; with them the fall of the AUC is measured, too.
 
     Raises:
-        ValueError: a member answers otherwise in half precision than `TOLERANCE` allows, or not at all.
+        ValueError: a member answers otherwise in half precision than `LIMITS` allow, or not at all.
     """
     bundle = load_bundle(folder)
     members = [
@@ -119,8 +120,12 @@ def add_half(folder: Path, images: dict[int, Images], data: str, labels_NF: Labe
 def _with_half(
     folder: Path, member: Member, model: bytes, images: Images, data: str, labels_NF: Labels | None
 ) -> Member:
-    half = to_half(model)
-    gate = measure_gate(model, half, member, images, data, labels_NF)
+    try:
+        half = to_half(model)
+        gate = measure_gate(model, half, member, images, data, labels_NF)
+    except ValueError:
+        half = to_half(model, affine="f32")
+        gate = measure_gate(model, half, member, images, data, labels_NF)
     path = folder / f"scale_{member.size}.fp16.onnx"
     path.write_bytes(half)
     variant = Variant(precision="fp16", file=path.name, sha256=hashlib.sha256(half).hexdigest(), gate=gate)
@@ -135,53 +140,27 @@ def measure_gate(
     """How far `half` is from `model` on `images`, on ONNX Runtime.
 
     Raises:
-        ValueError: it answers with what is no number, or further away than `TOLERANCE`.
+        ValueError: it answers with what is no number, or further away than `LIMITS` allow.
     """
-    known = [index for index, name in enumerate(NAMES) if member.knows(name)]
     expected, found = (
-        _run(OnnxRuntimeEngine(each, size=member.size, precision="f32", threads=1), images)
+        answers(OnnxRuntimeEngine(each, size=member.size, precision="f32", threads=1), images)
         for each in (model, half)
     )
-    if not all(np.isfinite(each).all() for each in found):
+    if not (np.isfinite(found.logits_NF).all() and np.isfinite(found.maps_NFhw).all()):
         raise ValueError(
             f"the member of {member.size} overflows in half precision on {data}: serve it in float32"
         )
-    probabilities = [sigmoid(logits[:, known]) for logits, _ in (expected, found)]
-    change = float(np.abs(probabilities[0] - probabilities[1]).max())
-    if change > TOLERANCE:
-        raise ValueError(
-            f"the member of {member.size} changes a probability by {change:.4f} in half precision on {data}; "
-            f"at most {TOLERANCE} is allowed"
-        )
-    return Gate(
-        logits=float(np.abs(expected[0] - found[0]).max()),
-        maps=float(np.abs(expected[1] - found[1]).max() / expected[1].std()),
-        probability=change,
-        auc=None if labels_NF is None else _fall(expected[0], found[0], labels_NF, known),
-        tolerance=TOLERANCE,
+    gate = measure(
+        expected,
+        found,
+        labels_NF,
+        LIMITS,
+        known=[index for index, name in enumerate(NAMES) if member.knows(name)],
+        faster=None,
         data=data,
-        images=len(images),
         engine="onnxruntime on the CPU",
     )
-
-
-def _run(engine: OnnxRuntimeEngine, images: Images) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    outputs = [engine.run(np.ascontiguousarray(image)[None, None]) for image in images]
-    return (
-        np.concatenate([output.logits_NF for output in outputs]),
-        np.concatenate([output.maps_NFhw for output in outputs]),
-    )
-
-
-def _fall(
-    expected: NDArray[np.float32], found: NDArray[np.float32], labels_NF: Labels, known: Iterable[int]
-) -> float | None:
-    """The largest fall of a finding's AUC; None where no finding has both classes."""
-    falls: list[float] = []
-    for index in known:
-        rows = ~np.isnan(labels_NF[:, index])
-        positive = labels_NF[rows, index] > 0.5
-        pair = [placements(logits[rows, index], positive) for logits in (expected, found)]
-        if pair[0] is not None and pair[1] is not None:
-            falls.append(pair[0].auc - pair[1].auc)
-    return max(falls) if falls else None
+    why = why_refused(gate, LIMITS)
+    if why is not None:
+        raise ValueError(f"the member of {member.size} in half precision, on {data}: {why}")
+    return gate

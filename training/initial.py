@@ -10,7 +10,9 @@ import numpy as np
 from cxrserve import __version__
 from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, write_contract
 from cxrserve.findings import NAMES
+from training.bf16 import gated
 from training.export import export_member
+from training.phantom.pyramids import IN_WORDS, phantom_pyramids
 from training.recipes import Recipe
 from training.steps.export import make_contract
 from training.steps.networks import new_network
@@ -26,9 +28,11 @@ def write_untrained(recipe: Recipe, out: Path, seed: int, progress: Progress) ->
     members: list[Member] = []
     tolerance: dict[str, float] = {}
     sizes = recipe.preprocessing.sizes
+    phantoms = phantom_pyramids(recipe.preprocessing)
     for size in progress.track(sizes, "export", len(sizes)):
         member, differences = export_member(new_network(recipe, size, seed, start=False), size, out)
-        members.append(member)
+        images = [pyramid[size] for pyramid in phantoms]
+        members.append(gated(member, (out / member.file).read_bytes(), images, None, IN_WORDS))
         for what, difference in differences.items():
             tolerance[what] = max(tolerance.get(what, 0.0), round(difference, 8))
     lineage = Lineage(

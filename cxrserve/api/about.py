@@ -86,7 +86,7 @@ async def model(service: ServiceOf) -> ModelReport:
         engine=EngineReport(
             name=choice.name,
             version=choice.version,
-            precision=choice.precision,
+            precision=predictor.precision,
             reason=choice.reason,
             scales={str(size): precision for size, precision in predictor.precisions.items()},
         ),

@@ -71,7 +71,7 @@ class Server(uvicorn.Server):
         contract, choice = predictor.bundle.contract, predictor.choice
         sys.stdout.write(
             f"cxrserve {__version__} is ready on {self.address} with {contract.name} {contract.version} "
-            f"(engine {choice.name} {choice.precision})\n"
+            f"(engine {choice.name} {predictor.precision})\n"
             f"Try: curl -F file=@chest.jpg {self.address}/predict\n"
         )
         sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Final, Literal
 
 from cxrserve.engines import cuda
 from cxrserve.engines.base import ActualPrecision, Engine
-from cxrserve.ensemble.bundle import Bundle, VariantPrecision, load_bundle
+from cxrserve.ensemble.bundle import Bundle, Member, VariantPrecision, load_bundle
 from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import EngineName, Precision
 
@@ -28,12 +29,20 @@ _WITH_GPU: Final[tuple[InstalledName, ...]] = ("tensorrt", "onnxruntime", "openv
 _WITHOUT_GPU: Final[tuple[InstalledName, ...]] = ("openvino", "onnxruntime")
 
 
-# Which command makes a variant.
-_MAKERS: Final[dict[VariantPrecision, str]] = {
+# Which command makes a variant, or admits the members themselves.
+_MAKERS: Final[dict[ActualPrecision, str]] = {
+    "bf16": "quantize --precision bf16",
     "int8": "quantize",
     "mixed": "quantize --precision mixed",
     "fp16": "import --fp16",
 }
+
+
+_REASONS: Final[dict[ActualPrecision, str]] = {
+    "bf16": "; this CPU computes in bfloat16, which is taken where a member's gate admits it",
+    "f32": "; in single precision",
+}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +50,9 @@ class Choice:
     """The engine that will be used, and the reason in words.
 
     Attributes:
-        precision: of members that no variant stands for.
+        precision: of members that no variant stands for; bf16 only of those whose gate admitted it.
         variants: precisions of variants that are taken where the bundle has them, best first.
-        insists: the bundle must have one of them.
+        insists: the bundle must have one of them, or a member that may be computed in `precision`.
         devices: how many there are, each with an owner and engines of its own.
     """
 
@@ -62,19 +71,46 @@ class Choice:
             BundleError: see `load_bundle`; or a variant was asked for by name, and no member has it.
         """
         bundle = load_bundle(folder, self.variants)
-        if self.insists and not bundle.variants:
-            wanted = self.variants[0]
+        members = bundle.contract.members
+        wanted = self.variants[0] if self.variants else self.precision
+        if (
+            self.insists
+            and not bundle.variants
+            and all(self.precision_of(each) != wanted for each in members)
+        ):
             why = "; ".join(
-                f"{member.size}: {member.refused[wanted]}"
-                for member in bundle.contract.members
-                if wanted in member.refused
+                f"{each.size}: {each.refused[wanted]}" for each in members if wanted in each.refused
             )
             raise BundleError(
-                f"precision {wanted} was asked for, and {folder} has no such variant"
+                f"precision {wanted} was asked for, and {folder} has no member that passed its gate in it"
                 + (f" ({why})" if why else "")
-                + f". Use precision auto, or make one: cxrserve models {_MAKERS[wanted]}"
+                + f". Use precision auto, or let it be measured: cxrserve models {_MAKERS[wanted]}"
             )
+        self._say_slow(bundle)
         return bundle
+
+    def _say_slow(self, bundle: Bundle) -> None:
+        """Warn of members that could be computed faster, had anybody measured what that changes."""
+        slow = [
+            str(each.size)
+            for each in bundle.contract.members
+            if self.precision_of(each) != self.precision
+            and self.precision not in each.refused
+            and each.size not in bundle.variants
+        ]
+        if slow:
+            _log.warning(
+                "%s: nobody has measured what %s changes at %s, so that is computed in f32, at half the "
+                "speed or less. Let it be measured: cxrserve models %s",
+                bundle.contract.name,
+                self.precision,
+                ", ".join(slow),
+                _MAKERS[self.precision],
+            )
+
+    def precision_of(self, member: Member) -> ActualPrecision:
+        """What `member` itself is computed in, where no variant stands for it."""
+        return "f32" if self.precision == "bf16" and member.bf16 is None else self.precision
 
     def build(
         self,
@@ -83,12 +119,14 @@ class Choice:
         size: int,
         threads: int,
         streams: int = 1,
+        precision: ActualPrecision | None = None,
         variant: VariantPrecision | None = None,
         device: int = 0,
     ) -> Engine:
         """Compile one member, for as many twins as there are `streams`.
 
         Args:
+            precision: from `precision_of`; the choice's own where nothing is said of a member.
             variant: what `model` is in, where it is not the member itself.
             device: which GPU; a CPU is one device.
 
@@ -100,7 +138,7 @@ class Choice:
         engine: Engine = engine_class(
             model,
             size=size,
-            precision=self.precision,
+            precision=precision or self.precision,
             threads=threads,
             streams=streams,
             variant=variant,
@@ -145,7 +183,7 @@ def _choice(name: InstalledName, precision: Precision, *, by_name: bool) -> Choi
     actual: ActualPrecision = module.choose_precision(precision)
     devices: int = module.devices()
     reason = "asked for by name" if by_name else "the fastest that is installed"
-    reason += {"bf16": "; this CPU computes in bfloat16", "f32": "; in single precision"}.get(actual, "")
+    reason += _REASONS.get(actual, "")
     if variants:
         reason += f"; {' or '.join(variants)} where the bundle has a variant that passed its gate"
     return Choice(
@@ -154,7 +192,7 @@ def _choice(name: InstalledName, precision: Precision, *, by_name: bool) -> Choi
         precision=actual,
         reason=reason,
         variants=variants,
-        insists=precision in ("int8", "fp16"),
+        insists=precision in ("bf16", "int8", "fp16"),
         devices=devices,
     )
 

@@ -98,6 +98,11 @@ class Member(_Part):
     findings: tuple[str, ...] | None = Field(
         None, description="The findings it knows, where not all 14: what it says of others is never used."
     )
+    bf16: Gate | None = Field(
+        None,
+        description="How far an engine that computes this file in bfloat16 answers from single precision; "
+        "null where that was not measured or not admitted: then it is computed in single precision.",
+    )
     variants: tuple[Variant, ...] = ()
     refused: dict[str, str] = Field(
         default_factory=dict, description="Precisions that were tried and not taken, and why."

@@ -93,6 +93,7 @@ class Predictor:
             [points[name].threshold if name in points else np.nan for name in NAMES], np.float64
         )
         self._known_F: Final = ~np.isin(NAMES, contract.unavailable)
+        precisions = {each.size: choice.precision_of(each) for each in contract.members}
         devices = [
             {
                 size: choice.build(
@@ -100,6 +101,7 @@ class Predictor:
                     size=size,
                     threads=threads,
                     streams=streams,
+                    precision=precisions[size],
                     variant=bundle.variants[size].precision if size in bundle.variants else None,
                     device=device,
                 )
@@ -125,6 +127,11 @@ class Predictor:
     def precisions(self) -> dict[int, ActualPrecision]:
         """The arithmetic that each size is really computed in."""
         return {size: engine.precision for size, engine in self.engines.items()}
+
+    @property
+    def precision(self) -> str:
+        """That arithmetic in words: one for all sizes, or each that is used, from coarse to fine."""
+        return ", ".join(dict.fromkeys(self.precisions[size] for size in self.sizes))
 
     def warm_up(self) -> dict[int, float]:
         """Run every engine once, so that the first request pays for nothing but itself.

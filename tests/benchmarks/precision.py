@@ -24,7 +24,7 @@ from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.settings import Settings
 from training.cache import PyramidCache, open_cache
-from training.quantize.gate import auc_falls
+from training.gate import auc_falls
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 
 from cxrserve.engines import openvino
-from cxrserve.engines.openvino import computes_int8
+from cxrserve.engines.openvino import computes_bf16, computes_int8
 from cxrserve.engines.select import choose
 from cxrserve.ensemble.bundle import Contract, load_bundle, read_contract
 from cxrserve.ensemble.predictor import Predictor
@@ -19,7 +19,8 @@ from cxrserve.errors import BundleError, EngineError, RequestError
 from cxrserve.settings import Settings
 from tests import radiographs
 from tests.bundles import write_tiny_bundle
-from training.quantize.gate import Answers, Limits, auc_falls, measure, why_refused
+from training import bf16
+from training.gate import Answers, Limits, auc_falls, measure, why_refused
 from training.quantize.graph import convolutions, quantised
 from training.quantize.make import quantize_bundle
 
@@ -114,7 +115,7 @@ def test_what_fails_the_gate_stays_as_it_was_and_the_bundle_says_why(tmp_path: P
     assert "a probability changes by" in member.refused["int8"]
     assert [file.name for file in folder.glob("*.onnx")] == ["scale_64.onnx"]
     assert Predictor.open(Settings(bundle=folder, threads=1)).precisions[64] in ("f32", "bf16")
-    with pytest.raises(BundleError, match=r"has no such variant.*a probability changes"):
+    with pytest.raises(BundleError, match=r"no member that passed its gate.*a probability changes"):
         Predictor.open(Settings(bundle=folder, threads=1, precision="int8"))
 
 
@@ -191,3 +192,49 @@ def test_int8_and_fp16_are_refused_where_they_cannot_be_had() -> None:
         choose("onnxruntime", "int8")
     with pytest.raises(EngineError, match="for GPUs"):
         choose("openvino", "fp16")
+
+
+needs_bf16 = pytest.mark.skipif(not computes_bf16(), reason="this CPU does not compute in bfloat16")
+
+
+@needs_bf16
+def test_bfloat16_serves_only_once_it_was_measured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = write_tiny_bundle(tmp_path / "bundle", sizes=SIZES)
+    assert Predictor.open(Settings(bundle=folder, threads=1)).precision == "f32"
+    assert "nobody has measured what bf16 changes at 64, 128" in caplog.text
+    with pytest.raises(BundleError, match=r"no member that passed its gate.*quantize --precision bf16"):
+        Predictor.open(Settings(bundle=folder, threads=1, precision="bf16"))
+    contract = _quantize(folder, ANYTHING, precision="bf16")
+    for member in contract.members:
+        assert member.variants == ()
+        assert member.bf16 is not None
+        assert (member.bf16.images, member.bf16.data) == (12, "12 phantoms, seeds from 5")
+        assert 0 < member.bf16.probability < 0.05
+        assert member.bf16.mean_auc is not None
+    for asked in ("auto", "bf16"):
+        served = Predictor.open(Settings(bundle=folder, threads=1, precision=asked))
+        assert served.precisions == {64: "bf16", 128: "bf16"}
+
+
+@needs_bf16
+def test_bfloat16_that_changes_too_much_stays_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bf16, "LIMITS", Limits(probability=1e-9))
+    folder = write_tiny_bundle(tmp_path / "bundle", sizes=(64,))
+    (member,) = _quantize(folder, ANYTHING, precision="bf16").members
+    assert member.bf16 is None
+    assert "a probability changes by" in member.refused["bf16"]
+    assert Predictor.open(Settings(bundle=folder, threads=1)).precision == "f32"
+
+
+def test_a_map_that_changes_too_much_is_refused() -> None:
+    rng = np.random.default_rng(0)
+    exact = Answers(
+        logits_NF=rng.normal(size=(3, 14)).astype(np.float32),
+        maps_NFhw=rng.normal(size=(3, 14, 2, 2)).astype(np.float32),
+    )
+    moved = exact.maps_NFhw.copy()
+    moved[1, 5, 0, 1] += 7
+    changed = dataclasses.replace(exact, maps_NFhw=moved)
+    gate = measure(exact, changed, None, Limits(), known=range(14), faster=2.0, data="", engine="")
+    assert "a map changes by" in (why_refused(gate, Limits()) or "")
+    assert why_refused(gate, Limits(maps=8.0)) is None

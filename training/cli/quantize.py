@@ -25,8 +25,11 @@ def quantize(
         ),
     ] = None,
     precision: Annotated[
-        Literal["int8", "mixed"],
-        typer.Option(help="int8: whole members; mixed: sensitive layers may stay as they are."),
+        Literal["bf16", "int8", "mixed"],
+        typer.Option(
+            help="int8: whole members; mixed: sensitive layers may stay as they are; bf16: nothing is made, "
+            "only bfloat16 gated."
+        ),
     ] = "mixed",
     most_change: Annotated[
         float, typer.Option(min=1e-6, max=1, help="Largest change of a scale's probability that is admitted.")
@@ -35,17 +38,17 @@ def quantize(
         float, typer.Option(min=0, max=1, help="Largest fall of the mean AUC over findings, likewise.")
     ] = 0.001,
 ) -> None:
-    """Make int8 variants of a bundle's members, and admit those that pass the gate.
+    """Gate bfloat16, make int8 variants of a bundle's members, and admit those that pass the gate.
 
-    For each scale: all layers in int8; with `mixed`, if that fails, the first and last layer as they were,
-    then more from both ends. The first that passes is taken; if none does, the scale stays as it is, and the
-    bundle says why. The gate compares with the member in single precision, on a quarter of the films or on
-    the --labelled images, none of which calibrates.
+    For each scale: bfloat16, which needs no file of its own; then all layers in int8; with `mixed`, if that
+    fails, the first and last layer as they were, then more from both ends. The first that passes is taken; if
+    none does, the scale stays as it is, and the bundle says why. The gate compares with the member in single
+    precision, on a quarter of the films or on the --labelled images, none of which calibrates.
 
     Early decisions of the bundle are taken out: they were calibrated on other scores. `models triage` makes
     them anew.
     """
-    from training.quantize.gate import Limits
+    from training.gate import Limits
     from training.quantize.make import quantize_bundle
 
     quantize_bundle(

@@ -9,22 +9,19 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cxrserve import __version__
 from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, read_contract, write_contract
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.findings import INDEX, NAMES
-from cxrserve.imaging.profiles import apply_profile
-from cxrserve.imaging.pyramid import Preprocessing, build_pyramid
+from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.settings import Settings
+from training.bf16 import gated
 from training.export import export_member
 from training.half import add_half
 from training.importing.network import ImportedNetwork
-from training.phantom import make_phantom
+from training.phantom.pyramids import IN_WORDS, phantom_pyramids
 
-# Phantoms that the strength of heatmaps is set by, until somebody measures on films.
-PHANTOMS: Final = 4
 HEATMAP_PERCENTILE: Final = 95
 
 
@@ -53,10 +50,13 @@ def write_imported(
     out.mkdir(parents=True, exist_ok=True)
     members: list[Member] = []
     tolerance: dict[str, float] = {}
+    phantoms = phantom_pyramids(preprocessing)
     for each in ordered:
         member, differences = export_member(each.network, each.size, out)
         known = None if each.network.known == NAMES else each.network.known
-        members.append(member.model_copy(update={"findings": known}))
+        member = member.model_copy(update={"findings": known})
+        images = [pyramid[each.size] for pyramid in phantoms]
+        members.append(gated(member, (out / member.file).read_bytes(), images, None, IN_WORDS))
         for what, difference in differences.items():
             tolerance[what] = max(tolerance.get(what, 0.0), round(difference, 8))
     contract = _contract(ordered, members, name, preprocessing, tolerance)
@@ -73,14 +73,9 @@ def write_half(out: Path) -> Contract:
         ValueError: a member does not stand half precision.
     """
     preprocessing = read_contract(out)[0].preprocessing
-    pyramids = [_phantom(seed, preprocessing) for seed in range(PHANTOMS)]
+    pyramids = phantom_pyramids(preprocessing)
     images = {size: np.stack([each[size] for each in pyramids]) for size in preprocessing.sizes}
-    return add_half(out, images, f"{PHANTOMS} drawn phantoms")
-
-
-def _phantom(seed: int, preprocessing: Preprocessing) -> dict[int, NDArray[np.uint8]]:
-    grey_HW, _ = apply_profile(make_phantom(seed).radiograph, preprocessing.profile)
-    return build_pyramid(grey_HW, preprocessing)
+    return add_half(out, images, IN_WORDS)
 
 
 def _contract(
@@ -117,7 +112,7 @@ def _contract(
             "Not measured here: `cxrserve evaluate` measures it on films of your own.",
             *not_known,
             "Scales count equally: no stack was fitted.",
-            f"The strength of heatmaps was set by {PHANTOMS} drawn phantoms.",
+            f"The strength of heatmaps was set by {IN_WORDS}.",
             "Not a medical device; research only.",
         ),
     )
@@ -145,8 +140,8 @@ def _heatmap_scale(bundle: Path) -> float:
     predictor = Predictor.open(Settings(bundle=bundle))
     preprocessing = predictor.bundle.contract.preprocessing
     maxima: list[float] = []
-    for seed in range(PHANTOMS):
-        maps = predictor.predict(_phantom(seed, preprocessing), explain=range(len(INDEX))).maps
+    for pyramid in phantom_pyramids(preprocessing):
+        maps = predictor.predict(pyramid, explain=range(len(INDEX))).maps
         maxima += [float(grid.max()) for grid in maps.values()]
     scale = float(np.percentile(maxima, HEATMAP_PERCENTILE))
     return float(f"{scale:.4g}") if scale > 0 else 1.0

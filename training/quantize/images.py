@@ -37,13 +37,22 @@ class Part:
     rows: Sequence[int]
     words: str
 
-    def images(self, size: int, most: int | None = None) -> list[NDArray[np.uint8]]:
-        """uint8 [size, size] each, `most` of them, spread evenly."""
-        chosen = self.rows
-        if most is not None and most < len(chosen):
-            chosen = [chosen[index] for index in np.linspace(0, len(chosen) - 1, most).astype(int)]
+    def thinned(self, most: int) -> Part:
+        """At most that many of them, spread evenly."""
+        if most >= len(self.rows):
+            return self
+        rows = [self.rows[index] for index in np.linspace(0, len(self.rows) - 1, most).astype(int)]
+        return Part(samples=self.samples, rows=rows, words=f"{most} of {self.words}")
+
+    def images(self, size: int) -> list[NDArray[np.uint8]]:
+        """uint8 [size, size] each."""
         level = self.samples.level(size)
-        return [np.ascontiguousarray(level[row]) for row in chosen]
+        return [np.ascontiguousarray(level[row]) for row in self.rows]
+
+    @property
+    def labels_NF(self) -> NDArray[np.float32]:
+        """float32 [N, 14], NaN where nothing is known."""
+        return self.samples.labels_NF[self.rows]
 
     def parted(self) -> tuple[Part, Part]:
         """Those that calibrate, and those that judge.

@@ -1,4 +1,7 @@
-"""Variants of a bundle's members in 8-bit integers; the contract says which passed, and why others not."""
+"""A bundle's members in fewer digits: bfloat16 measured, variants in 8-bit integers made.
+
+The contract says which passed the gate, and why others did not.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,19 @@ from rich.console import Console
 from rich.table import Table
 
 from cxrserve.engines.base import ActualPrecision
-from cxrserve.engines.openvino import OpenVinoEngine, computes_int8
-from cxrserve.engines.select import choose
+from cxrserve.engines.openvino import OpenVinoEngine, computes_bf16, computes_int8
 from cxrserve.ensemble.bundle import Member, Variant, load_bundle, write_contract
 from cxrserve.errors import EngineError, RequestError
 from cxrserve.findings import NAMES
+from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.settings import Settings
-from training.quantize.gate import Answers, Limits, answers, measure, speed, why_refused
+from training.bf16 import MOST, gated
+from training.gate import Answers, Limits, answers, measure, speed, why_refused
 from training.quantize.graph import convolutions, quantised
 from training.quantize.images import Part, drawn, films_of, labelled_of
 
-Asked = Literal["int8", "mixed"]
+Asked = Literal["bf16", "int8", "mixed"]
+_Variant = Literal["int8", "mixed"]
 # Shares of the convolutions that `mixed` keeps at each end of the network, in the order of trial: what goes
 # wrong early is carried by all that follows, what goes wrong late reaches the answer undiminished.
 KEPT_SHARES: Final = (0.0, 1 / 8, 1 / 4)
@@ -46,34 +51,37 @@ def quantize_bundle(
 
     Raises:
         RequestError: the films or labels cannot be used.
-        EngineError: this CPU does not compute in int8.
+        EngineError: this CPU does not compute in what was asked for.
     """
-    if bool(films) == bool(phantoms):
+    only_judged = precision == "bf16" and labelled
+    if not only_judged and bool(films) == bool(phantoms):
         raise RequestError("give films, or --phantoms with their number: one of the two.")
-    if not computes_int8():
+    able, needs = (
+        (computes_bf16(), "for bfloat16 (AMX-BF16, AVX-512 BF16)")
+        if precision == "bf16"
+        else (computes_int8(), "for 8-bit integers (VNNI, AMX-INT8)")
+    )
+    if not able:
         raise EngineError(
-            "this CPU has no instructions for 8-bit integers (VNNI, AMX-INT8): the gate has to be measured "
-            "where variants will serve"
+            f"this CPU has no instructions {needs}: the gate has to be measured where it will serve"
         )
     console = Console(stderr=True)
     settings = Settings(bundle=bundle)
     loaded = load_bundle(bundle)
     contract = loaded.contract
     with tempfile.TemporaryDirectory(prefix="cxrserve-quantize-") as work:
-        given = (
-            films_of(films, contract.preprocessing, Path(work), console)
-            if films
-            else drawn(phantoms, seed, contract.preprocessing, Path(work), console)
+        calibrating, checking = _parts(
+            films, phantoms, seed, labelled, precision, contract.preprocessing, Path(work), console
         )
-        calibrating, checking = given.parted()
-        if labelled:
-            checking = labelled_of(labelled, contract.preprocessing, Path(work), console)
-            calibrating = given
         makers = [
             Quantizer(member, loaded.models[member.size], calibrating, checking, settings, limits, bundle)
             for member in contract.members
         ]
         members = tuple(maker.make(precision, console) for maker in makers)
+    if precision == "bf16":
+        write_contract(bundle, contract.model_copy(update={"members": members}))
+        _show(members, Console())
+        return
     write_contract(bundle, contract.model_copy(update={"members": members, "triage": None}))
     _remove_others(bundle, contract.members, members)
     _show(members, Console())
@@ -81,8 +89,32 @@ def quantize_bundle(
         console.print("Early decisions were taken out: calibrate them anew with `cxrserve models triage`.")
 
 
+def _parts(
+    films: Sequence[Path],
+    phantoms: int,
+    seed: int,
+    labelled: str | None,
+    precision: Asked,
+    preprocessing: Preprocessing,
+    work: Path,
+    console: Console,
+) -> tuple[Part, Part]:
+    """The images that calibrate, and those that judge; bfloat16 has nothing to calibrate."""
+    judging = labelled_of(labelled, preprocessing, work, console) if labelled else None
+    if precision == "bf16" and judging:
+        return judging, judging
+    given = (
+        films_of(films, preprocessing, work, console)
+        if films
+        else drawn(phantoms, seed, preprocessing, work, console)
+    )
+    if judging or precision == "bf16":
+        return given, judging or given
+    return given.parted()
+
+
 class Quantizer:
-    """Makes the variant of one member."""
+    """Measures and makes the precisions of one member."""
 
     def __init__(
         self,
@@ -97,26 +129,33 @@ class Quantizer:
         self._member, self._model, self._size = member, model, member.size
         self._calibrating, self._checking = calibrating, checking
         self._settings, self._limits, self._folder = settings, limits, folder
-        self._rest = choose("openvino", "auto").precision
 
     def make(self, asked: Asked, console: Console) -> Member:
-        """The member with its variant, or with the reasons why there is none."""
+        """The member with bfloat16 gated and its variant, or with the reasons why it has none."""
+        judges = self._checking.thinned(MOST)
+        self._member = gated(
+            self._member, self._model, judges.images(self._size), judges.labels_NF, judges.words
+        )
+        if asked == "bf16":
+            return self._member
+        labels_NF = self._checking.labels_NF
         expected = self._answers(self._engine(self._model, "f32"))
-        served = self._engine(self._model, self._rest)
-        refused: dict[str, str] = {}
+        rest: ActualPrecision = "bf16" if self._member.bf16 else "f32"
+        served = self._engine(self._model, rest)
+        refused = {name: why for name, why in self._member.refused.items() if name == "bf16"}
         for precision, keep in self._attempts(asked):
             console.print(f"{self._size}: {precision}, {len(keep)} layers kept", highlight=False)
             model = quantised(self._model, self._images(), keep)
-            engine = self._engine(model, self._rest, precision)
+            engine = self._engine(model, rest, precision)
             gate = measure(
                 expected,
                 self._answers(engine),
-                self._checking.samples.labels_NF[self._checking.rows],
+                labels_NF,
                 self._limits,
                 known=[index for index, name in enumerate(NAMES) if self._member.knows(name)],
                 faster=speed(served, engine, self._checking.images(self._size)[0]),
                 data=self._checking.words,
-                engine=f"openvino, against f32; {self._rest} beside int8",
+                engine=f"openvino, against f32; {rest} beside int8",
             )
             why = why_refused(gate, self._limits)
             if why is None:
@@ -135,8 +174,8 @@ class Quantizer:
         variants = tuple(sorted((*others, *made), key=lambda variant: variant.precision))
         return self._member.model_copy(update={"variants": variants, "refused": refused})
 
-    def _attempts(self, asked: Asked) -> list[tuple[Asked, Sequence[str]]]:
-        attempts: list[tuple[Asked, Sequence[str]]] = [("int8", ())]
+    def _attempts(self, asked: Asked) -> list[tuple[_Variant, Sequence[str]]]:
+        attempts: list[tuple[_Variant, Sequence[str]]] = [("int8", ())]
         if asked == "mixed":
             layers = convolutions(self._model)
             ends = sorted({max(1, round(share * len(layers))) for share in KEPT_SHARES})
@@ -144,7 +183,7 @@ class Quantizer:
         return attempts
 
     def _engine(
-        self, model: bytes, precision: ActualPrecision, variant: Asked | None = None
+        self, model: bytes, precision: ActualPrecision, variant: _Variant | None = None
     ) -> OpenVinoEngine:
         return OpenVinoEngine(
             model,
@@ -155,10 +194,10 @@ class Quantizer:
         )
 
     def _answers(self, engine: OpenVinoEngine) -> Answers:
-        return answers(engine, self._checking.samples, self._size, self._checking.rows)
+        return answers(engine, self._checking.images(self._size))
 
     def _images(self) -> list[NDArray[np.uint8]]:
-        return self._calibrating.images(self._size, CALIBRATE)
+        return self._calibrating.thinned(CALIBRATE).images(self._size)
 
 
 def _remove_others(folder: Path, before: Sequence[Member], after: Sequence[Member]) -> None:
@@ -175,19 +214,18 @@ def _show(members: Sequence[Member], console: Console) -> None:
     for heading in ("size", "precision", "faster", "probability", "maps", "mean AUC falls", "why"):
         table.add_column(heading, justify="left" if heading in ("precision", "why") else "right")
     for member in members:
-        made = [variant for variant in member.variants if variant.precision != "fp16"]
-        why = "; ".join(f"{precision}: {reason}" for precision, reason in member.refused.items())
-        for variant in made:
-            gate = variant.gate
+        gates = {"bf16": member.bf16} if member.bf16 else {}
+        gates |= {variant.precision: variant.gate for variant in member.variants}
+        for precision, gate in gates.items():
             table.add_row(
                 str(member.size),
-                variant.precision,
-                f"{gate.speed:.2f}×",
+                precision,
+                "" if gate.speed is None else f"{gate.speed:.2f}×",
                 f"{gate.probability:.4f}",
                 f"{gate.maps:.2f} σ",
                 "not measured" if gate.mean_auc is None else f"{gate.mean_auc:.4f}",
-                why,
+                "",
             )
-        if not made:
-            table.add_row(str(member.size), "as it was", "", "", "", "", why)
+        for precision, why in member.refused.items():
+            table.add_row(str(member.size), f"no {precision}", "", "", "", "", why)
     console.print(table)

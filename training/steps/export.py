@@ -10,9 +10,11 @@ import numpy as np
 from cxrserve import __version__
 from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, write_contract
 from cxrserve.findings import NAMES
+from training.bf16 import MOST, gated
 from training.evaluate import HEATMAP_PERCENTILE, open_predictor
 from training.export import export_member
 from training.recipes import Recipe
+from training.samples import Samples
 from training.steps.calibrate import read_operating_points, validation_name
 from training.steps.early import chosen, early_decisions
 from training.steps.fit import Job, fit_stamps, folder_of
@@ -83,12 +85,13 @@ def _export_one(run: Run, trial: Trial, progress: Progress) -> None:
         part.mkdir()
         members: list[Member] = []
         tolerance: dict[str, float] = {}
-        sizes = recipe.preprocessing.sizes
+        sizes, images = recipe.preprocessing.sizes, open_part(run, trial.fold, "validate")
         for size in progress.track(sizes, f"export, {trial.name}", len(sizes)):
             (weights,) = fits[size].outputs
             network = fitted_network(recipe, size, folder_of(run, Job(trial=trial, size=size)) / weights)
             member, differences = export_member(network, size, part)
-            members.append(knowing(member, found.known))
+            model = (part / member.file).read_bytes()
+            members.append(_gated(knowing(member, found.known), model, images, validation_name(run)))
             for what, difference in differences.items():
                 tolerance[what] = max(tolerance.get(what, 0.0), round(difference, 8))
         contract = make_contract(
@@ -102,6 +105,14 @@ def _export_one(run: Run, trial: Trial, progress: Progress) -> None:
         write_contract(part, contract.model_copy(update={"heatmap_scale": scale, "triage": early}))
     outputs = {f"{BUNDLE}/{file.name}": file_sha256(file) for file in sorted((folder / BUNDLE).iterdir())}
     write_stamp(folder / STAMP, Stamp(step=f"{trial.name}/export", key=key, inputs=inputs, outputs=outputs))
+
+
+def _gated(member: Member, model: bytes, images: Samples, name: str) -> Member:
+    """`member` with bfloat16 admitted or refused, by at most `MOST` of the validation images."""
+    positions = np.unique(np.linspace(0, len(images) - 1, MOST).astype(int))
+    level = images.level(member.size)
+    films = [level[position] for position in positions]
+    return gated(member, model, films, images.labels_NF[positions], f"{len(positions)} {name}")
 
 
 def knowing(member: Member, known: tuple[str, ...]) -> Member:
