@@ -6,7 +6,7 @@ import logging
 import traceback
 from typing import Final
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cxrserve.api import problems, record
@@ -38,6 +38,14 @@ class Envelope:
             return
         noted = record.begin(scope)
         status = problems.CLIENT_GONE
+        # A client that waits to be told to send its body, and is refused instead, keeps it: what it sent
+        # next would pass for that body, so the connection ends (RFC 9110, 10.1.1).
+        waits = Headers(scope=scope).get("expect", "").lower() == "100-continue"
+
+        async def received() -> Message:
+            nonlocal waits
+            waits = False
+            return await receive()
 
         async def sealed(message: Message) -> None:
             nonlocal status
@@ -45,12 +53,14 @@ class Envelope:
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = noted.request_id
+                if waits:
+                    headers["Connection"] = "close"
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 
         try:
-            await self._app(scope, receive, sealed)
+            await self._app(scope, received, sealed)
         except Exception as error:
             # Frames and the kind only: an exception's message may quote the file it choked on.
             frames = "".join(traceback.format_tb(error.__traceback__))

@@ -13,6 +13,7 @@ from typing import Any, Final
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from cxrserve.api.lingering import LingeringTransport
 from cxrserve.api.problems import MEDIA_TYPE, of_error
 from cxrserve.api.record import Record
 from cxrserve.errors import Busy, CxrserveError, Overloaded, RequestError, RequestTimeout
@@ -25,6 +26,9 @@ _MOST_CONNECTIONS: Final = 512
 # Taken from a socket at a time. A body in one-byte chunks costs h11 about a microsecond for each byte sent:
 # with asyncio's own 256 kB one such client would hold up all others for a third of a second at a time.
 _READ_BYTES: Final = 32 * 1024
+# A body of known length is not looked at byte by byte. Fewer, larger reads: on the loopback, whose packets
+# have 64 kB, the window would else be shut after each, and most senders read their 503 once all is sent.
+_BODY_BYTES: Final = 128 * 1024
 
 
 class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
@@ -32,18 +36,28 @@ class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
 
     Args:
         patience_s: time for a request's headers to arrive, and for an answer to be taken.
+        linger_bytes: most that is read of a body after its request was answered.
     """
 
-    def __init__(self, *args: Any, patience_s: float, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, patience_s: float, linger_bytes: int, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._patience_s: Final = patience_s
-        self._buffer: Final = bytearray(_READ_BYTES)
+        self._linger_bytes: Final = linger_bytes
+        self._lingering: LingeringTransport
+        self._buffer = bytearray(_READ_BYTES)
+        self._unwanted_bytes = 0
         self._headers_due: asyncio.TimerHandle | None = None
         self._end_due: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Refuse where too many are connected; else the clock for the first headers starts."""
-        super().connection_made(transport)
+        self._lingering = LingeringTransport(
+            transport,
+            lambda: self.conn.their_state is h11.SEND_BODY,
+            seconds=min(_LINGER_S, self._patience_s),
+            most_bytes=self._linger_bytes,
+        )
+        super().connection_made(self._lingering)
         if len(self.connections) > _MOST_CONNECTIONS:
             self._refuse(Overloaded(f"{_MOST_CONNECTIONS} connections are open. Try again later."))
         self._watch()
@@ -57,10 +71,21 @@ class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """Where the next bytes go; asyncio.BufferedProtocol, which lets the size be chosen."""
+        wanted = _BODY_BYTES if self._in_plain_body() else _READ_BYTES
+        if len(self._buffer) != wanted:
+            self._buffer = bytearray(wanted)
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """`nbytes` have come."""
+        if self._lingering.lingers:
+            self._lingering.discard(nbytes)
+            return
+        if self._answered_early():
+            self._unwanted_bytes += nbytes
+            if self._unwanted_bytes > self._linger_bytes:
+                self.transport.abort()
+                return
         self.data_received(bytes(memoryview(self._buffer)[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
@@ -71,6 +96,7 @@ class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
     def on_response_complete(self) -> None:
         """The answer was handed to the kernel, perhaps before the request was whole."""
         answered, refused_early = self.cycle, self.conn.their_state is h11.SEND_BODY
+        self._unwanted_bytes = 0
         super().on_response_complete()
         if self._end_due is not None:
             self._end_due.cancel()
@@ -89,6 +115,15 @@ class PatientProtocol(H11Protocol, asyncio.BufferedProtocol):
         if self._end_due is not None and awaiting_headers and not self.transport.get_write_buffer_size():
             self._end_due.cancel()
             self._end_due = None
+
+    def _in_plain_body(self) -> bool:
+        """Whether what comes next are bytes of a body of known length."""
+        return self.conn.their_state is h11.SEND_BODY and not any(
+            name == b"transfer-encoding" for name, _ in self.headers
+        )
+
+    def _answered_early(self) -> bool:
+        return self.conn.their_state is h11.SEND_BODY and self.conn.our_state is h11.DONE
 
     def _headers_late(self) -> None:
         begun = bool(self.conn.trailing_data[0])

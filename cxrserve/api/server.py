@@ -78,7 +78,9 @@ class Server(uvicorn.Server):
 
 
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    protocol: Any = partial(PatientProtocol, patience_s=settings.upload_timeout_s)
+    protocol: Any = partial(
+        PatientProtocol, patience_s=settings.upload_timeout_s, linger_bytes=2 * settings.max_upload_bytes
+    )
     return uvicorn.Config(
         app,
         host=settings.host,

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 Arrivals = Literal["poisson", "even"]
 GONE: Final = 0  # the status of a request whose connection broke
+REFUSED: Final = 503
 _TIMEOUT_S: Final = 300.0
 # Connections an open loop may have; one above the most that any service here takes at once by far.
 _MOST_CONNECTIONS: Final = 256
@@ -44,6 +45,11 @@ class Level:
     def statuses(self) -> dict[int, int]:
         """How many requests got which status."""
         return dict(sorted(Counter(one.status for one in self.sent).items()))
+
+    @property
+    def refused_share(self) -> float:
+        """Share of the requests that got 503; NaN where none was sent."""
+        return self.statuses.get(REFUSED, 0) / len(self.sent) if self.sent else math.nan
 
     @property
     def rate(self) -> float:
@@ -79,12 +85,16 @@ class Client:
 
     def post(self, data: bytes) -> int:
         """The status of the answer to `data`; 0 where there was none."""
-        used = hasattr(self._own, "connection") and self._own.connection.sock is not None
-        status = self._post(data)
-        # A service may close a connection that was idle: that is no answer to what comes after.
-        return self._post(data) if status == GONE and used else status
+        return self.ask(data)[0]
 
-    def _post(self, data: bytes) -> int:
+    def ask(self, data: bytes) -> tuple[int, float]:
+        """The same, and the seconds after which the service wants to be asked again; 0 where it says nothing."""
+        used = hasattr(self._own, "connection") and self._own.connection.sock is not None
+        answer = self._ask(data)
+        # A service may close a connection that was idle: that is no answer to what comes after.
+        return self._ask(data) if answer[0] == GONE and used else answer
+
+    def _ask(self, data: bytes) -> tuple[int, float]:
         connection = self._connection()
         try:
             connection.request("POST", self._path, data, {"Content-Type": "application/octet-stream"})
@@ -92,10 +102,10 @@ class Client:
             response.read()
         except (OSError, http.client.HTTPException):
             connection.close()
-            return GONE
+            return GONE, 0.0
         if response.will_close:
             connection.close()
-        return response.status
+        return response.status, float(response.headers.get("Retry-After", "0"))
 
     def _connection(self) -> http.client.HTTPConnection:
         if not hasattr(self._own, "connection"):
@@ -107,7 +117,10 @@ class Client:
 
 
 def closed_loop(client: Client, films: Sequence[bytes], *, clients: int, seconds: float) -> Level:
-    """`clients` threads that each send the next film as soon as the last was answered."""
+    """`clients` threads that each send the next film as soon as the last was answered.
+
+    One that is refused comes again when it was told to: a loop that did not wait would measure refusals.
+    """
     sent: queue.SimpleQueue[Sent] = queue.SimpleQueue()
     started = time.perf_counter()
     until = started + seconds
@@ -115,9 +128,10 @@ def closed_loop(client: Client, films: Sequence[bytes], *, clients: int, seconds
     def work(number: int) -> None:
         turn = number
         while (due := time.perf_counter()) < until:
-            status = client.post(films[turn % len(films)])
+            status, pause_s = client.ask(films[turn % len(films)])
             sent.put(Sent(status=status, seconds=time.perf_counter() - due, late_s=0.0))
             turn += clients
+            time.sleep(max(0.0, min(pause_s, until - time.perf_counter())) if status == REFUSED else 0.0)
 
     with ThreadPoolExecutor(clients) as pool:
         list(pool.map(work, range(clients)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cxrserve.bench.load import Arrivals, Client, Level, closed_loop, open_loop
+from cxrserve.bench.load import REFUSED, Arrivals, Client, Level, closed_loop, open_loop
 from cxrserve.bench.service import Started, resident_mib
 from cxrserve.errors import RequestError
 
@@ -67,7 +67,9 @@ def level_json(level: Level) -> dict[str, Any]:
         "p50_s": level.percentile(50),
         "p95_s": level.percentile(95),
         "p99_s": level.percentile(99),
-        "refused_p99_s": level.percentile(99, status=503),
+        "refused_share": level.refused_share,
+        "refused_p50_s": level.percentile(50, status=REFUSED),
+        "refused_p99_s": level.percentile(99, status=REFUSED),
         "sent_late_p99_s": sorted(one.late_s for one in level.sent)[int(0.99 * len(level.sent))]
         if level.sent
         else None,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from cxrserve.bench.load import Level
+from cxrserve.bench.load import REFUSED, Level
 from cxrserve.bench.measure import Measured
 
 
@@ -30,9 +30,9 @@ def overview(measured: Sequence[Measured], bare: dict[str, float] | None) -> Tab
 
 
 def levels(measured: Measured) -> Table:
-    """One row a level of load: asked, answered, p50, p95, p99, refused and how fast."""
+    """One row a level of load: asked, answered, p50, p95, p99; the share that got 503, and how fast."""
     table = Table(header_style="dim", title=measured.name, title_justify="left")
-    for heading in ("load", "asked", "answered", "p50", "p95", "p99", "refused", "refused within"):
+    for heading in ("load", "asked", "answered", "p50", "p95", "p99", "refused", "503 p50", "503 p99", "else"):
         table.add_column(heading, justify="right")
     for share, level in measured.levels.items():
         table.add_row(f"{share} %", f"{level.asked_rate:.2f}/s", f"{level.rate:.2f}/s", *_latencies(level))
@@ -40,11 +40,12 @@ def levels(measured: Measured) -> Table:
 
 
 def _latencies(level: Level) -> list[str]:
-    refused = {status: count for status, count in level.statuses.items() if status != 200}
+    others = {status: count for status, count in level.statuses.items() if status not in (200, REFUSED)}
     return [
         *(_seconds(level.percentile(percent)) for percent in (50, 95, 99)),
-        ", ".join(f"{count} × {status or 'cut off'}" for status, count in refused.items()) or "none",
-        _seconds(level.percentile(99, status=503)),
+        f"{100 * level.refused_share:.0f} %" if REFUSED in level.statuses else "none",
+        *(_seconds(level.percentile(percent, status=REFUSED)) for percent in (50, 99)),
+        ", ".join(f"{count} × {status or 'cut off'}" for status, count in others.items()) or "none",
     ]
 
 
