@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,8 @@ import httpx
 import pytest
 from dicomweb_client.api import DICOMwebClient
 from pydicom import dcmread
-from pydicom.uid import generate_uid
+from pydicom.config import disable_value_validation
+from pydicom.uid import UID, generate_uid
 
 from tests.orthanc import Orthanc
 from tests.pacs.conftest import new_chest
@@ -108,6 +112,40 @@ def test_a_broken_request_is_a_problem(node: Station, content: bytes, content_ty
         return
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("uid", ["1.2.3/4", "../../etc/passwd", "1.2.abc", "1.02", "1." + "2" * 63])
+def test_a_uid_that_is_none_is_refused(node: Station, uid: str, tmp_path: Path) -> None:
+    with disable_value_validation():
+        odd = new_chest(tmp_path / "odd.dcm", SOPInstanceUID=UID(uid))
+    good = new_chest(tmp_path / "good.dcm")
+    answer = post(node, body(odd.read_bytes(), good.read_bytes()))
+    assert (answer.status_code, failures(answer)) == (202, [0xC000])
+    assert uid not in answer.text
+
+
+def test_the_network_is_cut_in_the_middle(node: Station, tmp_path: Path) -> None:
+    """What was whole by then is kept once, and of the rest nothing; the sender sends it all again."""
+    first, second = (new_chest(tmp_path / f"{number}.dcm").read_bytes() for number in (1, 2))
+    whole = body(first, second)
+    seen = len(node.lines)
+    url = httpx.URL(node.url)
+    with socket.create_connection((url.host, url.port or 80), timeout=20) as connection:
+        head = (
+            f"POST /dicom-web/studies HTTP/1.1\r\nHost: {url.host}\r\nContent-Type: {CONTENT_TYPE}\r\n"
+            f"Content-Length: {len(whole)}\r\n\r\n"
+        )
+        connection.sendall(head.encode() + whole[: -len(second) // 2])
+        node.said(rf"received={sha256(first).hexdigest()} outcome=kept")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST
+    again = post(node, whole)
+    assert again.status_code == 200
+    said = [line for line in node.lines[seen:] if "received=" in line]
+    assert [f"received={sha256(each).hexdigest()}" in line for each, line in zip(
+        (first, first, second), said, strict=True
+    )] == [True] * 3  # fmt: skip
+    assert ["outcome=duplicate" in line for line in said] == [False, True, False]
+    assert "Traceback" not in "\n".join(node.lines[seen:])
 
 
 def test_patients_stay_out_of_answers_and_logs(node: Station, tmp_path: Path) -> None:
