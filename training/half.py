@@ -5,8 +5,8 @@ numbers stays float32. That is the normalisation of the image before the first c
 behind the last features: maps, their means, the logits. `image` stays uint8, `logits` and `maps` stay
 float32.
 
-Batch normalisation becomes a factor and an offset for each channel (see `affine`), in float16 as well. A
-network whose gate does not admit that, as one with large offsets to subtract, keeps these steps in float32.
+Batch normalisation becomes a factor and an offset for each channel first (see `affine`), which are float16 as
+well: their product is rounded as finely as what they are multiplied with already is.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def to_half(model: bytes, *, affine: Literal["fp16", "f32"] = "fp16") -> bytes:
     Raises:
         ValueError: its graph holds an operation that is not known here, or a weight beyond float16.
     """
-    model, normalised = fold_normalisations(model)
+    model = fold_normalisations(model)
     proto = onnx.load_from_string(model)
     graph = proto.graph
     body = _body(model) - (normalised if affine == "f32" else frozenset())

@@ -200,6 +200,7 @@ OPERATIONS: Final[dict[str, Callable[[list[Tensor], Attributes], Tensor]]] = {
     "Sigmoid": lambda x, _: x[0].sigmoid(),
     "Swish": lambda x, _: functional.silu(x[0]),
     "Concat": lambda x, attributes: torch.cat(x, attributes["axis"]),
+    "Shape": lambda x, _: torch.tensor(x[0].shape),
     "Expand": lambda x, _: x[0].expand(torch.Size(x[1].tolist())),
     "GlobalAveragePool": lambda x, _: x[0].mean((2, 3), keepdim=True),
     "Conv": _convolution,
