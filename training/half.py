@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import onnx
@@ -33,11 +33,8 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.float32]
 
 
-def to_half(model: bytes, *, affine: Literal["fp16", "f32"] = "fp16") -> bytes:
+def to_half(model: bytes) -> bytes:
     """The member `model` with its body in float16.
-
-    Args:
-        affine: what batch normalisation is computed in.
 
     Raises:
         ValueError: its graph holds an operation that is not known here, or a weight beyond float16.
@@ -45,7 +42,7 @@ def to_half(model: bytes, *, affine: Literal["fp16", "f32"] = "fp16") -> bytes:
     model = fold_normalisations(model)
     proto = onnx.load_from_string(model)
     graph = proto.graph
-    body = _body(model) - (normalised if affine == "f32" else frozenset())
+    body = _body(model)
     arrays = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
     nodes: list[onnx.NodeProto] = []
     halved: dict[str, str] = {}  # by value or constant, its name in float16
@@ -120,12 +117,8 @@ def add_half(folder: Path, images: dict[int, Images], data: str, labels_NF: Labe
 def _with_half(
     folder: Path, member: Member, model: bytes, images: Images, data: str, labels_NF: Labels | None
 ) -> Member:
-    try:
-        half = to_half(model)
-        gate = measure_gate(model, half, member, images, data, labels_NF)
-    except ValueError:
-        half = to_half(model, affine="f32")
-        gate = measure_gate(model, half, member, images, data, labels_NF)
+    half = to_half(model)
+    gate = measure_gate(model, half, member, images, data, labels_NF)
     path = folder / f"scale_{member.size}.fp16.onnx"
     path.write_bytes(half)
     variant = Variant(precision="fp16", file=path.name, sha256=hashlib.sha256(half).hexdigest(), gate=gate)
