@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import resource
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +15,14 @@ import pytest
 
 from cxrserve.archive.archive import Archive
 from cxrserve.errors import ConfigurationError, OutOfResources
-from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of, until
+from tests.archive.conftest import SENDER, OpenArchive, Peer, away, chest, study_of, until
 
 NOT_YET = {"quiet_time_s": 1000}
+# Until its input ends.
+_LOCK = (
+    "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30); "
+    "connection.execute('BEGIN EXCLUSIVE'); print('locked', flush=True); sys.stdin.read()"
+)
 
 
 @contextmanager
@@ -31,14 +38,17 @@ def full_disk(largest_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def locked(database: Path) -> Iterator[None]:
-    """Another process that writes and does not end."""
-    connection = sqlite3.connect(database, isolation_level=None)
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    """Another process that holds the lock and does not end."""
+    other = subprocess.Popen(
+        [sys.executable, "-c", _LOCK, str(database)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "locked\n"
         yield
-    finally:
-        connection.execute("ROLLBACK")
-        connection.close()
 
 
 def files(archive: Path) -> list[Path]:
@@ -134,15 +144,22 @@ def test_tables_of_a_newer_version_are_refused(open_archive: OpenArchive, tmp_pa
 
 
 def test_tables_of_an_older_version_are_brought_up_to_date(open_archive: OpenArchive, tmp_path: Path) -> None:
-    archive = open_archive(tmp_path / "archive")
+    """With work pending: a delivery that nobody took, and an image that was not read."""
+    peer = Peer()
+    peer.error = away()
+    archive = open_archive(tmp_path / "archive", peer, delivery_most_pause_s=0.2)
     study = study_of(archive, archive.receive(chest(PatientID="one"), SENDER)).study_instance_uid
+    archive.receive(chest(), SENDER)
     archive.close()
     with sqlite3.connect(tmp_path / "archive" / "index.db") as connection:
         connection.execute("ALTER TABLE cxrserve_studies DROP COLUMN patient_id_issuer")
         connection.execute("ALTER TABLE cxrserve_quarantine DROP COLUMN reason")
         connection.execute("UPDATE cxrserve_meta SET version = 1")
     connection.close()
-    archive = open_archive(tmp_path / "archive")
+    peer.error = None
+    archive = open_archive(tmp_path / "archive", peer)
+    until(lambda: len(peer.of("SR")) == 2)
+    assert sorted(each.Modality for each in peer.received) == ["OT", "OT", "PR", "PR", "SR", "SR"]
     assert archive.receive(chest(study, PatientID="another"), SENDER).outcome == "quarantined"
     assert [each.reason for each in archive.letters.quarantine()] == ["other-patient"]
 
