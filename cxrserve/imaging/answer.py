@@ -14,7 +14,7 @@ from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.imaging.radiograph import ImageAbout
 
-MOST_HEADER_BYTES: Final = 64 * 2**10  # a cleaned DICOM header: `dicom/source_header.py`
+MOST_HEADER_BYTES: Final = 384 * 2**10  # a cleaned DICOM header, with two tables: `dicom/source_header.py`
 _LONGEST_DETAIL: Final = 1000
 _REFUSALS: Final[dict[str, type[CxrserveError]]] = {
     cls.__name__: cls

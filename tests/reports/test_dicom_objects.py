@@ -8,16 +8,20 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pydicom
 import pytest
 from highdicom.sr import Comprehensive3DSR, MeasurementReport
 from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cxrserve.ensemble.pipeline import Reading
 from cxrserve.findings import FINDINGS, NAMES
@@ -54,6 +58,16 @@ def errors_of_dciodvfy(path: Path) -> list[str]:
     return [line for line in lines if line.startswith("Error")]
 
 
+def lut(first: int, entries: Iterable[float], bits: int, vr: str = "OW") -> Dataset:
+    """An item of a Modality or VOI LUT Sequence."""
+    words = [int(each) for each in entries]
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if first < 0 else "US", [len(words) % 65536, first, bits])
+    item.add_new("LUTData", vr, np.array(words, "<u2").tobytes() if vr == "OW" else words)
+    item.LUTExplanation = "CURVE"
+    return item
+
+
 def content_of(report: DicomObject) -> Any:
     """The content as highdicom's reader takes it apart; its types say less than it gives."""
     content = Comprehensive3DSR.from_dataset(read(report)).content
@@ -85,6 +99,9 @@ def test_dciodvfy_finds_no_error(made: Made, kind: str, tmp_path: Path) -> None:
         {"SpecificCharacterSet": "ISO_IR 192", "PatientName": "Łukaszewicz^Žofie", "PatientSex": "O"},
         {"RescaleSlope": "0", "RescaleIntercept": "0", "WindowCenter": "10", "WindowWidth": "-5"},
         {"RescaleSlope": "2", "RescaleIntercept": "-1", "RescaleType": "US", "PixelAspectRatio": [2, 1]},
+        {"ModalityLUTSequence": [lut(0, range(65535, -1, -9), 16)], "WindowCenter": 99, "WindowWidth": 9},
+        {"VOILUTSequence": [lut(0, range(65536), 16), lut(0, [0, 255], 8)]},
+        {"VOILUTSequence": [lut(0, [0, 65535], 16, "US"), lut(-7, [0, 255, 17], 8)]},
     ],
 )
 def test_dciodvfy_finds_no_error_whatever_the_header(
@@ -234,6 +251,38 @@ def test_no_words_lie_over_others(made: Made) -> None:
 def test_monochrome1_is_shown_inverted(make: Make) -> None:
     made = make(radiographs.dicom(PhotometricInterpretation="MONOCHROME1"))
     assert read(made.objects["presentation-state"]).PresentationLUTShape == "INVERSE"
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+@pytest.mark.parametrize("keyword", ["ModalityLUTSequence", "VOILUTSequence"])
+def test_an_image_with_a_table_is_shown_through_it(
+    make: Make, keyword: str, syntax: UID, tmp_path: Path
+) -> None:
+    """DCMTK draws the image under its presentation state, and the grey values are the table's."""
+    curve = np.rint(4095 * (np.arange(4096) / 4095) ** 3)
+    tables = [lut(0, curve, 12), lut(0, [0, 4095], 12)]
+    image = radiographs.dataset(**PATIENT | {keyword: tables})
+    del image.WindowCenter, image.WindowWidth
+    image.file_meta.TransferSyntaxUID = syntax
+    path, drawn = tmp_path / "image.dcm", tmp_path / "drawn.pgm"
+    pydicom.dcmwrite(path, image, enforce_file_format=True)
+    made = make(path.read_bytes())
+    state = written(made.objects["presentation-state"], tmp_path)
+    check = dcmtk.run("dcmpschk", state)
+    assert "Test passed" in check.stdout, check.stdout
+    dcmtk.run("dcmp2pgm", "-p", state, path, drawn)
+    greys = cv2.imread(str(drawn), cv2.IMREAD_GRAYSCALE)
+    assert greys is not None
+    assert np.abs(greys - 255 * curve[image.pixel_array] / 4095).max() < 2
+    state_of = read(made.objects["presentation-state"])
+    items = (
+        state_of.ModalityLUTSequence
+        if keyword == "ModalityLUTSequence"
+        else state_of.SoftcopyVOILUTSequence[0].VOILUTSequence
+    )
+    assert len(items) == 1
+    assert items[0].LUTDescriptor == [4096, 0, 12]
+    assert items[0].LUTExplanation == "CURVE"
 
 
 def test_segments_are_the_regions(made: Made) -> None:

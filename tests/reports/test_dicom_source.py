@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.config import disable_value_validation
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian
 
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import CxrserveError, NotForPresentation, UnreadableImage
@@ -174,3 +177,47 @@ def test_a_header_costs_a_small_part_of_what_decoding_does() -> None:
     for _ in range(10):
         source_header(data)
     assert (time.process_time() - started) / 10 < 0.02
+
+
+def table(descriptor: list[int], data: bytes | list[int], first_vr: str = "US") -> Dataset:
+    item = Dataset()
+    item.add_new("LUTDescriptor", first_vr, descriptor)
+    item.add_new("LUTData", "OW" if isinstance(data, bytes) else "US", data)
+    return item
+
+
+@pytest.mark.parametrize(
+    ("items", "descriptor", "words"),
+    [
+        pytest.param([table([3, 0, 10], [1, 2, 3])], [3, 0, 10], [1, 2, 3], id="numbers"),
+        pytest.param([table([3, 0, 10], b"\1\0\2\0\3\0")], [3, 0, 10], [1, 2, 3], id="words"),
+        pytest.param([table([3, -9, 10], [1, 2, 3], "SS")], [3, -9, 10], [1, 2, 3], id="signed"),
+        pytest.param([table([3, 0, 8], b"\1\2\3\0")], [3, 0, 8], [1, 2, 3], id="packed"),
+        pytest.param([table([0, 0, 16], b"\7\0" * 65536)], [0, 0, 16], [7] * 65536, id="largest"),
+        pytest.param([table([4, 0, 10], [1]), table([2, 5, 9], [8, 9])], [2, 5, 9], [8, 9], id="second"),
+        pytest.param([table([4, 0, 10], [1, 2, 3])], None, None, id="too short"),
+        pytest.param([table([2, 0, 10], b"\0" * 300_000)], None, None, id="too long"),
+        pytest.param([table([2, 0, 40], [1, 2])], None, None, id="bits"),
+        pytest.param([table([2, 0], [1, 2])], None, None, id="descriptor"),
+    ],
+)
+def test_a_sound_table_is_kept(
+    items: list[Dataset], descriptor: list[int] | None, words: list[int] | None
+) -> None:
+    header = read_source(source_header(film(VOILUTSequence=items))).header
+    if descriptor is None:
+        assert not header.get("VOILUTSequence")
+        return
+    (kept,) = header.VOILUTSequence
+    assert list(kept.LUTDescriptor) == descriptor
+    assert np.frombuffer(kept.LUTData, "<u2").tolist() == words
+
+
+def test_a_table_in_big_endian_is_turned() -> None:
+    data = radiographs.dataset(VOILUTSequence=[table([2, 0, 10], b"\1\2\3\4")])
+    del data.PixelData
+    data.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    file = io.BytesIO()
+    pydicom.dcmwrite(file, data, enforce_file_format=True)
+    (kept,) = read_source(source_header(file.getvalue())).header.VOILUTSequence
+    assert kept.LUTData == b"\2\1\4\3"

@@ -21,6 +21,7 @@ from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from cxrserve.imaging.border import FOREIGN_ERRORS
+from cxrserve.imaging.dicom.luts import sound_lut
 
 _CODE: Final[dict[str, Any]] = dict.fromkeys(
     ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
@@ -30,6 +31,8 @@ _REQUEST: Final[dict[str, Any]] = {
     **dict.fromkeys(("RequestedProcedureDescription", "ScheduledProcedureStepID")),
     "RequestedProcedureCodeSequence": _CODE,
 }
+_LUT: Final[dict[str, Any]] = {"LUTExplanation": None}  # and what `luts` keeps
+_MODALITY_LUT: Final[dict[str, Any]] = {**_LUT, "ModalityLUTType": None}
 # What a result needs; a sequence names what its items keep.
 KEPT: Final[dict[str, Any]] = {
     **dict.fromkeys(
@@ -59,6 +62,8 @@ KEPT: Final[dict[str, Any]] = {
     ),
     "ProcedureCodeSequence": _CODE,
     "RequestAttributesSequence": _REQUEST,
+    "ModalityLUTSequence": _MODALITY_LUT,
+    "VOILUTSequence": _LUT,
 }  # fmt: skip
 
 _CODE_NEEDS: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
@@ -97,6 +102,12 @@ def is_uid(text: str) -> bool:
 
 
 def _items(value: Iterable[Dataset], kept: dict[str, Any]) -> list[Dataset]:
+    if kept is _LUT or kept is _MODALITY_LUT:
+        if (found := sound_lut(value)) is None:
+            return []
+        item, table = found
+        table.update(cleaned(item, kept))
+        return [table]
     items = [cleaned(item, kept) for item, _ in zip(value, range(_MOST_ITEMS), strict=False)]
     if kept is _CODE:  # PS3.3 8: a code without one of these three is none
         return [item for item in items if all(item.get(keyword) for keyword in _CODE_NEEDS)]

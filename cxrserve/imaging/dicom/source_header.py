@@ -28,15 +28,18 @@ from cxrserve.imaging.limits import Limits
 _IMPLEMENTATION: Final = UID("2.25.22154387595639598516570461512055017007")
 _PIXEL_DATA: Final = 0x7FE00010
 _LONGEST_VALUE: Final = 16 * 2**10
+_TABLES: Final = {tag_for_keyword(each) for each in ("ModalityLUTSequence", "VOILUTSequence")}
+_LONGEST_TABLES: Final = 512 * 2**10  # several, of up to 128 kB; one is kept
 _NEEDED: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 _UTF8: Final = "ISO_IR 192"
 
 
 def source_header(data: bytes, limits: Limits | None = None) -> bytes:
-    """The header of `data` as a Part 10 file of its own, explicit VR little endian, below 64 kB.
+    """The header of `data` as a Part 10 file of its own, explicit VR little endian, a few kB large.
 
-    Patient, study, series, equipment and what places a result over the image; every value well formed, in
-    the character set of the file, or in UTF-8 where that cannot hold them.
+    Patient, study, series, equipment and what places a result over the image; where the image is shown with
+    look-up tables, these too, 128 kB each at the most. Every value is well formed, in the character set of
+    the file, or in UTF-8 where that cannot hold them.
 
     Raises:
         UnreadableImage: no DICOM file, or one of its four UIDs is missing or none.
@@ -110,7 +113,8 @@ def _elements(opened: DataSetBytes) -> dict[BaseTag, Any]:
             stop_when=lambda tag, vr, length: tag >= _PIXEL_DATA,
             specific_tags=wanted,
         ):
-            if not isinstance(element.value, bytes) or len(element.value) <= _LONGEST_VALUE:
+            most = _LONGEST_TABLES if element.tag in _TABLES else _LONGEST_VALUE
+            if not isinstance(element.value, bytes) or len(element.value) <= most:
                 elements.setdefault(element.tag, element)
     return elements
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import colorsys
 import datetime
+from copy import deepcopy
 from typing import Any, Final
 
 import numpy as np
@@ -75,6 +76,7 @@ def presentation_state(
         **series_arguments("presentation-state", source, bundle, when),
     )
     made.BodyPartExamined = "CHEST"
+    _set_tables(made, source)
     _set_shape(made, image)
     return finished(made, "presentation-state", source, bundle, when)
 
@@ -177,13 +179,15 @@ def _grey_scale(image: Dataset) -> dict[str, Any]:
     made: dict[str, Any] = {}
     slope, intercept = image.get("RescaleSlope"), image.get("RescaleIntercept")
     kind = image.get("RescaleType") or "US"
-    sound = slope not in (None, 0) and intercept is not None
+    sound = slope not in (None, 0) and intercept is not None and not image.get("ModalityLUTSequence")
     for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
         image.pop(keyword, None)
     if sound:
         made["modality_lut_transformation"] = ModalityLUTTransformation(
             rescale_intercept=float(intercept), rescale_slope=float(slope), rescale_type=kind
         )
+    for keyword in ("ModalityLUTSequence", "VOILUTSequence"):  # `_set_tables` repeats them
+        image.pop(keyword, None)
     centres, widths = numbers(image.get("WindowCenter")), numbers(image.get("WindowWidth"))
     function = image.get("VOILUTFunction")
     for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
@@ -197,6 +201,23 @@ def _grey_scale(image: Dataset) -> dict[str, Any]:
             )
         ]
     return made
+
+
+def _set_tables(made: Dataset, source: Source) -> None:
+    """The image's look-up tables, word for word: highdicom would write those of 12 bit as of 16.
+
+    The state stands in for all that the image says of its greyscale; without them it would look washed out.
+    A VOI LUT beside windows is the same picture once more, and the windows are repeated.
+    """
+    header = source.header
+    if modality := header.get("ModalityLUTSequence"):
+        (table,) = deepcopy(modality)
+        table.ModalityLUTType = table.get("ModalityLUTType") or "US"
+        made.ModalityLUTSequence = [table]
+    if (voi := header.get("VOILUTSequence")) and "SoftcopyVOILUTSequence" not in made:
+        transformation = Dataset()
+        transformation.VOILUTSequence = deepcopy(voi)
+        made.SoftcopyVOILUTSequence = [transformation]
 
 
 def _set_shape(made: Dataset, image: Dataset) -> None:
