@@ -88,7 +88,7 @@ class Client:
         return self.ask(data)[0]
 
     def ask(self, data: bytes) -> tuple[int, float]:
-        """The same, and the seconds after which the service wants to be asked again; 0 where it says nothing."""
+        """The same, and the seconds after which the service may be asked again; 0 where it says nothing."""
         used = hasattr(self._own, "connection") and self._own.connection.sock is not None
         answer = self._ask(data)
         # A service may close a connection that was idle: that is no answer to what comes after.

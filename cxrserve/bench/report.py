@@ -31,22 +31,37 @@ def overview(measured: Sequence[Measured], bare: dict[str, float] | None) -> Tab
 
 def levels(measured: Measured) -> Table:
     """One row a level of load: asked, answered, p50, p95, p99; the share that got 503, and how fast."""
-    table = Table(header_style="dim", title=measured.name, title_justify="left")
-    for heading in ("load", "asked", "answered", "p50", "p95", "p99", "refused", "503 p50", "503 p99", "else"):
-        table.add_column(heading, justify="right")
+    table = Table(header_style="dim", title=measured.name, title_justify="left", padding=0)
+    headings = ["load", "asked/s", "answered/s", "p50", "p95", "p99", "refused", "503 p50", "503 p99"]
+    others = any(_others(level) for level in measured.levels.values())
+    for heading in [*headings, *(["else"] if others else [])]:
+        table.add_column(heading, justify="right", no_wrap=True)
     for share, level in measured.levels.items():
-        table.add_row(f"{share} %", f"{level.asked_rate:.2f}/s", f"{level.rate:.2f}/s", *_latencies(level))
+        table.add_row(
+            f"{share} %",
+            f"{level.asked_rate:.2f}",
+            f"{level.rate:.2f}",
+            *_latencies(level),
+            *([_others(level) or "none"] if others else []),
+        )
     return table
 
 
 def _latencies(level: Level) -> list[str]:
-    others = {status: count for status, count in level.statuses.items() if status not in (200, REFUSED)}
     return [
         *(_seconds(level.percentile(percent)) for percent in (50, 95, 99)),
         f"{100 * level.refused_share:.0f} %" if REFUSED in level.statuses else "none",
         *(_seconds(level.percentile(percent, status=REFUSED)) for percent in (50, 99)),
-        ", ".join(f"{count} × {status or 'cut off'}" for status, count in others.items()) or "none",
     ]
+
+
+def _others(level: Level) -> str:
+    """What was neither answered nor refused with 503."""
+    return ", ".join(
+        f"{count} × {status or 'cut off'}"
+        for status, count in level.statuses.items()
+        if status not in (200, REFUSED)
+    )
 
 
 def _seconds(seconds: float) -> str:
