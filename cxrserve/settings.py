@@ -150,7 +150,7 @@ class Settings(BaseSettings):
     dicom_receive_bytes: int = Field(
         512 * 2**20,
         ge=1,
-        description="Memory for objects that arrive at once; one object always fits, more get 0xA700.",
+        description="Bytes of objects that arrive at once; one object always fits, more get 0xA700.",
     )
     dicom_accept_timeout_s: float = Field(
         10.0, gt=0, description="Time for a TLS handshake and the A-ASSOCIATE-RQ (the ARTIM timer)."

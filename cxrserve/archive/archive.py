@@ -16,7 +16,9 @@ import sqlalchemy as sa
 
 from cxrserve.archive.catalogue import Catalogue
 from cxrserve.archive.destination import Destination
+from cxrserve.archive.gauges import Gauges
 from cxrserve.archive.home import check_home
+from cxrserve.archive.incoming import Incoming
 from cxrserve.archive.index import OBJECTS, answering, sqlalchemy_url
 from cxrserve.archive.intake import Intake
 from cxrserve.archive.letters import Letters, open_index
@@ -64,6 +66,10 @@ class Archive:
             if _shared(settings):  # SQLite's files lie in the folder itself
                 check_home(settings.archive, self._index)
             self._store: Final = Store(settings.archive, node)
+            gauges, registry = Gauges(self._store, self._index), pipeline.metrics.registry
+            registry.register(gauges)
+            opened.callback(registry.unregister, gauges)
+            self._received: Final = pipeline.metrics.received
             self.catalogue: Final = Catalogue(self._store, self._index)
             self.letters: Final = Letters(self._index)
             self._intake: Final = Intake(
@@ -110,8 +116,16 @@ class Archive:
         work.launch()
         return work
 
-    def receive(self, part10: bytes | Path, source: Source) -> Receipt:
-        """Keep one object: a whole DICOM file, as bytes or as a path that stays the caller's.
+    def begin(self) -> Incoming:
+        """A file for an object that comes piece by piece; it is the caller's, who gives it to `receive`.
+
+        Raises:
+            OutOfResources: there is no room.
+        """
+        return self._intake.begin()
+
+    def receive(self, part10: bytes | Path | Incoming, source: Source) -> Receipt:
+        """Keep one object: a whole DICOM file, as bytes, as a path that stays the caller's, or from `begin`.
 
         Returns only after the object and its folder are on disk and its row and work are committed.
 
@@ -121,13 +135,13 @@ class Archive:
                 resources (DIMSE 0xA700, HTTP 503). Nothing was acknowledged; the sender tries again.
         """
         most = self._settings.max_upload_bytes
-        size = part10.stat().st_size if isinstance(part10, Path) else len(part10)
+        size = _size(part10)
         if size > most:
             raise TooLarge(
                 f"the object has {size} bytes; at most {most} are taken (CXRSERVE_MAX_UPLOAD_BYTES)."
             )
-        data = part10.read_bytes() if isinstance(part10, Path) else bytes(part10)
-        receipt = self._intake.receive(data, source)
+        receipt = self._intake.receive(part10, source)
+        self._received.labels(source.protocol, receipt.outcome).inc()
         _audit.info(
             "received=%s outcome=%s reason=%s protocol=%s bytes=%d",
             receipt.sha256,
@@ -180,6 +194,12 @@ class Archive:
 def _check_destinations(rules: Rules, destinations: Mapping[str, Destination]) -> None:
     if missing := sorted(rules.destinations.keys() - destinations.keys()):
         raise ConfigurationError(f"nothing sends to the destinations {', '.join(missing)} of the rules.")
+
+
+def _size(part10: bytes | Path | Incoming) -> int:
+    if isinstance(part10, Incoming):
+        return part10.size
+    return part10.stat().st_size if isinstance(part10, Path) else len(part10)
 
 
 def _shared(settings: Settings) -> bool:

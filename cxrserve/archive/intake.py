@@ -19,27 +19,26 @@ import threading
 import time
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from cxrserve.archive.incoming import Incoming
 from cxrserve.archive.index import OBJECTS, QUARANTINE, STUDIES, Index, answering
+from cxrserve.archive.parsed import Parsed, parse
 from cxrserve.archive.receipt import Outcome, Reason, Receipt, Source
 from cxrserve.archive.room import Room
-from cxrserve.archive.rules import Rule, Rules, Traits
+from cxrserve.archive.rules import Rule, Rules
 from cxrserve.archive.store import DamagedObject, Store, key_of
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.errors import NotReady, OutOfResources
-from cxrserve.imaging.border import reading
-from cxrserve.imaging.dicom.dataset import open_data_set, text
-from cxrserve.imaging.dicom.source_header import source_header
 from cxrserve.imaging.limits import Limits
-from cxrserve.reports.dicom import read_source
-from cxrserve.reports.dicom.identity import is_result
 from cxrserve.settings import Settings
 
+_PIECE_BYTES: Final = 2**20
 _MOST_IN_ONE_COMMIT: Final = 64
 _GRACE_S: Final = 5.0  # beyond what the database itself may take
 _OTHER_PATIENT: Final = "other-patient"  # what `_write` says in the place of a content hash
@@ -51,46 +50,10 @@ _WHY_ASIDE: Final[dict[Reason, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Incoming:
-    """One object, parsed."""
-
-    data: bytes
-    header: bytes
-    rows: int | None
-    columns: int | None
-    source: Source
-    sha256: str
-    content_sha256: str
-    sop_class_uid: str
-    sop_instance_uid: str
-    study_instance_uid: str
-    patient_name: str
-    patient_id: str
-    patient_id_issuer: str
-    study_date: str
-    description: str
-    modality: str
-    accession_number: str
-    traits: Traits
-    is_result: bool
-
-    def receipt(self, outcome: Outcome, detail: str, reason: Reason | None = None) -> Receipt:
-        return Receipt(
-            outcome=outcome,
-            sop_class_uid=self.sop_class_uid,
-            sop_instance_uid=self.sop_instance_uid,
-            study_instance_uid=self.study_instance_uid,
-            sha256=self.sha256,
-            detail=detail,
-            reason=reason,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Entry:
     """One object whose file is on disk, waiting for its row; `done` gives what `_write` does."""
 
-    incoming: _Incoming
+    incoming: Parsed
     rule: Rule
     quiet_s: float
     done: Future[str]
@@ -106,17 +69,38 @@ class Intake:
         self._rules: Final = rules
         self._settings: Final = settings
         self._limits: Final = Limits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels)
-        self._parsing: Final = threading.Lock()  # `border.reading` sets warnings aside for the whole process
         self._room: Final = Room(store, index, settings)
         self._waiting: Final[queue.SimpleQueue[_Entry | None]] = queue.SimpleQueue()
         self._closed = False
         self._committer: Final = threading.Thread(target=self._commit_all, name="committer", daemon=True)
         self._committer.start()
 
-    def receive(self, data: bytes, source: Source) -> Receipt:
+    def begin(self, size: int = 0) -> Incoming:
+        """A file for an object that comes, of at least `size` bytes.
+
+        Raises:
+            OutOfResources: there is no room.
+        """
+        self._room.check(size)
+        return Incoming(self._store.new_path())
+
+    def receive(self, part10: bytes | Path | Incoming, source: Source) -> Receipt:
         """As `Archive.receive`."""
-        self._room.check(len(data))
-        incoming = self._parse(data, source)
+        if isinstance(part10, Incoming):
+            return self._received(part10, source)
+        size = part10.stat().st_size if isinstance(part10, Path) else len(part10)
+        with (
+            self.begin(size) as file,
+            part10.open("rb") if isinstance(part10, Path) else BytesIO(part10) as pieces,
+        ):
+            while piece := pieces.read(_PIECE_BYTES):
+                file.write(piece)
+            file.finish()
+            return self._received(file, source)
+
+    def _received(self, file: Incoming, source: Source) -> Receipt:
+        self._room.check(file.size, written=True)
+        incoming = parse(file, source, self._limits, self._bundle)
         if incoming.is_result:
             return incoming.receipt("ignored", "this is a result, not a radiograph, so it was not kept.")
         rule = self._rules.rule_for(incoming.traits)
@@ -129,10 +113,10 @@ class Intake:
             with answering(), self._index.reading() as connection:
                 if _is_of_another_patient(connection, incoming):
                     return self._quarantine(incoming, _OTHER_PATIENT)
-            self._store.keep(data, incoming.sha256)
+            file.keep(self._store.object_path(incoming.sha256))
             kept = self._commit(incoming, rule)
             if kept is None:
-                self._room.took(len(data))
+                self._room.took(file.size)
                 return incoming.receipt("kept", f"kept by rule {rule.name}.")
         if kept == _OTHER_PATIENT:  # of two first images of a study the other was faster
             return self._quarantine(incoming, _OTHER_PATIENT)
@@ -141,42 +125,6 @@ class Intake:
             return incoming.receipt("duplicate", "this very object was kept before.")
         return self._quarantine(incoming, "other-content")
 
-    def _parse(self, data: bytes, source: Source) -> _Incoming:
-        with self._parsing:
-            cleaned = source_header(data, self._limits)
-            header = read_source(cleaned).header
-            with reading("the DICOM header"):
-                opened = open_data_set(data, self._limits)
-        content = sha256(opened.transfer_syntax.encode())
-        content.update(memoryview(opened.data)[opened.start :])
-        return _Incoming(
-            data=data,
-            header=cleaned,
-            rows=header.get("Rows"),
-            columns=header.get("Columns"),
-            source=source,
-            sha256=sha256(data).hexdigest(),
-            content_sha256=content.hexdigest(),
-            sop_class_uid=str(header.SOPClassUID),
-            sop_instance_uid=str(header.SOPInstanceUID),
-            study_instance_uid=str(header.StudyInstanceUID),
-            patient_name=str(header.get("PatientName", "")),
-            patient_id=text(header, "PatientID"),
-            patient_id_issuer=text(header, "IssuerOfPatientID"),
-            study_date=text(header, "StudyDate"),
-            description=text(header, "StudyDescription"),
-            modality=text(header, "Modality"),
-            accession_number=text(header, "AccessionNumber"),
-            traits=Traits(
-                modality=text(header, "Modality"),
-                body_part=text(header, "BodyPartExamined"),
-                view=text(header, "ViewPosition"),
-                station=text(header, "StationName"),
-                calling_ae=source.calling_ae,
-            ),
-            is_result=is_result(header, self._bundle),
-        )
-
     def _kept(self, sop_instance_uid: str) -> str | None:
         """The content hash that is kept under this UID."""
         with self._index.reading() as connection:
@@ -184,7 +132,7 @@ class Intake:
                 sa.select(OBJECTS.c.content_sha256).where(OBJECTS.c.sop_instance_uid == sop_instance_uid)
             ).scalar()
 
-    def _mend(self, incoming: _Incoming) -> None:
+    def _mend(self, incoming: Parsed) -> None:
         """Its sender may now forget the object, so its file must be there and sound; these are its bytes."""
         with answering(), self._index.reading() as connection:
             held = connection.execute(
@@ -197,10 +145,10 @@ class Intake:
         try:
             self._store.read(held)
         except DamagedObject:
-            self._store.keep(incoming.data, held)
+            incoming.file.keep(self._store.object_path(held))
 
-    def _quarantine(self, incoming: _Incoming, reason: Reason) -> Receipt:
-        self._store.keep(incoming.data, incoming.sha256, quarantined=True)
+    def _quarantine(self, incoming: Parsed, reason: Reason) -> Receipt:
+        incoming.file.keep(self._store.quarantine_path(incoming.sha256))
         with answering(), self._index.writing() as connection:
             self._index.insert_new(
                 connection,
@@ -214,7 +162,7 @@ class Intake:
             )
         return incoming.receipt("quarantined", _WHY_ASIDE[reason], reason)
 
-    def _commit(self, incoming: _Incoming, rule: Rule) -> str | None:
+    def _commit(self, incoming: Parsed, rule: Rule) -> str | None:
         """Wait until the row is committed: None, or what another sender was faster with (see `_write`)."""
         entry = _Entry(incoming=incoming, rule=rule, quiet_s=self._rules.quiet_s(rule), done=Future())
         if self._closed:
@@ -333,7 +281,7 @@ class Intake:
                 arrival=arrival,
                 sha256=incoming.sha256,
                 content_sha256=incoming.content_sha256,
-                bytes=len(incoming.data),
+                bytes=incoming.file.size,
                 rule=entry.rule.name,
                 protocol=incoming.source.protocol,
                 calling_ae=incoming.source.calling_ae,
@@ -357,7 +305,7 @@ class Intake:
         self._committer.join()
 
 
-def _is_of_another_patient(connection: sa.Connection, incoming: _Incoming) -> bool:
+def _is_of_another_patient(connection: sa.Connection, incoming: Parsed) -> bool:
     """True where the study is kept with another Patient ID or issuer; what one side does not say differs not.
 
     One report is made of a study, under one patient: two patients' images must never meet in it.

@@ -97,22 +97,9 @@ class Store:
         """The folder of what was made for `key`."""
         return self._results / key[:2] / key
 
-    def keep(self, data: bytes, digest: str, *, quarantined: bool = False) -> Path:
-        """Write one received object; when this returns it survives a power cut.
-
-        Raises:
-            OutOfResources: it could not be written; nothing of it is left.
-        """
-        path = self.quarantine_path(digest) if quarantined else self.object_path(digest)
-        temporary = self._incoming / uuid.uuid4().hex
-        try:
-            write_synced(temporary, data)
-            temporary.rename(path)
-            sync(path.parent)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise unwritable(error) from error
-        return path
+    def new_path(self) -> Path:
+        """Where a file is written before it is kept; emptied at start."""
+        return self._incoming / uuid.uuid4().hex
 
     def read(self, digest: str) -> bytes:
         """The object with this SHA-256, checked.
@@ -143,7 +130,7 @@ class Store:
             OutOfResources: it could not be written; nothing of it is left.
         """
         path = self.results_path(key)
-        temporary = self._incoming / uuid.uuid4().hex
+        temporary = self.new_path()
         try:
             temporary.mkdir(mode=0o700)
             for name, data in files.items():

@@ -37,7 +37,7 @@ _CONTEXTS_START: Final = 68  # within the body of A-ASSOCIATE-RQ: PS3.8 Table 9-
 _PRESENTATION_CONTEXT: Final = 0x20
 _MOST_COMMAND_BYTES: Final = 64 * 1024
 _MOST_OTHER_BYTES: Final = 4 * 2**20  # of a data set that is no object: 10,000 references take 1.2 MB
-_MOST_AT_ONCE: Final = 64
+_LONGEST_TURN_S: Final = 0.5  # so that pynetdicom looks at its timers now and then
 # dcmtk writes header and body one by one, and with Nagle's algorithm waits for an acknowledgement between
 # them, which Linux delays by 40 ms unless told otherwise after every read.
 _QUICK_ACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
@@ -80,8 +80,16 @@ class PduReader:
         self.within = False
         self._socket: Final = sock
         self._limits: Final = limits
+        self._buffer: Final = memoryview(bytearray(_READ_BYTES))
+        self._start = self._end = 0  # of what was read and not yet taken
+        self._until = 0.0
         self._object_bytes = 0
         self._command_bytes = 0
+
+    @property
+    def has_more(self) -> bool:
+        """True if something was read and not yet taken."""
+        return self._start < self._end
 
     def read(self, timeout_s: float | None = None) -> tuple[bytearray, bytearray]:
         """The next PDU: its six bytes of header, and its body. No header where the connection ended.
@@ -91,30 +99,29 @@ class PduReader:
             OSError: the connection broke, or ended within a PDU.
         """
         try:
-            header, body = self._next(timeout_s)
+            header, body = self._next(timeout_s) if self.refused is None else (bytearray(), bytearray())
         except OSError:
             self.arrivals.close()
             raise
         if not header or self.refused:  # the end: pynetdicom does not always close its socket
             self.arrivals.close()
+            self.within = False
         return (_UNKNOWN[:], bytearray()) if self.refused else (header, body)
 
     def _next(self, timeout_s: float | None) -> tuple[bytearray, bytearray]:
         self.within = False
-        until = time.monotonic() + (self._limits.pdu_timeout_s if timeout_s is None else timeout_s)
-        header = self._take(_HEADER.size, until)
+        self._until = time.monotonic() + (self._limits.pdu_timeout_s if timeout_s is None else timeout_s)
+        header = self._take(_HEADER.size)
         if len(header) < _HEADER.size:
             return bytearray(), bytearray()
         kind, length = _HEADER.unpack(header)
         if self._is_too_long(kind, length):
             return header, bytearray()
-        body = self._take(length, until)
-        if len(body) < length:
-            raise ConnectionResetError("the peer went away within a PDU")
         if kind == _P_DATA_TF:
-            body = self._looked_at(body)
-            header = bytearray(_HEADER.pack(kind, len(body)))
-        elif kind == ASSOCIATE_RQ and _contexts(body) > _MOST_CONTEXTS:
+            body = self._fragments(length)
+            return bytearray(_HEADER.pack(kind, len(body))), body
+        body = self._whole(length)
+        if kind == ASSOCIATE_RQ and _contexts(body) > _MOST_CONTEXTS:
             self.refused = f"the A-ASSOCIATE-RQ proposes more than {_MOST_CONTEXTS} presentation contexts"
         return header, body
 
@@ -126,29 +133,41 @@ class PduReader:
             self.refused = f"a PDU of type {kind} has {length} bytes; {most} are allowed"
         return self.refused is not None
 
-    def _looked_at(self, body: bytearray) -> bytearray:
-        """Check and count the fragments of a P-DATA-TF; what is left once objects were taken out."""
-        left, position, view = bytearray(), 0, memoryview(body)
+    def _fragments(self, left: int) -> bytearray:
+        """Read, check and count the fragments of a P-DATA-TF; what is left once objects were taken out."""
+        seen = bytearray()
         self.within = self.arrivals.storing
-        while position < len(body):
-            length, context, control = (
-                PDV.unpack_from(body, position) if position + 6 <= len(body) else (0, 0, 0)
-            )
-            start, position = position + PDV.size, position + 4 + length
-            if length < 2 or position > len(body):
+        while left:
+            length, context, control = PDV.unpack(self._whole(PDV.size)) if left >= PDV.size else (0, 0, 0)
+            left -= 4 + length
+            if length < 2 or left < 0:
                 self.refused = "the fragments of a P-DATA-TF do not add up to its length"
                 break
-            fragment: memoryview | bytes = view[start:position]
             self._count(length - 2, control)
             if self.refused:
                 break
             self.within = self.within and not control & (COMMAND | LAST)
             if control & COMMAND:
-                self.arrivals.command(view[start:position], control)
+                fragment = self._whole(length - 2)
+                self.arrivals.command(fragment, context, control)
             elif self.arrivals.storing:
-                fragment = self.arrivals.fragment(view[start:position], control)
-            left += PDV.pack(len(fragment) + 2, context, control) + fragment
-        return left
+                fragment = self._store(length - 2, control)
+            else:
+                fragment = self._whole(length - 2)
+            seen += PDV.pack(len(fragment) + 2, context, control) + fragment
+        return seen
+
+    def _store(self, count: int, control: int) -> bytearray:
+        """Pass a fragment of an object on; its name, where it was the last one."""
+        while count:
+            piece = self._some(count)
+            if not piece:
+                raise ConnectionResetError("the peer went away within a PDU")
+            started = time.monotonic()
+            self.arrivals.write(piece)
+            self._until += time.monotonic() - started  # what the disk takes is not the peer's time
+            count -= len(piece)
+        return bytearray(self.arrivals.finish() if control & LAST else b"")
 
     def _count(self, size: int, control: int) -> None:
         if control & COMMAND:
@@ -166,27 +185,40 @@ class PduReader:
     def drain(self) -> None:
         """Throw away what still comes, for a moment: so that the peer may read why it was refused."""
         _log.warning("a connection was ended: %s", self.refused or "it was not let in")
-        until, left = time.monotonic() + _LINGER_S, _LINGER_BYTES
-        thrown_away = memoryview(bytearray(_READ_BYTES))
+        self._until, left = time.monotonic() + _LINGER_S, _LINGER_BYTES
+        self._start = self._end = 0
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            while left > 0 and (count := self._receive(thrown_away, until)):
+            while left > 0 and (count := self._receive()):
                 left -= count
 
-    def _take(self, count: int, until: float) -> bytearray:
-        """The next `count` bytes, straight from the kernel; fewer where the connection ended."""
-        taken, have = bytearray(count), 0
-        with memoryview(taken) as view:
-            while have < count and (more := self._receive(view[have:], until)):
-                have += more
-        return taken if have == count else taken[:have]
+    def _whole(self, count: int) -> bytearray:
+        """The next `count` bytes."""
+        taken = self._take(count)
+        if len(taken) < count:
+            raise ConnectionResetError("the peer went away within a PDU")
+        return taken
 
-    def _receive(self, into: memoryview, until: float) -> int:
-        left_s = until - time.monotonic()
+    def _take(self, count: int) -> bytearray:
+        """The next `count` bytes; fewer where the connection ended."""
+        taken = bytearray()
+        while len(taken) < count and (piece := self._some(count - len(taken))):
+            taken += piece
+        return taken
+
+    def _some(self, most: int) -> memoryview:
+        """Bytes that come next, valid until more are asked for; none where the connection ended."""
+        if not self.has_more:
+            self._start, self._end = 0, self._receive()
+        start, self._start = self._start, min(self._end, self._start + most)
+        return self._buffer[start : self._start]
+
+    def _receive(self) -> int:
+        left_s = self._until - time.monotonic()
         if left_s <= 0:
             raise TimeoutError("the peer was too slow")
         self._socket.settimeout(left_s)
-        count = self._socket.recv_into(into)
+        count = self._socket.recv_into(self._buffer)
         self._socket.settimeout(self._limits.pdu_timeout_s)  # for what is sent
         if _QUICK_ACK is not None:
             self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
@@ -267,6 +299,8 @@ class Connection(AssociationSocket):
         return self._more_waits()
 
     def _more_waits(self) -> bool:
+        if self._reader.has_more:
+            return True
         if isinstance(self.socket, ssl.SSLSocket) and self.socket.pending():
             return True
         return bool(self._readable.poll(0))
@@ -287,9 +321,8 @@ class Connection(AssociationSocket):
             return body
         if self._header is None:
             self._header, self._body = self._reader.read()
-            for _ in range(_MOST_AT_ONCE):  # so that pynetdicom looks at its timers now and then
-                if not (self._reader.within and self._more_waits()):
-                    break
+            until = time.monotonic() + _LONGEST_TURN_S
+            while self._reader.within and self._more_waits() and time.monotonic() < until:
                 self._header, self._body = self._reader.read()
         header, self._header = self._header, None
         if header == _UNKNOWN:  # pynetdicom asks for no body

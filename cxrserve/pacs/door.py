@@ -14,6 +14,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from socketserver import BaseServer
 from typing import Any, Final, cast
 
@@ -22,7 +23,8 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
-from cxrserve.pacs.arrivals import Arrivals, Memory
+from cxrserve.archive.incoming import Incoming
+from cxrserve.pacs.arrivals import Allowance, Announced, Arrivals
 from cxrserve.pacs.connection import ASSOCIATE_RQ, Connection, Messages, PduReader, WireLimits
 
 _log: Final = logging.getLogger("cxrserve.pacs")
@@ -46,6 +48,7 @@ class _Entrance(RequestHandler):
         association.dul.event_queue.get_nowait()
         connection = cast(socket.socket, self.request)
         reader, first = self.server.brought_by(connection)
+        reader.arrivals.begin = partial(self.server.begin, association)
         association.set_socket(Connection(association, connection, reader, first))
         association.dimse = Messages(association, reader.arrivals)
         association.dul.artim_timer.timeout = self.server.patience_s
@@ -58,6 +61,7 @@ class Door(ThreadedAssociationServer):
     Args:
         most_associations: that may be open at once.
         patience_s: time for the handshake and the A-ASSOCIATE-RQ together: PS3.8's ARTIM timer.
+        begin: makes the file for an object that an association announces.
     """
 
     daemon_threads = True
@@ -74,11 +78,13 @@ class Door(ThreadedAssociationServer):
         limits: WireLimits,
         most_associations: int,
         patience_s: float,
+        begin: Callable[[Association, Announced], Incoming],
     ) -> None:
         self.patience_s: Final = patience_s
+        self.begin: Final = begin
         self._tls: Final = tls
         self._limits: Final = limits
-        self._memory: Final = Memory(limits.most_arriving_bytes)
+        self._allowance: Final = Allowance(limits.most_arriving_bytes)
         self._most_associations: Final = most_associations
         self._lock: Final = threading.Lock()
         self._closing: Final = threading.Lock()
@@ -129,7 +135,7 @@ class Door(ThreadedAssociationServer):
         connection: socket.socket = request
         try:
             connection = self._with_tls(request, client_address)
-            reader = PduReader(connection, self._limits, Arrivals(self._memory))
+            reader = PduReader(connection, self._limits, Arrivals(self._allowance))
             first = reader.read(self.patience_s)
             if reader.refused or not first[0] or first[0][0] != ASSOCIATE_RQ:
                 _tell(connection, _ABORT if first[0] else b"", reader)

@@ -22,7 +22,7 @@ from cxrserve.pacs.commitment import Commitments
 from cxrserve.pacs.connection import WireLimits
 from cxrserve.pacs.door import Door
 from cxrserve.pacs.offers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, offered_contexts
-from cxrserve.pacs.storage import store
+from cxrserve.pacs.storage import begin, store
 from cxrserve.pacs.tls import server_context
 from cxrserve.settings import Settings
 
@@ -85,6 +85,7 @@ class Node:
                 ),
                 most_associations=settings.dicom_max_associations,
                 patience_s=settings.dicom_accept_timeout_s,
+                begin=lambda association, announced: begin(association, self._archive, announced),
             )
         except OSError as error:
             raise ConfigurationError(

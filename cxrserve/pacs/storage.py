@@ -8,16 +8,20 @@ import time
 from typing import Final, cast
 
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
-from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.dsutils import create_file_meta, encode_file_meta
 from pynetdicom.events import Event
 
 from cxrserve.archive.archive import Archive
+from cxrserve.archive.incoming import Incoming
 from cxrserve.archive.receipt import Outcome, Source
 from cxrserve.errors import CxrserveError, UnreadableImage
+from cxrserve.imaging.dicom import is_uid
 from cxrserve.imaging.dicom.identity import identity
 from cxrserve.imaging.limits import Limits
-from cxrserve.pacs.arrivals import Arrival
+from cxrserve.pacs.arrivals import Announced, Arrival
 from cxrserve.pacs.connection import Messages
 
 _access: Final = logging.getLogger("cxrserve.access")
@@ -38,6 +42,30 @@ _MOST_COMMENT: Final = 64  # Error Comment is LO
 _PLAIN: Final = re.compile(r"[^A-Za-z0-9_.-]")
 
 
+def begin(association: Association, archive: Archive, announced: Announced) -> Incoming:
+    """A file for an object that is announced, with its meta information: PS3.10 7.1.
+
+    Raises:
+        UnreadableImage: it is announced with UIDs that are none, or in a context that was not accepted.
+        OutOfResources: there is no room.
+    """
+    syntaxes = {each.context_id: each.transfer_syntax[0] for each in association.accepted_contexts}
+    if not (
+        announced.context in syntaxes
+        and is_uid(announced.sop_class_uid)
+        and is_uid(announced.sop_instance_uid)
+    ):
+        raise _Mismatch("an object is announced without sound UIDs, or in no accepted presentation context.")
+    meta = create_file_meta(
+        sop_class_uid=UID(announced.sop_class_uid),
+        sop_instance_uid=UID(announced.sop_instance_uid),
+        transfer_syntax=syntaxes[announced.context],
+    )
+    file = archive.begin()
+    file.write(_PREAMBLE + encode_file_meta(meta))
+    return file
+
+
 def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
     """Answer one C-STORE-RQ; success only where the archive has the object for good."""
     started = time.perf_counter()
@@ -49,14 +77,15 @@ def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
     )
     size = 0
     log, outcome = _access, "kept"
-    arrivals, arrival = cast(Messages, association.dimse).arrivals, Arrival()
+    arrivals = cast(Messages, association.dimse).arrivals
+    arrival: Arrival | None = None
     try:
         request = cast(C_STORE, event.request)
         arrival = arrivals.take(_name(request))
-        size = arrival.counted
-        part10 = arrival.part10(_PREAMBLE + encode_file_meta(event.file_meta))
-        _check_same(request, part10, limits)
-        receipt = archive.receive(part10, source)  # which writes the audit line
+        size = arrival.size
+        file = arrival.file()
+        _check_same(request, arrival.announced, file, limits)
+        receipt = archive.receive(file, source)  # which writes the audit line
         status, comment, outcome = OF_OUTCOME[receipt.outcome], receipt.detail, receipt.outcome
     except CxrserveError as error:
         log, status, comment, outcome = _audit, error.dimse_status, error.title, error.slug
@@ -65,7 +94,8 @@ def store(event: Event, archive: Archive, limits: Limits) -> Dataset:
         log, status, comment = _audit, CxrserveError.dimse_status, CxrserveError.title
         outcome = CxrserveError.slug
     finally:
-        arrivals.done(arrival)
+        if arrival is not None:
+            arrivals.done(arrival)
     log.info(
         "store calling_ae=%s address=%s status=%04X outcome=%s bytes=%d ms=%d",
         _PLAIN.sub("?", source.calling_ae) or "-",
@@ -91,11 +121,12 @@ class _Mismatch(UnreadableImage):
     title = "The data set is not the object of the command"
 
 
-def _check_same(request: C_STORE, part10: bytes, limits: Limits) -> None:
+def _check_same(request: C_STORE, announced: Announced, file: Incoming, limits: Limits) -> None:
     """PS3.4 B.2.2.1: what the command says of the object is what its data set says."""
-    found = identity(part10, limits)
-    announced = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
-    if (found.sop_class_uid, found.sop_instance_uid) != announced:
+    found = identity(file.header(), limits)
+    read = (announced.sop_class_uid, announced.sop_instance_uid)  # which pynetdicom may have read otherwise
+    said = (request.AffectedSOPClassUID, request.AffectedSOPInstanceUID)
+    if not (found.sop_class_uid, found.sop_instance_uid) == read == said:
         raise _Mismatch("SOP Class UID or SOP Instance UID differ between command and data set.")
 
 

@@ -1,9 +1,10 @@
-"""Objects on their way in: cut into fragments anyhow, and never more of them than there is memory."""
+"""Objects on their way in: cut into fragments anyhow, cut off, and never more of them than is allowed."""
 
 from __future__ import annotations
 
 import socket
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from pydicom import dcmread
 from pynetdicom.dsutils import encode
 
-from cxrserve.errors import CxrserveError, OutOfResources
-from cxrserve.pacs.arrivals import COMMAND, LAST, Arrivals, Memory
+from cxrserve.archive.incoming import Incoming
+from cxrserve.errors import CxrserveError, OutOfResources, UnreadableImage
+from cxrserve.pacs.arrivals import COMMAND, LAST, Allowance, Announced, Arrivals
 from tests import dcmtk
 from tests.pacs import upper_layer as ul
 from tests.pacs.conftest import new_chest
@@ -24,7 +26,7 @@ STATUS = struct.pack("<HHL", 0x0000, 0x0900, 2)
 
 @pytest.fixture(scope="module")
 def narrow(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Station]:
-    """A station with memory for one object and a half."""
+    """A station with room for one arriving object and a half."""
     archive = tmp_path_factory.mktemp("narrow") / "archive"
     rules = {"rules": [{"name": "all"}]}
     limits = {"max_upload_bytes": MOST_BYTES, "dicom_receive_bytes": MOST_BYTES}
@@ -75,7 +77,7 @@ def test_two_requests_at_once_get_each_its_own_object(narrow: Station, tmp_path:
     assert 0x0000 in found
 
 
-def test_what_memory_cannot_hold_is_refused_for_now(narrow: Station, tmp_path: Path) -> None:
+def test_what_is_more_than_may_arrive_at_once_is_refused_for_now(narrow: Station, tmp_path: Path) -> None:
     command, data = chest(tmp_path)
     with ul.associated(narrow.dicom_port) as slow:
         slow.sendall(ul.p_data(3, COMMAND | LAST, command) + ul.p_data(3, 0, data[:-2]))
@@ -84,7 +86,7 @@ def test_what_memory_cannot_hold_is_refused_for_now(narrow: Station, tmp_path: P
         slow.sendall(ul.p_data(3, LAST, data[-2:]))  # the first is not worse off for it
         assert status(slow) == 0x0000
         slow.sendall(ul.p_data(3, COMMAND | LAST, command) + ul.p_data(3, 0, data[:-2]))
-    # A peer that goes away within an object leaves its memory to others.
+    # A peer that goes away within an object leaves its room to others.
     for attempt in range(20):
         said = dcmtk.storescu(narrow.dicom_port, new_chest(tmp_path / f"{attempt}.dcm"))
         if "Received Store Response (Success)" in said:
@@ -92,41 +94,129 @@ def test_what_memory_cannot_hold_is_refused_for_now(narrow: Station, tmp_path: P
     raise AssertionError(said)
 
 
-def test_memory_is_given_back_however_an_object_ends() -> None:
-    memory = Memory(100)
-    arrivals = Arrivals(memory)
-    store = memoryview(ul.store_rq("1.2", "1.3"))
+def left_over(running: Station) -> list[Path]:
+    """Files of objects that are not finished."""
+    return list(running.archive.glob("incoming/*/*"))
 
-    arrivals.command(store, LAST | COMMAND)
-    assert arrivals.fragment(memoryview(bytes(60)), 0) == b""
-    name = arrivals.fragment(memoryview(bytes(40)), LAST)
-    assert not memory.take(1)
+
+@pytest.mark.parametrize("aborted", [False, True])
+def test_nothing_is_left_of_an_object_that_was_cut(narrow: Station, aborted: bool, tmp_path: Path) -> None:
+    """By the line, or by an A-ABORT."""
+    command, data = chest(tmp_path)
+    kept = set(narrow.archive.glob("objects/*/*"))
+    files = narrow.open_files
+    with ul.associated(narrow.dicom_port) as connection:
+        connection.sendall(ul.p_data(3, COMMAND | LAST, command) + ul.p_data(3, 0, data[:-2]))
+        until = time.monotonic() + 10
+        while not left_over(narrow):  # it is written while it comes
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        if aborted:
+            connection.sendall(ul.pdu(ul.ABORT, bytes(4)))
+            assert ul.answer(connection) is None
+    until = time.monotonic() + 10
+    while left_over(narrow) or narrow.open_files > files:
+        assert time.monotonic() < until, (left_over(narrow), narrow.open_files, files)
+        time.sleep(0.05)
+    assert set(narrow.archive.glob("objects/*/*")) == kept
+    with ul.associated(narrow.dicom_port) as connection:
+        connection.sendall(ul.p_data(3, COMMAND | LAST, command) + ul.p_data(3, LAST, data))
+        assert status(connection) == 0x0000
+    assert len(set(narrow.archive.glob("objects/*/*")) - kept) == 1
+
+
+def test_another_object_than_was_announced_is_refused(narrow: Station, tmp_path: Path) -> None:
+    command, data = chest(tmp_path)
+    other, _ = chest(tmp_path, "other.dcm")
+    with ul.associated(narrow.dicom_port) as connection:
+        connection.sendall(ul.p_data(3, COMMAND | LAST, other) + ul.p_data(3, LAST, data))
+        assert status(connection) == 0xA900
+        connection.sendall(ul.p_data(3, COMMAND | LAST, command) + ul.p_data(3, LAST, data))
+        assert status(connection) == 0x0000
+    assert not left_over(narrow)
+
+
+class Files:
+    """Makes files for what arrives, and counts them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.count = 0
+
+    def __call__(self, announced: Announced) -> Incoming:
+        """As `Arrivals.begin`."""
+        self.count += 1
+        return Incoming(self.folder / str(self.count))
+
+
+def arrivals_in(folder: Path, most_bytes: int) -> tuple[Arrivals, Allowance]:
+    """Those of one connection, with an allowance of its own."""
+    allowance = Allowance(most_bytes)
+    arrivals = Arrivals(allowance)
+    arrivals.begin = Files(folder)
+    return arrivals, allowance
+
+
+def test_the_allowance_is_given_back_however_an_object_ends(tmp_path: Path) -> None:
+    arrivals, allowance = arrivals_in(tmp_path, 100)
+    store = bytearray(ul.store_rq("1.2", "1.3"))
+    first, rest = memoryview(b"\x08\0\x05\0CS\0\0".ljust(60, b"\0")), memoryview(bytes(40))
+
+    arrivals.command(store, 3, LAST | COMMAND)
+    arrivals.write(first)
+    arrivals.write(rest)
+    name = arrivals.finish()
+    assert not allowance.take(1)
     arrival = arrivals.take(name)
-    assert arrival.part10(b"head") == b"head" + bytes(100)
+    assert arrival.announced == Announced(context=3, sop_class_uid="1.2", sop_instance_uid="1.3")
+    assert (arrival.size, arrival.file().header()) == (100, bytes(first) + bytes(rest))
     arrivals.done(arrival)
+    assert not list(tmp_path.iterdir())
 
-    arrivals.command(store, LAST | COMMAND)
-    arrivals.fragment(memoryview(bytes(60)), 0)
-    dropped = arrivals.take(arrivals.fragment(memoryview(bytes(60)), LAST))
+    arrivals.command(store, 3, LAST | COMMAND)
+    arrivals.write(first)
+    arrivals.write(first)  # there is no room for it, so what came before it is let go at once
+    assert not list(tmp_path.iterdir())
+    assert allowance.take(100)
+    allowance.give_back(100)
+    dropped = arrivals.take(arrivals.finish())
     with pytest.raises(OutOfResources):
-        dropped.part10(b"")
+        dropped.file()
     arrivals.done(dropped)
 
-    arrivals.command(store, LAST | COMMAND)
-    arrivals.fragment(memoryview(bytes(50)), LAST)
-    arrivals.command(store, LAST | COMMAND)
-    arrivals.fragment(memoryview(bytes(50)), 0)
+    arrivals.command(store, 3, LAST | COMMAND)
+    arrivals.write(first)
+    never_taken = arrivals.finish()
+    arrivals.command(store, 3, LAST | COMMAND)
+    arrivals.write(rest)
+    arrivals.command(store, 3, LAST | COMMAND)  # in the middle of a data set
+    arrivals.write(rest)
+    assert len(list(tmp_path.iterdir())) == 2
     arrivals.close()
-    assert memory.take(100)
+    arrivals.command(store, 3, LAST | COMMAND)  # what the kernel still had
+    arrivals.write(first)
+    assert arrivals.finish() == b""
+    assert allowance.take(100)
+    assert not list(tmp_path.iterdir())
     with pytest.raises(CxrserveError):
-        arrivals.take(name)
+        arrivals.take(never_taken)
 
 
-def test_other_messages_are_left_as_they_are() -> None:
-    arrivals = Arrivals(Memory(100))
+def test_what_is_no_data_set_is_refused_and_the_rest_of_it_let_go(tmp_path: Path) -> None:
+    arrivals, allowance = arrivals_in(tmp_path, 2**24)
+    arrivals.command(bytearray(ul.store_rq("1.2", "1.3")), 3, LAST | COMMAND)
+    for _ in range(10):
+        arrivals.write(memoryview(bytes(2**20)))
+    assert allowance.take(2**24)
+    with pytest.raises(UnreadableImage):
+        arrivals.take(arrivals.finish()).file()
+
+
+def test_other_messages_are_left_as_they_are(tmp_path: Path) -> None:
+    arrivals, _ = arrivals_in(tmp_path, 100)
     echo = ul.command(field=(0x0100, struct.pack("<H", 0x0030)), dataset=(0x0800, struct.pack("<H", 0x0101)))
-    arrivals.command(memoryview(echo), LAST | COMMAND)
+    arrivals.command(bytearray(echo), 3, LAST | COMMAND)
     assert not arrivals.storing
     without = ul.command(field=(0x0100, struct.pack("<H", 1)), dataset=(0x0800, struct.pack("<H", 0x0101)))
-    arrivals.command(memoryview(without), LAST | COMMAND)
+    arrivals.command(bytearray(without), 3, LAST | COMMAND)
     assert not arrivals.storing

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
+from pydicom.config import IGNORE
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
@@ -49,7 +50,7 @@ _KEYWORDS: Final = (
 _LONG_VRS: Final = frozenset(vr.encode() for vr in EXPLICIT_VR_LENGTH_32)
 _VRS: Final = frozenset(vr.encode() for vr in STANDARD_VR)
 _MEDIA_STORAGE_SOP_CLASS: Final = 0x0002  # (0002,0002)
-_TRANSFER_SYNTAX: Final = 0x0010  # (0002,0010)
+TRANSFER_SYNTAX: Final = 0x0010  # (0002,0010)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,11 +103,8 @@ def open_data_set(data: bytes, limits: Limits) -> DataSetBytes:
         UnreadableImage: no DICOM, or cut or damaged before its first element.
         TooLarge: a deflated data set unfolds beyond `limits.max_inflated_bytes`.
     """
-    start = dicom_start(data)
-    if start is None:
-        raise UnreadableImage("no DICOM element stands at the beginning. Send a DICOM file.")
-    meta, start = _read_meta(data, start)
-    declared = meta.get(_TRANSFER_SYNTAX)
+    meta, start = read_meta(data)
+    declared = meta.get(TRANSFER_SYNTAX)
     if declared == DeflatedExplicitVRLittleEndian:
         data, start = _inflate(data[start:], limits.max_inflated_bytes), 0
     written, warnings = _encoding(data[start : start + 8], declared)
@@ -121,10 +119,17 @@ def open_data_set(data: bytes, limits: Limits) -> DataSetBytes:
     )
 
 
-def _read_meta(data: bytes, position: int) -> tuple[dict[int, UID], int]:
-    """The UIDs of the meta information, and where the data set begins. Explicit little endian: PS3.10 7.1."""
+def read_meta(data: bytes) -> tuple[dict[int, UID], int]:
+    """The UIDs of the meta information, by element number, and where the data set begins.
+
+    Raises:
+        UnreadableImage: no DICOM, or cut or damaged within its meta information.
+    """
+    position = dicom_start(data)
+    if position is None:
+        raise UnreadableImage("no DICOM element stands at the beginning. Send a DICOM file.")
     uids: dict[int, UID] = {}
-    while data[position : position + 2] == b"\x02\0":
+    while data[position : position + 2] == b"\x02\0":  # explicit VR little endian: PS3.10 7.1
         try:
             _, element, vr, length = struct.unpack_from("<HH2sH", data, position)
             position += 8
@@ -137,7 +142,7 @@ def _read_meta(data: bytes, position: int) -> tuple[dict[int, UID], int]:
             raise UnreadableImage("the file's meta information (group 0002) is damaged. Send the file again.")
         value = data[position : position + length].strip(b"\0 ")
         if vr == b"UI" and value:
-            uids[element] = UID(value.decode("ascii", "replace"))
+            uids[element] = UID(value.decode("ascii", "replace"), IGNORE)  # else it logs what is no UID
         position += length
     return uids, position
 

@@ -1,0 +1,167 @@
+"""Objects that are written while they come: the same bytes, the same hashes, however they are cut."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset, dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, generate_uid
+
+from cxrserve.archive.archive import Archive
+from cxrserve.archive.incoming import Incoming
+from cxrserve.errors import OutOfResources, UnreadableImage
+from cxrserve.imaging.dicom.beginning import begin
+from tests import radiographs
+from tests.archive.conftest import SENDER, OpenArchive, chest
+from tests.archive.test_faults import full_disk
+
+CHUNK, BEGINNING = 2**20, 2**18
+
+
+def received(folder: Path, data: bytes, piece: int) -> Incoming:
+    """`data`, written in pieces of this size."""
+    file = Incoming(folder / "incoming")
+    for start in range(0, len(data), piece):
+        file.write(memoryview(data)[start : start + piece])
+    file.finish()
+    return file
+
+
+def as_file(dataset: Dataset) -> bytes:
+    """A DICOM file."""
+    file = io.BytesIO()
+    dataset.save_as(file, enforce_file_format=True)
+    return file.getvalue()
+
+
+def with_a_long_header(**elements: object) -> Dataset:
+    """A radiograph with more before Pixel Data than is held in memory, where Pixel Data seem to begin too."""
+    dataset = radiographs.dataset(96, 80, SOPInstanceUID=generate_uid(), StudyInstanceUID=generate_uid())
+    block = dataset.private_block(0x0009, "PHANTOM", create=True)
+    block.add_new(1, "OB", b"\xe0\x7f\x10\0OW\0\0\x10\0\0\0" * (BEGINNING // 8))
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+@pytest.mark.parametrize("size", [5000, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK + 77])
+@pytest.mark.parametrize("piece", [1000, 131_066, 2**22])
+def test_pieces_of_any_size_make_the_same_file(tmp_path: Path, size: int, piece: int) -> None:
+    data = (radiographs.dicom(96, 80) + bytes(range(256)) * (4 * CHUNK // 256))[:size]
+    start = begin(data).start
+    with received(tmp_path, data, piece) as file:
+        assert file.size == size
+        assert file.sha256 == sha256(data).hexdigest()
+        content = ExplicitVRLittleEndian.encode() + data[start:]
+        assert file.content_sha256(b"") == sha256(content).hexdigest()
+        file.keep(tmp_path / "kept")
+    assert [each.name for each in tmp_path.iterdir()] == ["kept"]
+    assert (tmp_path / "kept").read_bytes() == data
+
+
+def test_what_is_not_kept_is_gone(tmp_path: Path) -> None:
+    with received(tmp_path, chest(), 1000):
+        assert list(tmp_path.iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_kept_may_be_moved_on(tmp_path: Path) -> None:
+    with received(tmp_path, chest(), 1000) as file:
+        file.keep(tmp_path / "first")
+        file.keep(tmp_path / "second")
+    assert [each.name for each in tmp_path.iterdir()] == ["second"]
+
+
+def test_a_disk_that_fills_while_an_object_comes_keeps_nothing_of_it(tmp_path: Path) -> None:
+    data = chest() + bytes(2 * CHUNK)
+    with full_disk(3 * CHUNK // 2), pytest.raises(OutOfResources, match="EFBIG"):
+        received(tmp_path, data, 1000)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_no_dicom_is_known_at_its_first_bytes(tmp_path: Path) -> None:
+    with Incoming(tmp_path / "incoming") as file, pytest.raises(UnreadableImage):
+        file.write(bytes(CHUNK))
+
+
+def test_only_the_header_is_held(tmp_path: Path) -> None:
+    data = radiographs.dicom(800, 700)
+    assert len(data) > CHUNK
+    with received(tmp_path, data, 2**17) as file:
+        assert len(file.header()) == BEGINNING
+        assert data.startswith(file.header())
+    long = as_file(with_a_long_header())
+    with received(tmp_path, long, 2**17) as file:
+        assert file.header() == long
+
+
+@pytest.mark.parametrize("cut", range(0, 1200, 7))
+def test_a_header_that_is_cut_is_never_taken_for_a_whole_one(cut: int) -> None:
+    """Wherever: within a tag, a length, a value, a sequence of defined or undefined length."""
+    dataset = radiographs.dataset(96, 80)
+    item = Dataset()
+    item.ReferencedSOPInstanceUID = generate_uid()
+    dataset.ReferencedImageSequence = [item, item]
+    dataset.SourceImageSequence = [item]
+    dataset["SourceImageSequence"].is_undefined_length = True
+    dataset.private_block(0x7001, "PHANTOM", create=True).add_new(1, "UN", b"\1\2")
+    data = as_file(dataset)
+    pixels = data.rindex(b"\xe0\x7f\x10\0OW")
+    beginning = begin(data[: pixels + 12])
+    assert beginning.has_header()
+    assert begin(data).has_header()
+    if beginning.start + 8 < pixels + 11 - cut:
+        assert not begin(data[: pixels + 11 - cut]).has_header()
+
+
+def test_an_image_with_a_long_header_is_kept_whole(archive: Archive, tmp_path: Path) -> None:
+    dataset = with_a_long_header(PatientID="behind")
+    data = as_file(dataset)
+    assert archive.receive(data, SENDER).outcome == "kept"
+    assert archive.receive(data, SENDER).outcome == "duplicate"
+    (path,) = (tmp_path / "archive" / "objects").glob("*/*.dcm")
+    assert path.read_bytes() == data
+    study = archive.catalogue.study(str(dataset.StudyInstanceUID))
+    assert study is not None
+    assert study.patient_id == "behind"
+
+
+def test_a_deflated_object_is_known_by_what_it_unfolds_to(archive: Archive) -> None:
+    dataset = radiographs.dataset(96, 80)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    data = as_file(dataset)
+    meta = begin(data).start
+    inflated = zlib.decompress(data[meta:], wbits=-zlib.MAX_WBITS)
+    again = data[:meta] + zlib.compress(inflated, 1, wbits=-zlib.MAX_WBITS)
+    other = data[:meta] + zlib.compress(inflated[:-1] + b"\x55", wbits=-zlib.MAX_WBITS)
+    assert again != data
+    assert archive.receive(data, SENDER).outcome == "kept"
+    assert archive.receive(again, SENDER).outcome == "duplicate"
+    assert archive.receive(other, SENDER).outcome == "quarantined"
+
+
+@pytest.fixture
+def archive(open_archive: OpenArchive, tmp_path: Path) -> Archive:
+    """An archive that waits long before it works."""
+    return open_archive(tmp_path / "archive", rules={"quiet_time_s": 1000})
+
+
+def test_an_object_whose_pieces_come_is_received_like_any_other(archive: Archive, tmp_path: Path) -> None:
+    data = chest()
+    with archive.begin() as file:
+        for start in range(0, len(data), 1000):
+            file.write(data[start : start + 1000])
+        file.finish()
+        receipt = archive.receive(file, SENDER)
+    assert receipt.outcome == "kept"
+    assert dcmread(tmp_path / "archive" / "objects" / receipt.sha256[:2] / f"{receipt.sha256}.dcm")
+    assert not list((tmp_path / "archive").glob("incoming/*/*"))
+    with archive.begin() as file:
+        file.write(data)
+        file.finish()
+        assert archive.receive(file, SENDER).outcome == "duplicate"
+    assert not list((tmp_path / "archive").glob("incoming/*/*"))
