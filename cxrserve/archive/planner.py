@@ -55,10 +55,10 @@ class Planner:
         self._surveyed = False
         self._stop: Final = threading.Event()
         self._duties: Final[list[Callable[[], None]]] = [
+            _Chore(_BEAT_S, self._beat),  # first: what a node is at that was never heard of nobody takes over
             self._plan,
             self._start_new,
             self._start_due,
-            _Chore(_BEAT_S, self._beat),
             _Chore(_SURVEY_S, self._survey),
             _Chore(_RETENTION_S, expire),
         ]
