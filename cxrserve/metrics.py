@@ -76,6 +76,12 @@ class Metrics:
             "Requests that got no result, by the problem's slug or what else befell them.",
             "reason",
         )
+        self.received: Final = self._counter(
+            "cxrserve_received",
+            "Objects that came to the station, by protocol and by what became of them.",
+            "protocol",
+            "outcome",
+        )
         self.decode_workers_restarted: Final = Counter(
             "cxrserve_decode_workers_restarted",
             "Decode workers that ended or were ended, and were replaced.",

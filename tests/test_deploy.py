@@ -6,6 +6,9 @@ import configparser
 import json
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,17 +134,85 @@ def test_commands_exist() -> None:
         assert CliRunner().invoke(app, [*command, "--help"]).exit_code == 0
 
 
-def test_every_metric_of_the_dashboard_exists(server: Running) -> None:
-    metrics = {
-        f"{family.name}{ending}"
-        for family in server.server.service.metrics.registry.collect()
-        for ending in ("", "_total", "_bucket", "_sum", "_count")
-    }
-    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "cxrserve.json").read_text())
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    named = {name for each in expressions for name in re.findall(r"\bcxrserve_\w+", each)}
-    assert named
-    assert named <= metrics
+# In each case 90 minutes of one series, a value a minute, and the alert that a person should hear of.
+SERIES = {
+    "CxrserveDown": 'up{job="cxrserve", instance="a"}',
+    "CxrserveDatabaseAway": 'cxrserve_archive_database_up{instance="a"}',
+    "CxrserveDiskNearlyFull": 'cxrserve_archive_free_bytes{instance="a"}',
+    "CxrserveDeadLetters": 'cxrserve_archive_jobs{kind="delivery", state="dead", instance="a"}',
+    "CxrserveWorkWaits": 'cxrserve_archive_oldest_job_seconds{kind="study", instance="a"}',
+    "CxrserveQuarantine": 'cxrserve_archive_quarantined{instance="a"}',
+    "CxrserveDecodersEnd": 'cxrserve_decode_workers_restarted_total{instance="a"}',
+}
+GOOD = {
+    "CxrserveDown": "1x90",
+    "CxrserveDatabaseAway": "1x90",
+    "CxrserveDiskNearlyFull": "30000000000x90",
+    "CxrserveDeadLetters": "0x90",
+    "CxrserveWorkWaits": "600x90",
+    "CxrserveQuarantine": "3x90",
+    "CxrserveDecodersEnd": "0+1x90",
+}
+BAD = {
+    "CxrserveDown": "1x80 0x10",
+    "CxrserveDatabaseAway": "1x80 0x10",
+    "CxrserveDiskNearlyFull": "30000000000x80 19000000000x10",
+    "CxrserveDeadLetters": "0x80 1x10",
+    "CxrserveWorkWaits": "0x20 0+60x70",
+    "CxrserveQuarantine": "3x80 4x10",
+    "CxrserveDecodersEnd": "0x40 0+6x50",
+}
+
+
+def test_alerts_ring_when_they_should_and_not_else(tmp_path: Path) -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("prometheus is not installed; see tests/debian-packages.txt")
+    alerts = DEPLOY / "prometheus" / "alerts.yml"
+    (group,) = yaml.safe_load(alerts.read_text())["groups"]
+    assert {rule["alert"] for rule in group["rules"]} == SERIES.keys() == GOOD.keys() == BAD.keys()
+    cases: list[dict[str, Any]] = []
+    for ringing in (*SERIES, None):
+        values = {name: (BAD if name == ringing else GOOD)[name] for name in SERIES}
+        expected = [] if ringing is None else [{"labels": f'{{alertname="{ringing}"}}', "value": 1}]
+        cases.append(
+            {
+                "interval": "1m",
+                "input_series": [{"series": SERIES[name], "values": each} for name, each in values.items()],
+                "promql_expr_test": [
+                    {
+                        "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                        "eval_time": "90m",
+                        "exp_samples": expected,
+                    }
+                ],
+            }
+        )
+    (tmp_path / "cases.yml").write_text(
+        yaml.safe_dump({"rule_files": [str(alerts)], "evaluation_interval": "1m", "tests": cases})
+    )
+    done = subprocess.run(
+        [program, "test", "rules", tmp_path / "cases.yml"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd is not installed")
+    unit = (DEPLOY / "systemd" / "cxrserve.service").read_text()
+    command = re.search(r"^ExecStart=(\S+)", unit, re.MULTILINE)
+    assert command is not None
+    # The program and the user are the administrator's to make.
+    (tmp_path / "cxrserve.service").write_text(unit.replace(command[1], sys.executable))
+    done = subprocess.run(
+        [program, "verify", "--man=no", tmp_path / "cxrserve.service"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_prometheus_asks_where_metrics_are(server: Running) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Response
@@ -15,5 +16,10 @@ router = APIRouter(tags=["about"])
 
 @router.get("/metrics", summary="Measurements for Prometheus", response_class=PlainTextResponse)
 async def metrics(service: Annotated[Service, Depends(service_of)]) -> Response:
-    """Queues, batches, stages, requests, rejections, in Prometheus' text format; holds no patient data."""
-    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    """Queues, batches, stages, requests, rejections and the archive's work, in Prometheus' text format.
+
+    Holds no patient data.
+    """
+    # On a thread: the archive's figures come from its database, which may make one wait.
+    said = await asyncio.to_thread(generate_latest, service.metrics.registry)
+    return Response(said, media_type=CONTENT_TYPE_LATEST)

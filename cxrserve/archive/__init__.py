@@ -14,5 +14,6 @@ study.py         what is done with a study; reader.py: with an image; material.p
 destination.py   where results go
 catalogue.py     what is held, for those who look
 letters.py       jobs that wait, dead letters, quarantine
+gauges.py        the same as figures for Prometheus
 retention.py     images are deleted when their time is over
 """

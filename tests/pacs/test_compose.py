@@ -5,7 +5,11 @@ with the settings, rules and routes in deploy/; only hosts, ports and folders ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,9 @@ RESULTS = {
     GrayscaleSoftcopyPresentationStateStorage,
     SecondaryCaptureImageStorage,
 }
+
+
+Asking = Callable[..., Any]  # what of Prometheus' API, and its query
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,13 +112,76 @@ def test_what_was_not_routed_is_fetched(whole: Whole, tmp_path: Path) -> None:
     whole.pacs.wait_for_study(study, 4)
 
 
-def test_prometheus_is_let_in_by_the_token(whole: Whole) -> None:
-    configuration: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+@pytest.fixture(scope="module")
+def asked(whole: Whole, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asking]:
+    """A Prometheus with our configuration and alerts that asks the station."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("prometheus is not installed; see tests/debian-packages.txt")
+    folder = tmp_path_factory.mktemp("prometheus")
+    configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     (job,) = configuration["scrape_configs"]
-    assert httpx.get(whole.node.url + job["metrics_path"]).status_code == 401
-    headers = {"Authorization": f"Bearer {TOKEN}"}  # the same file as the service's: compose.yaml says so
-    said = httpx.get(whole.node.url + job["metrics_path"], headers=headers)
-    assert "cxrserve_build_info" in said.text
+    (folder / "token").write_text(TOKEN)
+    job["authorization"]["credentials_file"] = str(folder / "token")
+    job["static_configs"] = [{"targets": [whole.node.url.removeprefix("http://")]}]
+    configuration["global"]["scrape_interval"] = configuration["global"]["evaluation_interval"] = "1s"
+    configuration["rule_files"] = [
+        str(DEPLOY / "prometheus" / Path(each).name) for each in configuration["rule_files"]
+    ]
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
+    address = f"127.0.0.1:{free_port()}"
+    options = {
+        "config.file": folder / "prometheus.yml",
+        "storage.tsdb.path": folder / "data",
+        "web.listen-address": address,
+    }
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [program, *(f"--{name}={value}" for name, value in options.items())],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+
+    def ask(what: str, **query: str) -> Any:
+        until = time.monotonic() + 30
+        while True:
+            try:
+                answer = httpx.get(f"http://{address}/api/v1/{what}", params=query, timeout=30)
+                assert answer.status_code != 400, answer.text
+                answer.raise_for_status()
+                return answer.json()["data"]
+            except (httpx.TransportError, httpx.HTTPStatusError):
+                over = process.poll() is not None or time.monotonic() > until
+                assert not over, (folder / "log").read_text()[-2000:]
+                time.sleep(0.1)
+
+    try:
+        yield ask
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_prometheus_finds_every_metric_that_dashboard_and_alerts_name(whole: Whole, asked: Asking) -> None:
+    until = time.monotonic() + 30
+    while [target["health"] for target in asked("targets")["activeTargets"]] != ["up"]:
+        assert time.monotonic() < until, asked("targets")
+        time.sleep(0.2)
+    dashboard = json.loads((DEPLOY / "grafana" / "dashboards" / "cxrserve.json").read_text())
+    queries = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    alerts = [rule for group in asked("rules")["groups"] for rule in group["rules"]]
+    assert len(alerts) >= 7
+    queries += [rule["query"] for rule in alerts]
+    for each in queries:
+        asked("query", query=each)  # a query that is none is refused with 400
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert httpx.get(f"{whole.node.url}/metrics").status_code == 401
+    said = httpx.get(f"{whole.node.url}/metrics", headers=headers).text
+    exposed = set(re.findall(r"^# TYPE (\S+)", said, re.MULTILINE))
+    names = {name for each in queries for name in re.findall(r"\bcxrserve_\w+", each)}
+    assert "cxrserve_archive_jobs" in names
+    assert {re.sub(r"_(bucket|sum|count)$", "", name) for name in names} <= exposed
+    assert not [rule["name"] for rule in alerts if rule["state"] == "firing"]
 
 
 @pytest.mark.parametrize(("script", "protocol"), [("route.lua", "dimse"), ("route-dicomweb.lua", "stow")])
