@@ -19,6 +19,7 @@ from cxrserve.errors import RequestError
 from cxrserve.findings import NAMES
 from cxrserve.imaging.prepared import PreparedImage
 from cxrserve.reports.pictures import heatmap_picture, png, scale_picture
+from cxrserve.reports.study import over_images
 
 DISCLAIMER = (
     "Research use only. Not a medical device: not for diagnosis, not for any decision about a patient."
@@ -219,12 +220,10 @@ def study_answer(answers: Sequence[Answer], bundle: Bundle) -> StudyAnswer:
     studies = {one.image.study_instance_uid for one in answers} - {None}
     if len(studies) > 1:
         raise RequestError(f"the images belong to {len(studies)} different studies; send one study at a time")
-    # As float64, what is not known (null) is NaN, and stays so under the rule.
-    probabilities_NF = np.array(
-        [[finding.probability for finding in one.findings] for one in answers], np.float64
+    probabilities_NF, whole_F = over_images(
+        [[finding.probability for finding in one.findings] for one in answers], bundle
     )
     by_maximum = bundle.contract.study_rule == "maximum"
-    whole_F = probabilities_NF.max(axis=0) if by_maximum else probabilities_NF.mean(axis=0)
     thresholds_F = np.array([finding.threshold for finding in answers[0].findings], np.float64)
     return StudyAnswer(
         model=model_about(bundle),
