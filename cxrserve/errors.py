@@ -16,6 +16,7 @@ CxrserveError
 │   └── NotForPresentation          raw detector data (FOR PROCESSING), no tone curve applied
 ├── Busy                       503  try again after `retry_after_s`
 │   ├── NotReady
+│   ├── EngineLost                  a device failed for good: only a new start helps
 │   ├── Overloaded                  as many inside as may be
 │   │   └── LineTooLong             an image that came now would wait too long
 │   └── OutOfResources              the archive cannot keep more now
@@ -191,6 +192,13 @@ class NotReady(Busy):
 
     slug = "not-ready"
     title = "The service is starting"
+
+
+class EngineLost(Busy):
+    """The device that computes has failed for good: the service ends, and starts anew where it is watched."""
+
+    slug = "engine-lost"
+    title = "The service must start again"
 
 
 class Overloaded(Busy):

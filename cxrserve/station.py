@@ -29,7 +29,7 @@ _ENDING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
-    """Serve until told to stop; the exit status.
+    """Serve until told to stop, or until a device that computes has failed for good; the exit status.
 
     Everything is opened in the order of the data's way back: engines, archive, DICOM port, HTTP port. So what
     is accepted can be kept and worked on. At SIGTERM the ports are closed first, and what was begun has
@@ -68,7 +68,9 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
             server = _Server(create_app(settings, pipeline, archive, puller_of(pulls)), settings)
             return _serve_http(server, node)
         _say(f"cxrserve {__version__} works on {settings.archive}")
-        stop.wait()
+        while not stop.wait(1):
+            if pipeline.lost is not None:
+                return _FAILED
     return 0
 
 
@@ -80,7 +82,7 @@ def _serve_http(server: _Server, node: Node | None) -> int:
         pass
     except SystemExit:  # the address could not be bound; uvicorn has logged why
         return _FAILED
-    return 0
+    return 0 if server.service.failure is None else _FAILED
 
 
 class _Server(Server):

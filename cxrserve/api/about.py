@@ -70,7 +70,10 @@ async def healthz() -> Alive:
 
 @router.get("/readyz", summary="Ready?", responses=openapi.problems(503))
 async def readyz(service: ServiceOf) -> Ready:
-    """200 only once the bundle is verified, the engines are built and a warm-up has run."""
+    """200 only once the bundle is verified, the engines are built and a warm-up has run.
+
+    503 again where a device that computes has failed for good; the service ends then.
+    """
     _ = service.pipeline
     return Ready()
 

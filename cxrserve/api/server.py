@@ -25,7 +25,7 @@ def serve(settings: Settings) -> int:
     """Serve until told to stop; the exit status.
 
     The address is open at once, and /readyz tells when the model is loaded. A bundle or an engine that
-    cannot be used ends the server with that message.
+    cannot be used ends the server with that message, and so does a device that fails for good.
     """
     give_back_large_buffers()
     configure_logging(settings.log_level)

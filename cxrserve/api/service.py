@@ -14,7 +14,7 @@ from fastapi import Request
 from cxrserve.ensemble.claim import Claim, Limit
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.pipeline import Pipeline
-from cxrserve.errors import CxrserveError, NotReady, Overloaded
+from cxrserve.errors import CxrserveError, EngineLost, NotReady, Overloaded
 from cxrserve.metrics import Metrics
 from cxrserve.settings import Settings
 
@@ -48,14 +48,13 @@ class Service:
     """One bundle being served.
 
     Attributes:
-        failure: why the pipeline could not be opened; the server stops with it.
         metrics: of the service and its pipeline.
     """
 
     def __init__(self, settings: Settings, pipeline: Pipeline | None) -> None:
         self.settings: Final = settings
         self.metrics: Final = pipeline.metrics if pipeline is not None else Metrics()
-        self.failure: Exception | None = None
+        self._not_opened: Exception | None = None
         self._pipeline = pipeline
         self._brought: Final = pipeline is not None
         self._slots: Final = settings.max_waiting + 1
@@ -65,8 +64,8 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """True once the bundle is verified, the engines are built and a warm-up has run."""
-        return self._pipeline is not None
+        """True once the bundle is verified, the engines are built and a warm-up has run, and none is lost."""
+        return self._pipeline is not None and self._pipeline.lost is None
 
     @property
     def pipeline(self) -> Pipeline:
@@ -74,10 +73,18 @@ class Service:
 
         Raises:
             NotReady: it is still being opened.
+            EngineLost: a device that computes has failed for good.
         """
         if self._pipeline is None:
             raise NotReady("the model is being loaded; GET /readyz tells when it is done. Try again then.")
+        if self._pipeline.lost is not None:
+            raise EngineLost(self._pipeline.lost.detail)
         return self._pipeline
+
+    @property
+    def failure(self) -> Exception | None:
+        """Why the pipeline could not be opened, or cannot go on; the server stops with it."""
+        return self._pipeline.lost if self._pipeline is not None else self._not_opened
 
     async def open(self) -> None:
         """Open the pipeline off the loop, so that /healthz answers meanwhile."""
@@ -86,10 +93,10 @@ class Service:
         try:
             self._pipeline = await self.in_thread(lambda: Pipeline(self.settings, self.metrics))
         except CxrserveError as error:
-            self.failure = error
+            self._not_opened = error
         except Exception as error:
             _log.exception("the pipeline could not be opened")
-            self.failure = error
+            self._not_opened = error
 
     async def close(self) -> None:
         """End the pipeline, if it was opened here, and the threads.

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from cxrserve.errors import EngineError
+from cxrserve.errors import EngineError, EngineLost
 
 _LIBRARIES: Final = ("libcudart.so.13", "libcudart.so.12", "libcudart.so")
 _WHEELS: Final = ("nvidia/cu13/lib", "nvidia/cuda_runtime/lib")
@@ -23,6 +23,11 @@ _TO_DEVICE, _TO_HOST = 1, 2
 _CAPTURE_THREAD_LOCAL: Final = 1
 _MAJOR, _MINOR = 75, 76  # cudaDevAttrComputeCapabilityMajor, …Minor
 _OUT_OF_MEMORY: Final = 2
+# "This leaves the process in an inconsistent state and any further CUDA work will return the same error. To
+# continue using CUDA, the process must be terminated and relaunched" (driver_types.h), and errors of the
+# hardware: ECC, NVLink, contained, illegal address, timeout, context destroyed, assert, stack, instruction,
+# alignment, address space, program counter, launch, tensor memory.
+_FOR_GOOD: Final = frozenset({214, 220, 226, 700, 702, 709, 710, *range(714, 720), 721})
 _DRIVER_FILE: Final = Path("/proc/driver/nvidia/version")
 
 
@@ -76,9 +81,19 @@ def call(name: str, *arguments: Any) -> None:
 
 
 def check(name: str, code: int, describe: Callable[[int], str]) -> None:
-    """Raise EngineError where `code`, which the function `name` returned, is not success."""
+    """Raise where `code`, which the function `name` returned, is not success.
+
+    Raises:
+        EngineLost: the GPU will not work for this process any more.
+        EngineError: everything else.
+    """
     if code == 0:
         return
+    if code in _FOR_GOOD:
+        raise EngineLost(
+            f"the GPU failed in {name}: {describe(code)} (CUDA error {code}). It does nothing more for this "
+            "process: the service ends, and is to be started again."
+        )
     advice = "; use fewer members on this GPU, or a smaller CXRSERVE_BATCH_PIXELS" * (code == _OUT_OF_MEMORY)
     raise EngineError(f"the GPU refused {name}: {describe(code)} (CUDA error {code}){advice}")
 

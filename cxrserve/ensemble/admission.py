@@ -16,7 +16,7 @@ from typing import Final
 from cxrserve.ensemble.backlog import Backlog
 from cxrserve.ensemble.claim import HOLD_S, Claim, Limit
 from cxrserve.ensemble.line import Place, Priority
-from cxrserve.errors import NotReady
+from cxrserve.errors import EngineLost, NotReady
 
 
 class Admission:
@@ -28,6 +28,7 @@ class Admission:
 
     Attributes:
         closing: True once nobody is let in any more.
+        lost: why nobody is, where a device has failed for good.
     """
 
     def __init__(self, backlog: Backlog, lock: threading.Condition, *, stat_lead_s: float) -> None:
@@ -36,13 +37,17 @@ class Admission:
         self._stat_lead_s: Final = stat_lead_s
         self._joined = 0
         self.closing = False
+        self.lost: EngineLost | None = None
 
     def check_open(self) -> None:
         """Is anybody let in?
 
         Raises:
+            EngineLost: a device has failed for good.
             NotReady: the service is stopping.
         """
+        if self.lost is not None:
+            raise EngineLost(self.lost.detail)
         if self.closing:
             raise NotReady("the service is stopping.")
 

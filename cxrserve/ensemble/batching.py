@@ -7,11 +7,13 @@ their way from the decoders.
 
 Whatever is dropped (too late, cancelled, another scale of its image failed) leaves the line at once; what
 runs, finishes. An engine that fails on a batch is asked again image by image, so that nobody pays for a
-neighbour: what an image is told never depends on its batch.
+neighbour: what an image is told never depends on its batch. One that is lost for good (`EngineLost`) ends the
+line: all that waits is told so, and nobody is let in any more.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -31,8 +33,10 @@ from cxrserve.ensemble.cancellation import Cancellation, Cancelled
 from cxrserve.ensemble.claim import Claim
 from cxrserve.ensemble.job import Job, too_late
 from cxrserve.ensemble.line import PRIORITIES, Line, Part, Priority
-from cxrserve.errors import CxrserveError, NotReady, Overloaded
+from cxrserve.errors import CxrserveError, EngineLost, NotReady, Overloaded
 from cxrserve.metrics import Metrics
+
+_log: Final = logging.getLogger(__name__)
 
 
 class Batcher:
@@ -103,6 +107,7 @@ class Batcher:
 
         Raises:
             Overloaded: at once, where as many images are inside as may be.
+            EngineLost: a device has failed for good.
             NotReady: the service is stopping.
         """
         now_s = time.monotonic()
@@ -124,6 +129,11 @@ class Batcher:
         """Images admitted and not finished."""
         return len(self._jobs)
 
+    @property
+    def lost(self) -> EngineLost | None:
+        """What a device has failed with, where it will not work for this process any more."""
+        return self.admission.lost
+
     def submit(self, job: Job, size: int, image_SS: NDArray[np.uint8]) -> Future[Output]:
         """See `Job.submit`."""
         future: Future[Output] = Future()
@@ -137,8 +147,8 @@ class Batcher:
             priority=job.priority,
         )
         with self._changed:
-            if self._closed or job.dropped is not None:
-                _fail(part, job.dropped or _stopping())
+            if self._closed or self.lost is not None or job.dropped is not None:
+                _fail(part, job.dropped or self.lost or _stopping())
                 return future
             job.on_its_way = False
             self._line.add(part)
@@ -190,7 +200,7 @@ class Batcher:
     def _next(self, engines: Mapping[int, Engine]) -> list[Part]:
         """The next batch for a device; empty when all is over."""
         with self._changed:
-            while not self._closed:
+            while not self._closed and self.lost is None:
                 self._drop(self._line.drop_late(time.monotonic()), too_late(), "deadline")
                 head = self._line.head()
                 if head is None:
@@ -217,7 +227,10 @@ class Batcher:
         try:
             output = engine.run(_stacked(parts))
             _check_count(output, len(parts))
-        except Exception as error:  # nothing that an engine does ends its owner
+        except EngineLost as error:
+            self._lose(device, parts, error)
+            return
+        except Exception as error:  # nothing else that an engine does ends its owner
             self._alone(device, engine, parts, error)
             return
         took_s = time.perf_counter() - started
@@ -227,6 +240,16 @@ class Batcher:
         self._metrics.stage_seconds.labels(f"engine_{size}").observe(took_s)
         for position, part in enumerate(parts):
             _fulfil(part, output.of_image(position, took_s))
+
+    def _lose(self, device: str, parts: Sequence[Part], error: EngineLost) -> None:
+        """A device is gone, and with it the process's hold on all: nothing runs any more."""
+        _log.error("%s", error.detail)
+        with self._changed:
+            self.admission.lost = self.admission.lost or error
+            self._backlog.ended(device, parts[0].size, None)
+            left = self._line.drop_all()
+            self._changed.notify_all()
+        self._drop([*parts, *left], error, "failed")
 
     def _alone(self, device: str, engine: Engine, parts: Sequence[Part], error: Exception) -> None:
         """A batch failed: each image for itself; one that fails alone takes its other scales with it."""

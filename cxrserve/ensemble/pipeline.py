@@ -16,6 +16,7 @@ from cxrserve.ensemble.claim import Claim, Limit
 from cxrserve.ensemble.job import Job
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.predictor import Explain, Prediction, Predictor
+from cxrserve.errors import EngineLost
 from cxrserve.imaging.displayed import DisplayedImage
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepared import PreparedImage
@@ -117,6 +118,7 @@ class Pipeline:
             RequestError, ImageError: the file is refused; says why.
             DeadlineExceeded: the reading was not ready in time.
             Overloaded: too many images are inside.
+            EngineLost: a device has failed for good.
             NotReady: the pipeline is closed.
             Cancelled: as asked.
         """
@@ -195,6 +197,11 @@ class Pipeline:
     def retry_after_s(self, images: int) -> int:
         """Seconds that `images` will take, by what images took of late; at least 1."""
         return self._batcher.admission.retry_after_s(images)
+
+    @property
+    def lost(self) -> EngineLost | None:
+        """What a device has failed with, where it will not work for this process any more."""
+        return self._batcher.lost
 
     def worker_pids(self) -> tuple[int, ...]:
         """Process ids of the decode workers."""
