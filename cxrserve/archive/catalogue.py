@@ -212,7 +212,7 @@ class Catalogue:
             return None
         found = material(self._store, images)
         when = moment(max(each.received for each in images))
-        return diagnostic_report(found.sources[0], found.summaries, found.refusals, bundle, when=when)
+        return diagnostic_report(found.sources, found.summaries, found.refusals, bundle, when=when)
 
     def _object(self, study_instance_uid: str, sop_instance_uid: str) -> Any:
         with self._reading() as connection:

@@ -6,11 +6,14 @@ import datetime
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pydicom import dcmread
 
 from cxrserve.archive.store import Store
 from cxrserve.reports.answer import Answer
-from cxrserve.reports.dicom import ImageSummary, Refusal, read_source
+from cxrserve.reports.dicom import ImageSummary, Reference, Refusal, read_source
 
 if TYPE_CHECKING:
     from cxrserve.reports.dicom.source import Source
@@ -45,6 +48,16 @@ def material(store: Store, images: Sequence[Any]) -> Material:
             for source, each in zip(sources, images, strict=True)
             if each.state != "done"
         ],
+    )
+
+
+def reference_of(path: Path) -> Reference:
+    """What another object says to point at the result in the file `path`."""
+    header = dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"])
+    return Reference(
+        sop_class_uid=str(header.SOPClassUID),
+        sop_instance_uid=str(header.SOPInstanceUID),
+        series_instance_uid=str(header.SeriesInstanceUID),
     )
 
 

@@ -151,7 +151,7 @@ class ImageReader:
         """The files of one image's results."""
         if row.expired:
             raise ObjectExpired("the image was deleted before it was read: its retention time was over.")
-        kinds = rule_of(row, self._rules).results
+        kinds = rule_of(row, self._rules).made
         options = Options(
             overlay="overlay" in kinds,
             presentation_state="presentation-state" in kinds,

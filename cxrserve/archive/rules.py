@@ -133,17 +133,46 @@ class Match(_Part):
         )
 
 
+class Route(_Part):
+    """One destination of a rule; in the file a bare name, or a name with results of its own."""
+
+    name: str
+    results: tuple[ResultKind, ...] | None = Field(
+        None, min_length=1, description="Which results go there; null: those of the rule."
+    )
+
+
 class Rule(_Part):
     """What is done with the objects that fit."""
 
     name: _Name
     match: Match = Match()
-    destinations: tuple[str, ...] = Field((), description="Names of destinations; none: results stay here.")
+    destinations: tuple[Route, ...] = Field(
+        (), description="Names of destinations, or a name and results each; none: results stay here."
+    )
     results: tuple[ResultKind, ...] = Field(
-        ("report", "overlay", "presentation-state"), min_length=1, description="Which results are sent."
+        ("report", "overlay", "presentation-state"),
+        min_length=1,
+        description="Which results are sent. The report of an image that was refused is always sent.",
     )
     priority: Priority = "routine"
     quiet_time_s: float | None = Field(None, ge=0, description="As in the file's head, for this rule.")
+
+    @field_validator("destinations", mode="before")
+    @classmethod
+    def _bare_names(cls, value: object) -> object:
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"name": each} if isinstance(each, str) else each for each in value]
+
+    def results_for(self, route: Route) -> tuple[ResultKind, ...]:
+        """Which results go by `route`, one of `destinations`."""
+        return self.results if route.results is None else route.results
+
+    @property
+    def made(self) -> frozenset[ResultKind]:
+        """Which results are made: those that stay here, and those that any destination gets."""
+        return frozenset(self.results).union(*(self.results_for(each) for each in self.destinations))
 
 
 class Retention(_Part):
@@ -176,7 +205,10 @@ class Rules(_Part):
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"several rules have the name {', '.join(doubled)}; names must differ")
         for rule in self.rules:
-            if unknown := [name for name in rule.destinations if name not in self.destinations]:
+            routes = [route.name for route in rule.destinations]
+            if twice := sorted({name for name in routes if routes.count(name) > 1}):
+                raise ValueError(f"rule {rule.name}: {', '.join(twice)} stands twice among its destinations")
+            if unknown := [name for name in routes if name not in self.destinations]:
                 known = ", ".join(self.destinations) or "none"
                 raise ValueError(
                     f"rule {rule.name}: no destination is called {', '.join(unknown)}; there is: {known}"

@@ -19,16 +19,16 @@ import sqlalchemy as sa
 
 from cxrserve.archive.destination import DeliveryError, Destination
 from cxrserve.archive.index import JOBS, OBJECTS, STUDIES, Index
-from cxrserve.archive.material import Material, material, moment
+from cxrserve.archive.material import Material, material, moment, reference_of
 from cxrserve.archive.reader import ImageReader, RuleGone, load_reports, rule_of
 from cxrserve.archive.retries import Retries
-from cxrserve.archive.rules import Rule, Rules
+from cxrserve.archive.rules import ResultKind, Rules
 from cxrserve.archive.store import Store
 from cxrserve.archive.work import Problem
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import CxrserveError
 from cxrserve.reports.answer import StudyAnswer, study_answer
-from cxrserve.reports.dicom import study_report
+from cxrserve.reports.dicom import Reference, study_report
 
 _log: Final = logging.getLogger("cxrserve.archive")
 
@@ -91,7 +91,7 @@ class StudySteps:
         key = report_key(row.study_key, row.revision)
         whole = study_answer(found.answers, self._bundle) if found.answers else None
         if not self._store.results_path(key).exists():
-            self._store.publish(key, self._report(found, whole, row.created))
+            self._store.publish(key, self._report(found, whole, row))
         positive = None if whole is None else [each.finding for each in whole.findings if each.positive]
         with self._index.writing() as connection:
             for name, files in self._deliveries(images, before, key).items():
@@ -122,15 +122,31 @@ class StudySteps:
             )
             self._index.touch(connection)
 
-    def _report(self, found: Material, whole: StudyAnswer | None, created: float) -> dict[str, bytes]:
+    def _report(self, found: Material, whole: StudyAnswer | None, row: Any) -> dict[str, bytes]:
         made = study_report(
-            found.sources, found.summaries, found.refusals, self._bundle, when=moment(created)
+            found.sources,
+            found.summaries,
+            found.refusals,
+            self._bundle,
+            when=moment(row.created),
+            revision=row.revision,
+            predecessor=self._last_report(row),
         )
         files = {"report.dcm": made.part10}
         return files if whole is None else files | {"study.json": whole.model_dump_json().encode()}
 
+    def _last_report(self, row: Any) -> Reference | None:
+        """The newest report that the one of the job `row` takes the place of; None where there is none."""
+        for revision in range(row.revision - 1, 0, -1):
+            path = self._store.results_path(report_key(row.study_key, revision)) / "report.dcm"
+            if path.exists():
+                return reference_of(path)
+        return None
+
     def _deliveries(self, images: Sequence[Any], before: int, report: str) -> dict[str, list[str]]:
         """For each destination the files it gets: those of images that are new here, and the report.
+
+        What says that an image was refused is not left out, whatever the rule: that would be silence.
 
         Raises:
             RuleGone: the rules no longer say where those of a new image go.
@@ -142,19 +158,20 @@ class StudySteps:
             rule = rule_of(image, self._rules) if is_new else self._rules.get(image.rule)
             if rule is None:
                 continue
-            for name in rule.destinations:
-                files = found.setdefault(name, [])
+            for route in rule.destinations:
+                kinds = rule.results_for(route)
+                files = found.setdefault(route.name, [])
                 if is_new and image.state == "done":
-                    files += self._files(image.sha256, rule)
-                if "report" in rule.results:
-                    wanted.add(name)
+                    files += self._files(image.sha256, kinds)
+                if "report" in kinds or (is_new and image.state != "done"):
+                    wanted.add(route.name)
         for name in wanted:
             found[name].append(f"{report}/report.dcm")
         return {name: files for name, files in found.items() if files}
 
-    def _files(self, key: str, rule: Rule) -> list[str]:
+    def _files(self, key: str, kinds: Sequence[ResultKind]) -> list[str]:
         folder = self._store.results_path(key)
-        return [f"{key}/{kind}.dcm" for kind in rule.results if (folder / f"{kind}.dcm").exists()]
+        return [f"{key}/{kind}.dcm" for kind in kinds if (folder / f"{kind}.dcm").exists()]
 
     def deliver(self, job: str) -> None:
         """As `work.Steps`.

@@ -41,6 +41,13 @@ _SYSTEMS: Final = {
     "LN": "http://loinc.org",
     "99CXRSERVE": f"urn:oid:{PRIVATE_SCHEME_UID}",
 }
+_MODALITIES: Final = {  # of projection radiographs, in DICOM's CID 29
+    "CR": "Computed Radiography",
+    "DX": "Digital Radiography",
+    "RF": "Radiofluoroscopy",
+    "RG": "Radiographic imaging",
+    "OT": "Other",
+}
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem"
 _UCUM: Final = "http://unitsofmeasure.org"
 _DICOM_UID: Final = "urn:dicom:uid"
@@ -49,7 +56,7 @@ _Json = dict[str, Any]
 
 
 def diagnostic_report(
-    source: Source,
+    sources: Sequence[Source],
     summaries: Sequence[ImageSummary],
     refusals: Sequence[Refusal],
     bundle: Bundle,
@@ -59,14 +66,15 @@ def diagnostic_report(
     """The study's DiagnosticReport as JSON, status preliminary.
 
     Args:
-        source: header of an image of the study: patient, study date, accession number.
+        sources: headers of the images; patient, study date and accession number are taken from the first.
         summaries, refusals: the images that were judged, and those that were not.
         when: when the results were made.
 
     Raises:
         ValueError: it would not be valid FHIR.
     """
-    header, study = source.header, source.study_instance_uid
+    source = sources[0]
+    header = source.header
     findings = study_findings(summaries, bundle)
     subject = _subject(source)
     observations = [
@@ -79,7 +87,7 @@ def diagnostic_report(
         "id": f"cxrserve-{bundle.sha256[:16]}",
         "status": "preliminary",
         "category": [_concept("RAD", f"{_TERMINOLOGY}/v2-0074", "Radiology")],
-        "code": _coded(procedure(len(images))),
+        "code": _coded(procedure(len(summaries), len(refusals))),
         "subject": subject,
         "effectiveDateTime": _started(source),
         "issued": _aware(when).isoformat(timespec="seconds"),
@@ -94,7 +102,7 @@ def diagnostic_report(
         "conclusionCode": [_coded(_code(each.finding)) for each in findings if each.positive] or None,
         "contained": [
             Device(**_device(bundle)),
-            ImagingStudy(**_imaging_study(study, images, subject, _started(source))),
+            ImagingStudy(**_imaging_study(sources, images, subject, _started(source))),
             *observations,
         ],
     }
@@ -136,11 +144,14 @@ def _device(bundle: Bundle) -> _Json:
     }
 
 
-def _imaging_study(study: str, images: Sequence[Reference], subject: _Json, started: str | None) -> _Json:
+def _imaging_study(
+    sources: Sequence[Source], images: Sequence[Reference], subject: _Json, started: str | None
+) -> _Json:
+    modality = {each.series_instance_uid: str(each.header.get("Modality")) for each in sources}
     series = [
         {
             "uid": uid,
-            "modality": {"system": _SYSTEMS["DCM"], "code": "DX", "display": "Digital Radiography"},
+            "modality": _modality(modality[uid]),
             "instance": [
                 {
                     "uid": image.sop_instance_uid,
@@ -154,7 +165,7 @@ def _imaging_study(study: str, images: Sequence[Reference], subject: _Json, star
     ]
     made: _Json = {
         "id": "study",
-        "identifier": [{"system": _DICOM_UID, "value": f"urn:oid:{study}"}],
+        "identifier": [{"system": _DICOM_UID, "value": f"urn:oid:{sources[0].study_instance_uid}"}],
         "status": "available",
         "subject": subject,
         "numberOfSeries": len(series),
@@ -162,6 +173,12 @@ def _imaging_study(study: str, images: Sequence[Reference], subject: _Json, star
         "series": series,
     }
     return made | ({"started": started} if started else {})
+
+
+def _modality(value: str) -> _Json:
+    """Modality (0008,0060) of a series; what is no radiograph's, such as SC, has no code there."""
+    known = value if value in _MODALITIES else "OT"
+    return {"system": _SYSTEMS["DCM"], "code": known, "display": _MODALITIES[known]}
 
 
 def _subject(source: Source) -> _Json:

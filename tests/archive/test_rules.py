@@ -50,6 +50,16 @@ def test_a_rule_may_have_a_quiet_time_of_its_own() -> None:
     assert [rules.quiet_s(rule) for rule in rules.rules] == [5, 20]
 
 
+def test_a_destination_may_have_results_of_its_own() -> None:
+    rules = parse_rules(SOUND.replace("web]", "{name: web, results: [overlay]}]"), "rules.yaml")
+    rule = rules.rules[0]
+    assert {each.name: rule.results_for(each) for each in rule.destinations} == {
+        "pacs": ("report",),
+        "web": ("overlay",),
+    }
+    assert rule.made == {"report", "overlay"}
+
+
 def test_without_a_file_radiographs_are_worked_on_and_stay() -> None:
     assert load_rules(None) is DEFAULT
     assert rule_of(DEFAULT, modality="DX") == "radiographs"
@@ -67,6 +77,11 @@ def test_without_a_file_radiographs_are_worked_on_and_stay() -> None:
         ("https://", "ftp://", "rules.yaml:6: destinations.web.url: "),
         ("priority: stat", "priority: fast", "rules.yaml:10: rules.0.priority: "),
         ("[pacs, web]", "[pacs, attic]", "rule emergency: no destination is called attic"),
+        ("[pacs, web]", "[pacs, {name: attic}]", "rule emergency: no destination is called attic"),
+        ("[pacs, web]", "[pacs, pacs]", "rule emergency: pacs stands twice among its destinations"),
+        ("web]", "{name: web, results: []}]", "rules.yaml:12: rules.0.destinations.1.results: "),
+        ("web]", "{name: web, results: [film]}]", "rules.yaml:12: rules.0.destinations.1.results.0: "),
+        ("[pacs, web]", "pacs", "rules.yaml:12: rules.0.destinations: "),
         ("name: chests", "name: emergency", "several rules have the name emergency"),
         ("view: [", "viev: [", "rules.yaml:15: rules.1.match.viev: "),
         ("rules:", "rules: [", "this is not YAML"),

@@ -9,15 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 import cxrserve
+from cxrserve.archive.archive import Archive
 from cxrserve.archive.index import JOBS
 from cxrserve.archive.retention import expire
 from cxrserve.archive.rules import Retention
 from cxrserve.archive.store import ObjectExpired
+from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.reports.answer import Answer
+from cxrserve.settings import Settings
 from tests.archive.conftest import SENDER, OpenArchive, Peer, away, chest, study_of, until
 
 LONG = {"quiet_time_s": 1000}
@@ -64,6 +68,11 @@ def test_a_late_image_makes_a_new_report_and_nothing_twice(open_archive: OpenArc
     assert images_of(old) & {first.sop_instance_uid, late.sop_instance_uid} == {first.sop_instance_uid}
     assert {first.sop_instance_uid, late.sop_instance_uid} <= images_of(new)
     assert old.SOPInstanceUID != new.SOPInstanceUID
+    assert "PredecessorDocumentsSequence" not in old
+    (before,) = new.PredecessorDocumentsSequence
+    (series,) = before.ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == old.SOPInstanceUID
+    assert (old.InstanceNumber, new.InstanceNumber) == (1, 2)
     assert len(peer.of("PR")) == 2, "the first image's results went out again"
     assert len(archive.catalogue.results(study)) == 5, "only the newest report is given out"
 
@@ -83,6 +92,43 @@ def test_a_rule_says_what_goes_where(open_archive: OpenArchive, tmp_path: Path) 
     until(lambda: peer.received)
     assert [each.Modality for each in peer.received] == ["SR"]
     assert peer.received[0].StudyInstanceUID == sent.study_instance_uid
+
+
+def test_each_destination_of_a_rule_has_its_results(pipeline: Pipeline, tmp_path: Path) -> None:
+    ris, pacs = Peer(), Peer()
+    rules = {
+        "quiet_time_s": 0.2,
+        "destinations": {name: {"protocol": "stow", "url": "http://peer"} for name in ("ris", "pacs")},
+        "rules": [
+            {
+                "name": "all",
+                "destinations": ["pacs", {"name": "ris", "results": ["report"]}],
+                "results": ["overlay"],
+            }
+        ],
+    }
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump(rules))
+    settings = Settings(archive=tmp_path / "archive", rules=path, archive_min_free_bytes=1)
+    with Archive.open(settings, pipeline, {"ris": ris, "pacs": pacs}) as archive:
+        archive.receive(chest(), SENDER)
+        until(lambda: ris.received and pacs.received)
+        until(lambda: not archive.letters.jobs())
+    assert [each.Modality for each in ris.received] == ["SR"]
+    assert [each.Modality for each in pacs.received] == ["OT"]
+
+
+def test_a_refusal_is_said_where_the_rule_sends_no_reports(open_archive: OpenArchive, tmp_path: Path) -> None:
+    peer, study = Peer(), generate_uid()
+    rules = {"rules": [{"name": "all", "destinations": ["peer"], "results": ["overlay"]}]}
+    archive = open_archive(tmp_path / "archive", peer, rules)
+    archive.receive(chest(study), SENDER)
+    until(lambda: peer.received)
+    assert [each.Modality for each in peer.received] == ["OT"]
+    refused = archive.receive(chest(study, PresentationIntentType="FOR PROCESSING"), SENDER)
+    until(lambda: len(peer.received) == 2)
+    assert peer.received[1].Modality == "SR"
+    assert refused.sop_instance_uid in images_of(peer.received[1])
 
 
 def test_what_cannot_be_judged_gets_a_report_that_says_so(open_archive: OpenArchive, tmp_path: Path) -> None:

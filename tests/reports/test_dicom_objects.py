@@ -359,6 +359,32 @@ def test_a_study_of_two_says_each_image_and_the_maximum(made: Made, second: Made
     assert "36643-5" in str(read(report))  # two views
 
 
+def test_a_report_says_which_one_it_takes_the_place_of(made: Made, second: Made, tmp_path: Path) -> None:
+    first = made.objects["report"]
+    again = study_report(
+        [made.source, second.source],
+        [made.summary, second.summary],
+        [],
+        made.bundle,
+        when=WHEN,
+        revision=2,
+        predecessor=first.reference,
+    )
+    assert errors_of_dciodvfy(written(again, tmp_path)) == []
+    old, new = read(first), read(again)
+    assert (old.InstanceNumber, new.InstanceNumber) == (1, 2)
+    assert "PredecessorDocumentsSequence" not in old
+    (before,) = new.PredecessorDocumentsSequence
+    assert before.StudyInstanceUID == old.StudyInstanceUID
+    (series,) = before.ReferencedSeriesSequence
+    assert series.SeriesInstanceUID == old.SeriesInstanceUID == new.SeriesInstanceUID
+    (document,) = series.ReferencedSOPSequence
+    assert (document.ReferencedSOPClassUID, document.ReferencedSOPInstanceUID) == (
+        old.SOPClassUID,
+        old.SOPInstanceUID,
+    )
+
+
 def test_a_refused_film_gets_a_report_that_says_why(made: Made, tmp_path: Path) -> None:
     refusal = Refusal(
         image=made.source.reference,
@@ -372,6 +398,7 @@ def test_a_refused_film_gets_a_report_that_says_why(made: Made, tmp_path: Path) 
     assert "Not analysed (not-for-presentation)" in said
     assert "Not Attempted" in said
     assert "Probability" not in said
+    assert "XR Unspecified body region Views" in said, "nobody said that it shows a chest"
     assert report.sop_instance_uid != made.objects["report"].sop_instance_uid
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +23,7 @@ def contained(report: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def report(made: Made) -> dict[str, Any]:
-    said = diagnostic_report(made.source, [made.summary], [], made.bundle, when=WHEN)
+    said = diagnostic_report([made.source], [made.summary], [], made.bundle, when=WHEN)
     DiagnosticReport.model_validate_json(said)
     parsed: dict[str, Any] = json.loads(said)
     return parsed
@@ -39,6 +41,8 @@ def test_it_is_preliminary_and_about_the_patient(report: dict[str, Any], made: M
     assert "Research use only" in report["conclusion"]
     (study,) = contained(report, "ImagingStudy")
     assert study["identifier"][0]["value"] == f"urn:oid:{made.source.study_instance_uid}"
+    (series,) = study["series"]
+    assert (series["modality"]["code"], series["modality"]["display"]) == ("DX", "Digital Radiography")
     (device,) = contained(report, "Device")
     assert device["identifier"][0]["value"] == f"urn:oid:{device_uid(made.bundle)}"
 
@@ -59,12 +63,28 @@ def test_one_observation_for_each_finding(report: dict[str, Any], made: Made) ->
 
 def test_a_refused_film_and_an_unknown_finding_are_named(made: Made) -> None:
     refusal = Refusal(image=made.source.reference, slug="x", title="Not a chest radiograph", detail="A knee.")
-    alone = json.loads(diagnostic_report(made.source, [], [refusal], made.bundle, when=WHEN))
+    alone = json.loads(diagnostic_report([made.source], [], [refusal], made.bundle, when=WHEN))
     assert "was not analysed: Not a chest radiograph. A knee." in alone["conclusion"]
     assert "result" not in alone
+    assert alone["code"]["coding"][0]["code"] == "43468-8", "nobody said that it is a chest"
     first, *others = made.summary.findings
     unknown = first.model_copy(update={"probability": None, "threshold": None, "positive": False})
     summary = made.summary.model_copy(update={"findings": (unknown, *others)})
-    said = json.loads(diagnostic_report(made.source, [summary], [], made.bundle, when=WHEN))
+    said = json.loads(diagnostic_report([made.source], [summary], [], made.bundle, when=WHEN))
     assert f"Not told by this model: {first.finding}." in said["conclusion"]
     assert len(contained(said, "Observation")) == len(NAMES) - 1
+
+
+@pytest.mark.parametrize(("modality", "code"), [("CR", "CR"), ("SC", "OT"), (None, "OT")])
+def test_a_series_is_of_the_modality_of_its_images(made: Made, modality: str | None, code: str) -> None:
+    other = replace(made.source, header=deepcopy(made.source.header))
+    other.header.SeriesInstanceUID, other.header.SOPInstanceUID = "1.2.3", "1.2.3.4"
+    other.header.Modality = modality
+    second = made.summary.model_copy(update={"image": other.reference})
+    said = json.loads(
+        diagnostic_report([made.source, other], [made.summary, second], [], made.bundle, when=WHEN)
+    )
+    (study,) = contained(said, "ImagingStudy")
+    found = {each["uid"]: each["modality"] for each in study["series"]}
+    assert found[made.source.series_instance_uid]["code"] == "DX"
+    assert found["1.2.3"]["code"] == code

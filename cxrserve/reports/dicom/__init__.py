@@ -100,11 +100,13 @@ def study_report(
     bundle: Bundle,
     *,
     when: datetime.datetime,
+    revision: int = 1,
+    predecessor: Reference | None = None,
 ) -> DicomObject:
     """One structured report for the images of a study. As `report.study_report`."""
     from cxrserve.reports.dicom.report import study_report as build
 
-    return build(sources, summaries, refusals, bundle, when)
+    return build(sources, summaries, refusals, bundle, when, revision=revision, predecessor=predecessor)
 
 
 def refusal_report(source: Source, refusal: Refusal, bundle: Bundle, when: datetime.datetime) -> DicomObject:

@@ -23,7 +23,7 @@ SUMMARY_OF_ANALYSES: Final = Code("111065", "DCM", "Summary of Analyses")
 NOT_ATTEMPTED: Final = Code("111225", "DCM", "Not Attempted")
 MAXIMUM: Final = Code("56851009", "SCT", "Maximum")
 MEAN: Final = Code("373098007", "SCT", "Mean")
-# The imaging procedure, by the number of views; the last where it is not known.
+# The imaging procedure, by the number of views; the last where that, or the body region, is not known.
 SINGLE_VIEW: Final = Code("36554-4", "LN", "XR Chest Single view")
 TWO_VIEWS: Final = Code("36643-5", "LN", "XR Chest 2 Views")
 ANY_VIEWS: Final = Code("43468-8", "LN", "XR Unspecified body region Views")
@@ -34,6 +34,6 @@ def coded(code: findings.Code) -> Code:
     return Code(code.value, code.scheme, code.meaning)
 
 
-def procedure(views: int) -> Code:
-    """What was done, by the number of images that came."""
-    return {1: SINGLE_VIEW, 2: TWO_VIEWS}.get(views, ANY_VIEWS)
+def procedure(judged: int, refused: int) -> Code:
+    """What was done, by the number of images; one that was refused may show anything: no chest is claimed."""
+    return ANY_VIEWS if refused else {1: SINGLE_VIEW, 2: TWO_VIEWS}.get(judged, ANY_VIEWS)

@@ -28,6 +28,8 @@ class ReportDocument(SOPClass):
         evidence: Sequence[Reference],
         orders: Sequence[Dataset],
         study: str,
+        *,
+        predecessor: Reference | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(
@@ -49,6 +51,8 @@ class ReportDocument(SOPClass):
         self.ReferencedPerformedProcedureStepSequence: list[Dataset] = []
         if orders:
             self.ReferencedRequestSequence = orders
+        if predecessor is not None:  # whose place this document takes
+            self.PredecessorDocumentsSequence = [_evidence(study, [predecessor])]
 
 
 def _evidence(study: str, references: Sequence[Reference]) -> Dataset:

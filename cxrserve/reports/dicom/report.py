@@ -71,6 +71,9 @@ def study_report(
     refusals: Sequence[Refusal],
     bundle: Bundle,
     when: datetime.datetime,
+    *,
+    revision: int = 1,
+    predecessor: Reference | None = None,
 ) -> DicomObject:
     """The report of a study.
 
@@ -78,6 +81,8 @@ def study_report(
         sources: headers of its images, at least one; patient and study are taken from the first.
         summaries: of the images that were judged.
         refusals: of those that were not.
+        revision: 1, 2, … as images come late and the study is reported anew.
+        predecessor: the report of this study that this one takes the place of.
 
     Raises:
         ValueError: nothing to report, or images of several studies.
@@ -99,7 +104,7 @@ def study_report(
     groups += [_refused(refusal, bundle) for refusal in refusals]
     content = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_device(bundle)),
-        procedure_reported=CodedConcept.from_code(procedure(len(summaries) + len(refusals))),
+        procedure_reported=CodedConcept.from_code(procedure(len(summaries), len(refusals))),
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
@@ -113,8 +118,9 @@ def study_report(
         references,
         requests(first),
         study,
+        predecessor=predecessor,
         coding_schemes=[private_scheme()],
-        **(arguments | {"instance_number": 1}),
+        **(arguments | {"instance_number": revision}),
     )
     return finished(made, "report", first, bundle, when)
 
