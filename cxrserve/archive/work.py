@@ -31,7 +31,7 @@ _WORK_VERSION: Final = "1"
 _POLLING_S: Final = 0.05
 _STUDIES: Final = "studies"
 _STAT, _ROUTINE = 1, 10  # lower goes first
-_MOST_FORGOTTEN: Final = 1000
+_MOST_FORGOTTEN: Final = 1000  # at once
 _MOST_ASKED: Final = 1000  # databases limit the values of one query, and a PACS may be away for a day
 _WAITING: Final = frozenset({"ENQUEUED", "DELAYED"})
 
@@ -191,11 +191,17 @@ class Work:
     def forget(self, older_than_s: float = 7 * 86_400.0) -> None:
         """Delete what the engine remembers of workflows that ended this long ago; jobs stay in the index."""
         before = datetime.datetime.now(datetime.UTC) - datetime.timedelta(seconds=older_than_s)
-        ended = DBOS.list_workflows(
-            completed_before=before.isoformat(), limit=_MOST_FORGOTTEN, load_input=False, load_output=False
-        )
-        if ended:
-            DBOS.delete_workflows([each.workflow_id for each in ended])
+        while True:
+            ended = DBOS.list_workflows(
+                completed_before=before.isoformat(),
+                limit=_MOST_FORGOTTEN,
+                load_input=False,
+                load_output=False,
+            )
+            if ended:
+                DBOS.delete_workflows([each.workflow_id for each in ended])
+            if len(ended) < _MOST_FORGOTTEN:
+                return
 
     def close(self, timeout_s: int) -> None:
         """Stop taking work and give workflows `timeout_s` to end; what does not goes on at the next start."""

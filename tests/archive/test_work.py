@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from dbos import DBOS
 from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 import cxrserve
+from cxrserve.archive import work
 from cxrserve.archive.archive import Archive
 from cxrserve.archive.index import JOBS
 from cxrserve.archive.retention import expire
@@ -321,3 +323,23 @@ def test_fhir_of_a_study(open_archive: OpenArchive, tmp_path: Path, pipeline: An
     assert made is not None
     assert json.loads(made)["resourceType"] == "DiagnosticReport"
     assert archive.catalogue.fhir("1.2.3", pipeline.predictor.bundle) is None
+
+
+def test_the_engine_forgets_all_that_ended(
+    open_archive: OpenArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A station may end more work in an hour than is deleted at once."""
+    archive = open_archive(tmp_path / "archive", Peer())
+    for receipt in [archive.receive(chest(), SENDER) for _ in range(3)]:
+        study_of(archive, receipt)
+    until(lambda: not archive.letters.jobs())
+
+    def ended() -> int:
+        return len(DBOS.list_workflows(status="SUCCESS"))
+
+    until(lambda: ended() == 6)
+    monkeypatch.setattr(work, "_MOST_FORGOTTEN", 2)
+    archive._work.forget()
+    assert ended() == 6, "it is not old yet"
+    archive._work.forget(older_than_s=-1)
+    assert ended() == 0
