@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from pydicom.uid import (
     UID,
     Comprehensive3DSRStorage,
@@ -14,12 +13,16 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
     SegmentationStorage,
 )
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
+from cxrserve.api import dicomweb
 from cxrserve.errors import ConfigurationError, CxrserveError
-from cxrserve.pacs import commitment, storage
+from cxrserve.pacs import commitment, door, node, storage
 from cxrserve.pacs.offers import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
+    STORAGE_CLASSES,
     TRANSFER_SYNTAXES,
     offered_contexts,
 )
@@ -100,11 +103,52 @@ def test_settings_and_their_defaults() -> None:
     assert dicom <= set(column("Configuration", 0))
 
 
-@pytest.mark.parametrize("heading", ["Rejections of associations"])
-def test_rejections(heading: str) -> None:
-    """The node's answers themselves are `test_node.py`'s and `test_hostile_wire.py`'s."""
-    assert [(row[0], row[1], row[2]) for row in table(heading)] == [
-        ("1 permanent", "1 service user", "3 calling AE title not recognised"),
-        ("1 permanent", "1 service user", "7 called AE title not recognised"),
-        ("2 transient", "3 service provider (presentation)", "2 local limit exceeded"),
-    ]
+def test_rejections() -> None:
+    """As the node sends them; pynetdicom knows the called AE title. PS3.8 9.3.4."""
+    told = [tuple(int(cell[0]) for cell in row[:3]) for row in table("Rejections of associations")]
+    assert told == [node._REJECT_CALLER, (1, 1, 7), tuple(door._REJECT_FULL[-3:])]
+    said = A_ASSOCIATE()
+    for (result, source, reason), row in zip(told, table("Rejections of associations"), strict=True):
+        said.result, said.result_source, said.diagnostic = result, source, reason
+        words = "".join(row[:3]).lower()
+        assert said.result_str.split()[-1].lower() in words
+        assert said.reason_str.lower() in words
+
+
+def test_network_services() -> None:
+    """By what is offered in the negotiation, which routes there are, and what the code calls."""
+    offered = {str(each.abstract_syntax) for each in offered_contexts()}
+    routes = {method for route in dicomweb.router.routes for method in getattr(route, "methods", ())}
+    asks = "".join(path.read_text() for path in Path(door.__file__).parent.glob("*.py"))
+    code = {
+        "Verification": ("send_c_echo(" in asks, Verification in offered),
+        "Storage of radiographs": (False, STORAGE_CLASSES[0] in offered),
+        "Storage of results": ("send_c_store(" in asks, Comprehensive3DSRStorage in offered),
+        "Storage Commitment, Push Model": ("send_n_action(" in asks, StorageCommitmentPushModel in offered),
+        "DICOMweb: STOW-RS": (".store_instances(" in asks, "POST" in routes),
+        "DICOMweb: QIDO-RS, WADO-RS": (
+            ".search_for_instances(" in asks and "instances/{instance}" in asks,
+            "GET" in routes,
+        ),
+    }
+    said = {row[0]: tuple(cell.split()[0] == "yes" for cell in row[1:]) for row in table("Overview")}
+    assert said == code
+    assert "c_find" not in asks, "no Query/Retrieve"
+    assert "c_move" not in asks
+
+
+def test_answers_of_stow() -> None:
+    (said,) = re.findall(r"take `multipart/related.*", TEXT)
+    assert {int(each) for each in re.findall(r"\b[2-5]\d\d\b", said)} == {
+        status for status in dicomweb._ANSWERS if isinstance(status, int)
+    }
+
+
+def test_figures_of_storage_commitment() -> None:
+    (said,) = re.findall(r"An N-ACTION-RQ .*", TEXT)
+    assert commitment._GIVE_UP_S == 7 * 86_400
+    assert "tried for seven days" in said
+    assert commitment._LONGEST_PAUSE_S == 5 * 60
+    assert "up to five minutes" in said
+    assert f"more than {commitment._MOST_OBJECTS:,}" in TEXT
+    assert f"{commitment.NO_SUCH_INSTANCE:04X}H" in said
