@@ -199,6 +199,9 @@ def models_verify(
 @models.command("build")
 def models_build(
     folder: Annotated[Path, typer.Argument(help="The bundle's folder.")] = Path("models/demo"),
+    precision: Annotated[
+        str | None, typer.Option(help="As it will be served: auto (fp16 where there is a variant), fp16, f32.")
+    ] = None,
 ) -> None:
     """Build a bundle's TensorRT engines for the GPUs of this machine; takes minutes, and is done once.
 
@@ -214,7 +217,12 @@ def models_build(
         def show(phase: str, step: int, steps: int) -> None:
             progress.update(task, description=phase[:40], completed=step, total=steps)
 
-        build_bundle(folder, say=lambda line: console.print(line, soft_wrap=True), progress=show)
+        build_bundle(
+            folder,
+            precision=settings_of(None, precision=precision).precision,
+            say=lambda line: console.print(line, soft_wrap=True),
+            progress=show,
+        )
 
 
 def _version(wanted: bool) -> None:

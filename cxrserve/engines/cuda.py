@@ -127,17 +127,27 @@ def use(device: int) -> None:
 
 
 def device_memory(size: int) -> int:
-    """Address of `size` new bytes on the GPU; held as long as the process lives."""
+    """Address of `size` new bytes on the GPU, until `free_device`."""
     address = ctypes.c_void_p()
     call("cudaMalloc", ctypes.byref(address), ctypes.c_size_t(max(size, 1)))
     return address.value or 0
 
 
 def pinned_memory(size: int) -> ctypes.Array[ctypes.c_ubyte]:
-    """`size` bytes of page-locked memory, which the GPU copies from and to without a detour."""
+    """`size` bytes of page-locked memory, until `free_pinned`; the GPU copies from and to it directly."""
     address = ctypes.c_void_p()
     call("cudaHostAlloc", ctypes.byref(address), ctypes.c_size_t(size), ctypes.c_uint(0))
     return (ctypes.c_ubyte * size).from_address(address.value or 0)
+
+
+def free_device(address: int) -> None:
+    """Give back what `device_memory` gave."""
+    call("cudaFree", ctypes.c_void_p(address))
+
+
+def free_pinned(memory: ctypes.Array[ctypes.c_ubyte]) -> None:
+    """Give back what `pinned_memory` gave; nothing may look at it any more."""
+    call("cudaFreeHost", ctypes.c_void_p(ctypes.addressof(memory)))
 
 
 class Stream:
@@ -179,3 +189,12 @@ class Stream:
     def replay(self, executable: ctypes.c_void_p) -> None:
         """Enqueue a recording: one call instead of one for each kernel."""
         call("cudaGraphLaunch", executable, ctypes.c_void_p(self.handle))
+
+    def forget(self, executable: ctypes.c_void_p) -> None:
+        """Give a recording back."""
+        call("cudaGraphExecDestroy", executable)
+
+    def close(self) -> None:
+        """Give the stream back, after what it has to do."""
+        self.wait()
+        call("cudaStreamDestroy", ctypes.c_void_p(self.handle))

@@ -109,7 +109,7 @@ def not_built(size: int, key: EngineKey) -> EngineError:
     return EngineError(
         f"no TensorRT engine was built for the member of size {size} ({key.precision}, TensorRT "
         f"{key.tensorrt}, {key.gpu}, driver {key.driver}). It takes minutes and is never done while "
-        f"serving: {_BUILD}"
+        f"serving: {_BUILD}{' --precision f32' * (key.precision == 'f32')}"
     )
 
 

@@ -1,10 +1,15 @@
 """ONNX Runtime: the portable engine; in fp32 on a CPU, and on a GPU what serves where TensorRT does not.
 
-Its CUDA provider has not run on a GPU yet.
+On a GPU every start compares it with the CPU, for one image and for its largest batch: nothing is built ahead
+that could remember it. Its CUDA provider has not run on a GPU yet.
 """
 
 from __future__ import annotations
 
+import re
+from contextlib import redirect_stdout
+from functools import cache
+from io import StringIO
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +18,7 @@ from numpy.typing import NDArray
 
 from cxrserve.engines import cuda
 from cxrserve.engines.base import ActualPrecision, Output, check_signature
+from cxrserve.engines.gate import gate
 from cxrserve.ensemble.bundle import VariantPrecision
 from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import Precision
@@ -27,6 +33,13 @@ _BATCHED_IMAGES: Final = 4
 # On a GPU a batch fills what one small image leaves idle; activations of this many pixels fit any of them.
 _GPU_PIXELS: Final = 2**23
 _CUDA: Final = "CUDAExecutionProvider"
+
+
+# What the CUDA provider is told. Single precision is float32 all through, not TensorFloat-32 with its ten
+# bits. Convolutions are chosen by cuDNN's own rules: trying all of them at each new size of a batch, as the
+# provider does otherwise, stalls the first images of each for seconds.
+_CUDA_OPTIONS: Final = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+_FAILURE: Final = re.compile(r"CUDA failure (\d+): ([^;\n]*)")
 
 
 def devices() -> int:
@@ -86,7 +99,11 @@ class OnnxRuntimeEngine:
     ) -> None:
         self.precision: ActualPrecision = variant or precision
         self._gpu = gpu = on_gpu() and not cpu
-        providers = [(_CUDA, {"device_id": device})] if gpu else ["CPUExecutionProvider"]
+        if gpu:
+            _load_cuda()
+        providers = (
+            [(_CUDA, {"device_id": str(device), **_CUDA_OPTIONS})] if gpu else ["CPUExecutionProvider"]
+        )
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -110,20 +127,40 @@ class OnnxRuntimeEngine:
         free_batch = inputs["image"][1][0] is None
         on_cpu = _BATCHED_IMAGES if size <= _BATCHED_SIDE else 1
         self.most_images = (max(1, _GPU_PIXELS // size**2) if gpu else on_cpu) if free_batch else 1
+        if gpu:
+            reference = OnnxRuntimeEngine(model, size=size, precision="f32", threads=threads, cpu=True)
+            gate(self, reference, size, tuple(sorted({1, self.most_images})))
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S], `most_images` at a time: the graph may have a fixed batch of one."""
         starts = range(0, len(image_N1SS), self.most_images)
         batches = [image_N1SS[start : start + self.most_images] for start in starts]
-        answers = [self._session.run(["logits", "maps"], {"image": batch}) for batch in batches]
+        answers = [self._answer(batch) for batch in batches]
         return Output(
             logits_NF=np.concatenate([logits for logits, _ in answers]),
             maps_NFhw=np.concatenate([maps for _, maps in answers]),
         )
 
+    def _answer(self, image_N1SS: NDArray[np.uint8]) -> Any:
+        try:
+            return self._session.run(["logits", "maps"], {"image": image_N1SS})
+        except Exception as error:
+            if found := _FAILURE.search(str(error)):
+                cuda.check("ONNX Runtime", int(found[1]), lambda _: found[2].strip())
+            raise
+
     def twin(self) -> OnnxRuntimeEngine | None:
         """Itself on a CPU: a session takes several runs at once, which share its threads. None on a GPU."""
         return None if self._gpu else self
+
+
+@cache
+def _load_cuda() -> None:
+    """Load the CUDA and cuDNN of pip's wheels, which the linker does not find by itself; once."""
+    preload = getattr(ort, "preload_dlls", None)  # from 1.21 on
+    if preload is not None:
+        with redirect_stdout(StringIO()):  # it prints what it misses, and the system's may do as well
+            preload()
 
 
 def _ports(ports: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:

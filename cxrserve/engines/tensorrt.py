@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -118,7 +119,7 @@ class TensorRtEngine:
         if found is None:
             raise not_built(size, key)
         self._runner = Runner(found[0], size=size, device=device)
-        self.most_images = key.buckets[-1]
+        self.most_images = self._runner.buckets[-1]
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S]."""
@@ -129,7 +130,10 @@ class TensorRtEngine:
 
 
 class Runner:
-    """A built engine with its buffers and a recording for each bucket.
+    """A built engine with its buffers and a recording for each bucket; they are held until it is closed.
+
+    Attributes:
+        buckets: the numbers of images that it was built for, ascending.
 
     Raises on construction:
         BundleError: its tensors are not those of a member of `size`.
@@ -143,18 +147,47 @@ class Runner:
         if self._engine is None:
             raise EngineError(f"TensorRT cannot load the engine of size {size}: {self._log.last}")
         _check_tensors(self._engine, size)
-        self._buckets = buckets_of(size)
+        self.buckets: Final = _buckets(self._engine)
         self._plan: Final = BufferPlan.of(size)
-        self._stream = cuda.Stream()
-        largest = self._plan.bytes_of(self._buckets[-1])
-        self._on_device: Final = {name: cuda.device_memory(count) for name, count in largest.items()}
-        self._pinned: Final = {name: cuda.pinned_memory(count) for name, count in largest.items()}
-        # One owner runs one bucket at a time, so that all contexts may share their working memory.
-        self._work_bytes: int = self._engine.device_memory_size_v2
-        self._work: Final = cuda.device_memory(self._work_bytes)
-        self._recorded: Final = {
-            bucket: self._record(profile, bucket) for profile, bucket in enumerate(self._buckets)
-        }
+        with ExitStack() as held:
+            self._stream = cuda.Stream()
+            held.callback(self._stream.close)
+            largest = self._plan.bytes_of(self.buckets[-1])
+            self._on_device: Final = {
+                name: self._device_memory(held, count) for name, count in largest.items()
+            }
+            self._pinned: Final = {name: self._pinned_memory(held, count) for name, count in largest.items()}
+            # One owner runs one bucket at a time, so that all contexts may share their working memory.
+            self._work_bytes: int = self._engine.device_memory_size_v2
+            self._work: Final = self._device_memory(held, self._work_bytes)
+            self._recorded: Final[dict[int, _Bucket]] = {}
+            held.callback(self._forget)
+            for profile, bucket in enumerate(self.buckets):
+                self._recorded[bucket] = self._record(profile, bucket)
+            self._held: Final = held.pop_all()
+
+    def close(self) -> None:
+        """Give everything back that it holds on the GPU, and the memory pinned for it. Idempotent."""
+        cuda.use(self._device)
+        self._held.close()
+        self._engine = self._runtime = None
+
+    def _forget(self) -> None:
+        for each in self._recorded.values():
+            self._stream.forget(each.recording)
+        self._recorded.clear()  # the contexts, before the memory they use
+
+    @staticmethod
+    def _device_memory(held: ExitStack, size: int) -> int:
+        address = cuda.device_memory(size)
+        held.callback(cuda.free_device, address)
+        return address
+
+    @staticmethod
+    def _pinned_memory(held: ExitStack, size: int) -> ctypes.Array[ctypes.c_ubyte]:
+        memory = cuda.pinned_memory(size)
+        held.callback(cuda.free_pinned, memory)
+        return memory
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S], in the fewest runs."""
@@ -162,7 +195,7 @@ class Runner:
         cells, start = self._size // STRIDE, 0
         logits_NF = np.empty((len(image_N1SS), len(NAMES)), np.float32)
         maps_NFhw = np.empty((len(image_N1SS), len(NAMES), cells, cells), np.float32)
-        for images, bucket in split(len(image_N1SS), self._buckets):
+        for images, bucket in split(len(image_N1SS), self.buckets):
             part = slice(start, start + images)
             self._view("image", np.uint8, image_N1SS[part].shape)[:] = image_N1SS[part]
             self._stream.replay(self._recorded[bucket].recording)
@@ -210,6 +243,12 @@ class Runner:
         return EngineError(f"TensorRT refuses {what} for {bucket} images of size {self._size}: {why}")
 
 
+def _buckets(engine: Any) -> tuple[int, ...]:
+    """The numbers of images of the profiles that `engine` was built with; its own record of them."""
+    profiles = range(engine.num_optimization_profiles)
+    return tuple(int(engine.get_tensor_profile_shape("image", profile)[-1][0]) for profile in profiles)
+
+
 def _check_tensors(engine: Any, size: int) -> None:
     sides: dict[Any, dict[str, tuple[str, Shape]]] = {}
     for index in range(engine.num_io_tensors):
@@ -223,11 +262,14 @@ def _check_tensors(engine: Any, size: int) -> None:
 def build(model: bytes, size: int, progress: Callable[[str, int, int], None]) -> bytes:
     """A serialised engine of the ONNX graph `model` for this GPU, with a profile for each bucket.
 
+    A graph made for one image at a time has one bucket.
+
     Args:
         progress: told the phase, the step it is at, and how many there are; from TensorRT's threads.
 
     Raises:
-        BundleError: TensorRT does not read the graph; says where.
+        BundleError: TensorRT does not read the graph, and says where; or it takes neither one image nor any
+            number of them.
         EngineError: it finds no way to run it on this GPU.
     """
     log = Log()
@@ -240,7 +282,7 @@ def build(model: bytes, size: int, progress: Callable[[str, int, int], None]) ->
     config: Any = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # where the graph says float32, it is float32
     config.progress_monitor = _Monitor(progress)
-    for bucket in buckets_of(size):
+    for bucket in _buckets_for(network, size):
         profile: Any = builder.create_optimization_profile()
         shape = (bucket, 1, size, size)
         profile.set_shape("image", shape, shape, shape)
@@ -249,6 +291,16 @@ def build(model: bytes, size: int, progress: Callable[[str, int, int], None]) ->
     if plan is None:
         raise EngineError(f"TensorRT cannot build the member of size {size} for this GPU: {log.last}")
     return bytes(plan)
+
+
+def _buckets_for(network: Any, size: int) -> tuple[int, ...]:
+    images = int(network.get_input(0).shape[0])
+    if images not in (-1, 1):
+        raise BundleError(
+            f"the member of size {size} takes {images} images at a time, no more and no fewer: export it for "
+            "any number of them, or for one"
+        )
+    return (1,) if images == 1 else buckets_of(size)
 
 
 class _Monitor(trt.IProgressMonitor):  # type: ignore[misc]

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from cxrserve.engines import cuda, engine_cache
 from cxrserve.engines.base import Output
 from cxrserve.engines.buckets import BufferPlan, buckets_of, split
-from cxrserve.engines.build import TOLERANCE, films, gate
 from cxrserve.engines.engine_cache import BuiltGate, EngineKey, find, keep, not_built
+from cxrserve.engines.gate import TOLERANCE, films, gate
 from cxrserve.engines.select import choose
 from cxrserve.ensemble.bundle import load_bundle
-from cxrserve.errors import EngineError
+from cxrserve.errors import EngineError, EngineLost
 from tests.bundles import write_tiny_bundle
 
 SIZE = 64
@@ -168,7 +168,9 @@ def test_errors_of_the_gpu_say_what_to_do() -> None:
     cuda.check("cudaMalloc", 0, lambda code: "no error")
     with pytest.raises(EngineError, match=r"refused cudaMalloc: out of memory \(CUDA error 2\); use fewer"):
         cuda.check("cudaMalloc", 2, lambda code: "out of memory")
-    with pytest.raises(EngineError, match=r"an illegal address \(CUDA error 700\)$"):
+    with pytest.raises(EngineError, match=r"not supported \(CUDA error 801\)$"):
+        cuda.check("cudaGraphLaunch", 801, lambda code: "not supported")
+    with pytest.raises(EngineLost, match=r"an illegal address \(CUDA error 700\).*to be started again"):
         cuda.check("cudaGraphLaunch", 700, lambda code: "an illegal address")
 
 
