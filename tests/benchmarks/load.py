@@ -28,6 +28,7 @@ from cxrserve.bench.service import cxrserve, free_port, started
 from tests.benchmarks.films import native_films
 from tests.benchmarks.load_figure import draw
 from tests.benchmarks.main_job import NOTES, WORK, cpu, full_size_bundle
+from tests.benchmarks.plain import plain_networks
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -43,10 +44,11 @@ class Peer:
     ready_body: bytes | None
 
 
-def peers(venv: Path, bundle: Path, film: bytes, port: int) -> list[Peer]:
+def peers(venv: Path, networks: Path, film: bytes, port: int) -> list[Peer]:
     """(a) to (d): torch eager, LitServe, Ray Serve, BentoML, the last three on ONNX Runtime.
 
-    Each is called ready by its first answer to a film: none has another way to say that it is.
+    They have the same networks as torchvision lays them out, and owe no heatmaps. Each is called ready by its
+    first answer to a film: none has another way to say that it is.
     """
     python = str(venv / "bin" / "python")
     commands = {
@@ -55,7 +57,7 @@ def peers(venv: Path, bundle: Path, film: bytes, port: int) -> list[Peer]:
         "Ray Serve + ONNX Runtime": [python, str(PEERS / "ray_onnx.py")],
         "BentoML + ONNX Runtime": [
             "/usr/bin/env",
-            f"BUNDLE={bundle}",
+            f"BUNDLE={networks}",
             str(venv / "bin" / "bentoml"),
             "serve",
         ],
@@ -66,7 +68,7 @@ def peers(venv: Path, bundle: Path, film: bytes, port: int) -> list[Peer]:
     return [
         Peer(
             name=name,
-            command=[*command, *options.get(name, [str(bundle), str(port)])],
+            command=[*command, *options.get(name, [str(networks), str(port)])],
             path="/predict",
             ready="/predict",
             ready_body=film,
@@ -91,7 +93,8 @@ def main(venv: Path | None, seconds: float, arrivals: Arrivals) -> None:
         measured.append(measure(service, "cxrserve", data, Plan(seconds=seconds, arrivals=arrivals), told))
         heatmaps = Plan(seconds=seconds, path="/predict?heatmaps=all", shares=())
         measured.append(measure(service, "cxrserve, 14 heatmaps", data, heatmaps, told))
-    for peer in peers(venv, bundle, data[0], port) if venv else []:
+    plain = plain_networks(WORK / "plain", bundle).resolve() if venv else bundle
+    for peer in peers(venv, plain, data[0], port) if venv else []:
         with started(peer.command, port=port, ready=peer.ready, body=peer.ready_body) as service:
             measured.append(measure(service, peer.name, data, Plan(seconds=seconds, shares=()), told))
     show(console, measured, bare)

@@ -17,19 +17,19 @@ import pydicom
 
 
 class Ensemble:
-    """The members of a bundle and its stack."""
+    """Four networks, one file each, and the weights that combine them."""
 
-    def __init__(self, bundle: Path, threads: int = 0) -> None:
-        contract = json.loads((bundle / "bundle.json").read_text())
+    def __init__(self, folder: Path, threads: int = 0) -> None:
+        about = json.loads((folder / "ensemble.json").read_text())
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self.findings: list[str] = contract["findings"]
-        self.weights_FS = np.array(contract["stack"])
+        self.findings: list[str] = about["findings"]
+        self.weights_FS = np.array(about["stack"])
         self.sessions = {
-            member["size"]: onnxruntime.InferenceSession(
-                str(bundle / member["file"]), options, providers=["CPUExecutionProvider"]
+            size: onnxruntime.InferenceSession(
+                str(folder / f"scale_{size}.onnx"), options, providers=["CPUExecutionProvider"]
             )
-            for member in contract["members"]
+            for size in about["sizes"]
         }
 
     def predict(self, film: bytes) -> dict[str, Any]:
@@ -38,7 +38,7 @@ class Ensemble:
         logits = []
         for size, session in self.sessions.items():
             level = cv2.resize(grey_HW, (size, size), interpolation=cv2.INTER_AREA)
-            logits.append(session.run(["logits", "maps"], {"image": level[None, None]})[0][0])
+            logits.append(session.run(["logits"], {"image": level[None, None]})[0][0])
         probabilities_FS = 1 / (1 + np.exp(-np.stack(logits, axis=-1)))
         probabilities_F = (probabilities_FS * self.weights_FS).sum(axis=1)
         return dict(zip(self.findings, probabilities_F.tolist(), strict=True))
