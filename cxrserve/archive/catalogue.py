@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from cxrserve.archive.index import COUNTER, OBJECTS, STUDIES, Index, answering
 from cxrserve.archive.material import material, moment
 from cxrserve.archive.rules import Priority
+from cxrserve.archive.search import pattern
 from cxrserve.archive.store import ObjectExpired, Store
 from cxrserve.archive.study import report_key
 from cxrserve.ensemble.bundle import Bundle
@@ -107,15 +108,8 @@ class Catalogue:
         """
         query = sa.select(STUDIES).order_by(STUDIES.c.received.desc(), STUDIES.c.key).limit(limit)
         if search:
-            pattern = f"%{_escaped(search.lower())}%"
-            columns = (
-                STUDIES.c.patient_name,
-                STUDIES.c.patient_id,
-                STUDIES.c.accession_number,
-                STUDIES.c.description,
-            )
-            found = [sa.func.lower(column).like(pattern, escape="\\") for column in columns]
-            query = query.where(sa.or_(STUDIES.c.study_instance_uid == search, *found))
+            found = STUDIES.c.search.like(pattern(search), escape="\\")
+            query = query.where(sa.or_(STUDIES.c.study_instance_uid == search, found))
         if state == "receiving":
             query = query.where(STUDIES.c.open == 1)
         elif state is not None:
@@ -239,7 +233,3 @@ def _entry(row: Any) -> dict[str, object]:
 def _image(row: Any) -> dict[str, object]:
     problem = None if row.problem is None else json.loads(row.problem)
     return {**row._asdict(), "problem": problem, "expired": bool(row.expired)}
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

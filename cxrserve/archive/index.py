@@ -18,9 +18,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from cxrserve.archive.search import folded
 from cxrserve.errors import ConfigurationError, OutOfResources
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 _tables: Final = MetaData()
 
 META: Final = Table("cxrserve_meta", _tables, Column("version", Integer, primary_key=True))
@@ -36,6 +37,7 @@ STUDIES: Final = Table(
     Column("description", Text, nullable=False),
     Column("modality", Text, nullable=False),
     Column("accession_number", Text, nullable=False),
+    Column("search", Text, nullable=False, server_default=""),  # what of these is searched: search.folded
     Column("changes", Integer, nullable=False),  # objects that have arrived; the last one's `arrival`
     Column("planned", Integer, nullable=False),  # objects that the newest revision covers
     Column("revision", Integer, nullable=False),  # its number
@@ -121,12 +123,25 @@ COUNTER: Final = Table(
     Column("value", Integer, nullable=False),
 )
 
-# What turns the tables of one version into the next: {version reached: statements}.
-_MIGRATIONS: Final[dict[int, tuple[str, ...]]] = {
+
+def _fill_search(connection: sa.Connection) -> None:
+    study = STUDIES.c
+    texts = (study.patient_name, study.patient_id, study.accession_number, study.description)
+    found = connection.execute(sa.select(study.key, *texts)).all()
+    if found:
+        connection.execute(
+            STUDIES.update().where(study.key == sa.bindparam("of")).values(search=sa.bindparam("folded")),
+            [{"of": key, "folded": folded(*words)} for key, *words in found],
+        )
+
+
+# What turns the tables of one version into the next: {version reached: statements, and what SQL cannot do}.
+_MIGRATIONS: Final[dict[int, tuple[str | Callable[[sa.Connection], None], ...]]] = {
     2: (
         "ALTER TABLE cxrserve_studies ADD COLUMN patient_id_issuer TEXT DEFAULT '' NOT NULL",
         "ALTER TABLE cxrserve_quarantine ADD COLUMN reason TEXT DEFAULT 'other-content' NOT NULL",
-    )
+    ),
+    3: ("ALTER TABLE cxrserve_studies ADD COLUMN search TEXT DEFAULT '' NOT NULL", _fill_search),
 }
 
 
@@ -189,8 +204,8 @@ class Index:
                     "Use the newer cxrserve that has made them."
                 )
             for version in range(found + 1, SCHEMA_VERSION + 1):
-                for statement in _MIGRATIONS[version]:
-                    connection.execute(sa.text(statement))
+                for step in _MIGRATIONS[version]:
+                    connection.execute(sa.text(step)) if isinstance(step, str) else step(connection)
             connection.execute(META.update().values(version=SCHEMA_VERSION))
 
     @contextmanager

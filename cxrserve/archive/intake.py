@@ -32,6 +32,7 @@ from cxrserve.archive.parsed import Parsed, parse
 from cxrserve.archive.receipt import Outcome, Reason, Receipt, Source
 from cxrserve.archive.room import Room
 from cxrserve.archive.rules import Rule, Rules
+from cxrserve.archive.search import folded
 from cxrserve.archive.store import DamagedObject, Store, key_of
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.errors import NotReady, OutOfResources
@@ -242,6 +243,9 @@ class Intake:
             description=incoming.description,
             modality=incoming.modality,
             accession_number=incoming.accession_number,
+            search=folded(
+                incoming.patient_name, incoming.patient_id, incoming.accession_number, incoming.description
+            ),
             changes=0,
             planned=0,
             revision=0,
@@ -265,6 +269,12 @@ class Intake:
                 stat=sa.case((study.stat > stat, study.stat), else_=stat),
                 quiet_s=sa.case((study.quiet_s > entry.quiet_s, study.quiet_s), else_=entry.quiet_s),
                 patient_id=sa.case((study.patient_id == "", incoming.patient_id), else_=study.patient_id),
+                search=sa.case(
+                    (study.patient_id == "", study.search + "\n" + folded(incoming.patient_id)),
+                    else_=study.search,
+                )
+                if incoming.patient_id
+                else study.search,
                 patient_id_issuer=sa.case(
                     (study.patient_id_issuer == "", incoming.patient_id_issuer),
                     else_=study.patient_id_issuer,

@@ -148,16 +148,18 @@ def test_tables_of_an_older_version_are_brought_up_to_date(open_archive: OpenArc
     peer = Peer()
     peer.error = away()
     archive = open_archive(tmp_path / "archive", peer, delivery_most_pause_s=0.2)
-    study = study_of(archive, archive.receive(chest(PatientID="one"), SENDER)).study_instance_uid
+    study = study_of(archive, archive.receive(chest(PatientID="ÄNNE"), SENDER)).study_instance_uid
     archive.receive(chest(), SENDER)
     archive.close()
     with sqlite3.connect(tmp_path / "archive" / "index.db") as connection:
         connection.execute("ALTER TABLE cxrserve_studies DROP COLUMN patient_id_issuer")
         connection.execute("ALTER TABLE cxrserve_quarantine DROP COLUMN reason")
+        connection.execute("ALTER TABLE cxrserve_studies DROP COLUMN search")
         connection.execute("UPDATE cxrserve_meta SET version = 1")
     connection.close()
     peer.error = None
     archive = open_archive(tmp_path / "archive", peer)
+    assert [each.patient_id for each in archive.catalogue.studies(search="änne")] == ["ÄNNE"]
     until(lambda: len(peer.of("SR")) == 2)
     assert sorted(each.Modality for each in peer.received) == ["OT", "OT", "PR", "PR", "SR", "SR"]
     assert archive.receive(chest(study, PatientID="another"), SENDER).outcome == "quarantined"

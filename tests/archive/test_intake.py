@@ -260,6 +260,29 @@ def test_text_of_any_character_set_is_found_again(archive: Archive) -> None:
         assert len(archive.catalogue.studies(search=search)) == (search == "_")
 
 
+@pytest.mark.parametrize(
+    ("character_set", "name", "searches"),
+    [
+        ("ISO_IR 100", "MÜLLER^JÖRG", ("müller", "MÜLLER", "Müller^Jörg", "müller jö", "Mu\u0308ller")),
+        ("ISO_IR 192", "Yamada^Tarou=山田^太郎", ("yamada^tarou", "山田", "山田 太郎", "ＹＡＭＡＤＡ")),
+        ("ISO_IR 144", "ЛЮКСЕМБУРГ^Анна", ("люксембург", "АННА")),
+        ("ISO_IR 192", "Straße^Eva", ("STRASSE", "straße")),
+    ],
+)
+def test_names_are_found_whatever_their_case(
+    archive: Archive, character_set: str, name: str, searches: tuple[str, ...]
+) -> None:
+    archive.receive(chest(SpecificCharacterSet=character_set, PatientName=name), SENDER)
+    for search in searches:
+        assert [each.patient_name for each in archive.catalogue.studies(search=search)] == [name], search
+
+
+def test_a_patient_id_that_came_late_is_found(archive: Archive) -> None:
+    study = archive.receive(chest(PatientID=""), SENDER).study_instance_uid
+    archive.receive(chest(study, PatientID="Ö-4711"), SENDER)
+    assert [each.study_instance_uid for each in archive.catalogue.studies(search="ö-47")] == [study]
+
+
 def test_many_senders_at_once(archive: Archive, tmp_path: Path) -> None:
     """Also the rate: 20 objects a second are to be acknowledged; here 50 come from eight senders."""
     data = [chest() for _ in range(50)]
