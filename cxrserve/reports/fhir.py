@@ -1,7 +1,9 @@
-"""A study's result as FHIR R4: a DiagnosticReport that contains its Observations, device and ImagingStudy.
+"""A study's result as FHIR R4: a DiagnosticReport that contains its Observations and what they are about.
 
 Built with the R4B models of fhir.resources, which check it. One Observation for each finding, over all images
-of the study by the bundle's rule; `reports.dicom.report` says the same of each image.
+of the study by the bundle's rule; of several images, its members are the Observations of each. An Observation
+is identified by the Tracking UID that the finding has in the structured report, and an image, which R4 has no
+other resource for than Media, by its SOP Instance UID.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any, Final
 from fhir.resources.R4B.device import Device
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from fhir.resources.R4B.imagingstudy import ImagingStudy
+from fhir.resources.R4B.media import Media
 from fhir.resources.R4B.observation import Observation
 from pydicom.sr.coding import Code
 
@@ -27,7 +30,13 @@ from cxrserve.reports.dicom.codes import (
     coded,
     procedure,
 )
-from cxrserve.reports.dicom.identity import MANUFACTURER, device_uid, software_versions
+from cxrserve.reports.dicom.identity import (
+    MANUFACTURER,
+    device_uid,
+    software_versions,
+    study_tracking,
+    tracking,
+)
 from cxrserve.reports.dicom.objects import ImageSummary, Reference, Refusal
 from cxrserve.reports.dicom.source import Source
 from cxrserve.reports.dicom.study import StudyFinding, study_findings
@@ -77,10 +86,8 @@ def diagnostic_report(
     header = source.header
     findings = study_findings(summaries, bundle)
     subject = _subject(source)
-    observations = [
-        Observation(**_observation(number, finding, subject, _started(source)))
-        for number, finding in enumerate(findings, start=1)
-    ]
+    whole, of_images = _observations(source.study_instance_uid, findings, summaries, bundle)
+    shared = {"subject": subject} | ({"effectiveDateTime": _started(source)} if _started(source) else {})
     images = [*(each.image for each in summaries), *(each.image for each in refusals)]
     accession = str(header.get("AccessionNumber") or "")
     report: _Json = {
@@ -97,39 +104,91 @@ def diagnostic_report(
         if accession
         else None,
         "imagingStudy": [{"reference": "#study"}],
-        "result": [{"reference": f"#{each.id}"} for each in observations],
+        "media": [{"link": {"reference": f"#image-{each}"}} for each in range(1, len(summaries) + 1)] or None,
+        "result": [{"reference": f"#{each['id']}"} for each in whole],
         "conclusion": _conclusion(findings, summaries, refusals),
         "conclusionCode": [_coded(_code(each.finding)) for each in findings if each.positive] or None,
         "contained": [
             Device(**_device(bundle)),
             ImagingStudy(**_imaging_study(sources, images, subject, _started(source))),
-            *observations,
+            *(Media(**_image(number, each, subject)) for number, each in enumerate(summaries, start=1)),
+            *(Observation(**each, **shared) for each in (*whole, *of_images)),
         ],
     }
     made = DiagnosticReport(**{name: value for name, value in report.items() if value is not None})
     return bytes(made.model_dump_json(indent=1), "utf-8")
 
 
-def _observation(number: int, finding: StudyFinding, subject: _Json, started: str | None) -> _Json:
-    presence = PRESENT if finding.positive else ABSENT
-    level = ("POS", "Positive") if finding.positive else ("NEG", "Negative")
+def _observations(
+    study: str, findings: Sequence[StudyFinding], summaries: Sequence[ImageSummary], bundle: Bundle
+) -> tuple[list[_Json], list[_Json]]:
+    """One for each finding of the study; and, of several images, one for each finding of each image."""
+    of_images: list[_Json] = []
+    members: dict[str, list[_Json]] = {}
+    for number, summary in enumerate(summaries if len(summaries) > 1 else (), start=1):
+        for finding in summary.findings:
+            if finding.probability is not None and finding.threshold is not None:
+                name = f"image-{number}-finding-{INDEX[finding.finding] + 1}"
+                _, uid = tracking(bundle, summary, finding.finding)
+                said = (finding.probability, finding.threshold, finding.positive)
+                of_images.append(_observation(name, uid, finding.finding, *said, [number]))
+                members.setdefault(finding.finding, []).append({"reference": f"#{name}"})
+    images = range(1, len(summaries) + 1)
+    whole: list[_Json] = []
+    for each in findings:
+        only = summaries[0] if len(summaries) == 1 else None
+        _, uid = tracking(bundle, only, each.finding) if only else study_tracking(bundle, study, each.finding)
+        said = (each.probability, each.threshold, each.positive)
+        made = _observation(f"finding-{INDEX[each.finding] + 1}", uid, each.finding, *said, images)
+        if len(summaries) > 1:
+            rule = f"{bundle.contract.study_rule} over {len(summaries)} images"
+            made |= {"hasMember": members[each.finding], "method": {"text": f"{PROBABILITY.meaning}: {rule}"}}
+        whole.append(made)
+    return whole, of_images
+
+
+def _observation(
+    name: str,
+    uid: str,
+    finding: str,
+    probability: float,
+    threshold: float,
+    positive: bool,
+    images: Sequence[int],
+) -> _Json:
+    presence = PRESENT if positive else ABSENT
+    level = ("POS", "Positive") if positive else ("NEG", "Negative")
     interpretation = _concept(level[0], f"{_TERMINOLOGY}/v3-ObservationInterpretation", level[1])
     interpretation["coding"].append(_coding(presence))
-    made: _Json = {
-        "id": f"finding-{number}",
+    return {
+        "id": name,
+        "identifier": [{"system": _DICOM_UID, "value": f"urn:oid:{uid}"}],
         "status": "preliminary",
         "category": [_concept("imaging", f"{_TERMINOLOGY}/observation-category", "Imaging")],
-        "code": _coded(_code(finding.finding)) | {"text": finding.finding},
-        "subject": subject,
+        "code": _coded(_code(finding)) | {"text": finding},
         "device": {"reference": "#device"},
-        "derivedFrom": [{"reference": "#study"}],
+        "derivedFrom": [{"reference": f"#{each}"} for each in ("study", *(f"image-{n}" for n in images))],
         "method": {"text": PROBABILITY.meaning},
-        "valueQuantity": _number(finding.probability),
+        "valueQuantity": _number(probability),
         "interpretation": [interpretation],
-        "component": [{"code": _coded(THRESHOLD), "valueQuantity": _number(finding.threshold)}],
+        "component": [{"code": _coded(THRESHOLD), "valueQuantity": _number(threshold)}],
         "note": [{"text": DISCLAIMER}],
     }
-    return made | ({"effectiveDateTime": started} if started else {})
+
+
+def _image(number: int, summary: ImageSummary, subject: _Json) -> _Json:
+    made: _Json = {
+        "id": f"image-{number}",
+        "identifier": [{"system": _DICOM_UID, "value": f"urn:oid:{summary.image.sop_instance_uid}"}],
+        "partOf": [{"reference": "#study"}],
+        "status": "completed",
+        "type": _concept("image", f"{_TERMINOLOGY}/media-type", "Image"),
+        "subject": subject,
+        "height": summary.rows,
+        "width": summary.columns,
+        "content": {"contentType": "application/dicom"},
+    }
+    return made | ({"view": {"text": summary.view_position}} if summary.view_position else {})
 
 
 def _device(bundle: Bundle) -> _Json:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
+import pydicom
 import pytest
 from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 
 from cxrserve.findings import FINDINGS, NAMES
-from cxrserve.reports.dicom import Refusal
+from cxrserve.reports.dicom import Refusal, study_report
 from cxrserve.reports.dicom.identity import device_uid
 from cxrserve.reports.fhir import diagnostic_report
-from tests.reports.conftest import WHEN, Made
+from tests import radiographs
+from tests.reports.conftest import PATIENT, WHEN, Made, Make
 
 
 def contained(report: dict[str, Any], kind: str) -> list[dict[str, Any]]:
@@ -59,6 +62,53 @@ def test_one_observation_for_each_finding(report: dict[str, Any], made: Made) ->
         assert codes == (["POS", "52101004"] if told.positive else ["NEG", "2667000"])
     positive = {each.finding for each in made.summary.findings if each.positive}
     assert len(report["conclusionCode"]) == len(positive)
+
+
+def uid_of(resource: dict[str, Any]) -> str:
+    (identifier,) = resource["identifier"]
+    assert identifier["system"] == "urn:dicom:uid"
+    return str(identifier["value"]).removeprefix("urn:oid:")
+
+
+def test_several_images_are_members_of_the_studys_findings(made: Made, make: Make) -> None:
+    second = make(
+        radiographs.dicom(700, 400, **PATIENT | {"SOPInstanceUID": "1.2.3.4", "ViewPosition": "LL"})
+    )
+    summaries, sources = [made.summary, second.summary], [made.source, second.source]
+    said = diagnostic_report(sources, summaries, [], made.bundle, when=WHEN)
+    DiagnosticReport.model_validate_json(said)
+    report = json.loads(said)
+    inside = {f"#{each['id']}": each for each in report["contained"]}
+    assert len(inside) == len(report["contained"]) == 2 + 2 + 3 * len(NAMES)
+    images = [inside[each["link"]["reference"]] for each in report["media"]]
+    assert [uid_of(each) for each in images] == [each.image.sop_instance_uid for each in summaries]
+    assert [each.get("view", {}).get("text") for each in images] == [each.view_position for each in summaries]
+    for index, result in enumerate(report["result"]):
+        whole = inside[result["reference"]]
+        members = [inside[each["reference"]] for each in whole["hasMember"]]
+        told = [each.findings[index].probability or 0 for each in summaries]
+        assert [each["valueQuantity"]["value"] for each in members] == pytest.approx(told, abs=1e-6)
+        assert whole["valueQuantity"]["value"] == pytest.approx(max(told), abs=1e-6)
+        assert "maximum over 2 images" in whole["method"]["text"]
+        for member, image in zip(members, images, strict=True):
+            assert member["code"] == whole["code"]
+            assert member["derivedFrom"] == [{"reference": "#study"}, {"reference": f"#{image['id']}"}]
+    # the same findings under the same UIDs in the structured report
+    document = str(pydicom.dcmread(io.BytesIO(study_report(
+        sources, summaries, [], made.bundle, when=WHEN
+    ).part10)))  # fmt: skip
+    assert all(uid_of(each) in document for each in contained(report, "Observation"))
+
+
+def test_one_image_has_no_members(report: dict[str, Any], made: Made) -> None:
+    (image,) = contained(report, "Media")
+    assert uid_of(image) == made.source.sop_instance_uid
+    assert (image["height"], image["width"]) == (made.summary.rows, made.summary.columns)
+    document = str(pydicom.dcmread(io.BytesIO(made.objects["report"].part10)))
+    for each in contained(report, "Observation"):
+        assert "hasMember" not in each
+        assert uid_of(each) in document
+        assert each["derivedFrom"] == [{"reference": "#study"}, {"reference": "#image-1"}]
 
 
 def test_a_refused_film_and_an_unknown_finding_are_named(made: Made) -> None:

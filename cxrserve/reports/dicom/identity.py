@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from cxrserve import __version__
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.imaging.dicom.dataset import text, texts
-from cxrserve.reports.dicom.objects import ObjectKind
+from cxrserve.reports.dicom.objects import ImageSummary, ObjectKind
 
 MANUFACTURER: Final = "cxrserve"
 IMPLEMENTATION_CLASS_UID: Final = "2.25.22154387595639598516570461512055017007"
@@ -43,6 +43,21 @@ def series_uid(kind: str, bundle: Bundle, study_instance_uid: str) -> str:
 def device_uid(bundle: Bundle) -> str:
     """Device UID: another one after each training, as IHE AIR wants it."""
     return f"2.25.{uuid.uuid5(_NAMESPACE, 'device ' + bundle.sha256).int}"
+
+
+def tracking(
+    bundle: Bundle, summary: ImageSummary, finding: str, number: int | None = None
+) -> tuple[str, str]:
+    """Identifier and UID of one finding of one image, or of its region `number`; the same in every object."""
+    place = "" if number is None else f" region {number + 1}"
+    return f"{finding}{place}"[:64], made_uid(
+        "tracking", bundle.sha256, summary.image.sop_instance_uid, finding, str(number)
+    )
+
+
+def study_tracking(bundle: Bundle, study_instance_uid: str, finding: str) -> tuple[str, str]:
+    """Identifier and UID of one finding of a whole study."""
+    return f"Study: {finding}"[:64], made_uid("tracking", bundle.sha256, study_instance_uid, finding)
 
 
 def software_versions(bundle: Bundle) -> list[str]:

@@ -26,7 +26,7 @@ from pydicom.dataset import Dataset
 
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import INDEX, NAMES
-from cxrserve.reports.dicom.identity import MANUFACTURER, made_uid
+from cxrserve.reports.dicom.identity import MANUFACTURER, tracking
 from cxrserve.reports.dicom.instance import finished, numbers, referable, series_arguments, takes_annotations
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Region
 from cxrserve.reports.dicom.source import Source
@@ -79,16 +79,6 @@ def presentation_state(
     _set_tables(made, source)
     _set_shape(made, image)
     return finished(made, "presentation-state", source, bundle, when)
-
-
-def tracking(
-    bundle: Bundle, summary: ImageSummary, finding: str, number: int | None = None
-) -> tuple[str, str]:
-    """Identifier and UID of one finding of one image, or of its region `number`; the same in every object."""
-    place = "" if number is None else f" region {number + 1}"
-    return f"{finding}{place}"[:64], made_uid(
-        "tracking", bundle.sha256, summary.image.sop_instance_uid, finding, str(number)
-    )
 
 
 def colour_of(finding: str) -> tuple[int, int, int]:

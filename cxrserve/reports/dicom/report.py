@@ -52,10 +52,16 @@ from cxrserve.reports.dicom.codes import (
     procedure,
 )
 from cxrserve.reports.dicom.document import ReportDocument, private_scheme, requests
-from cxrserve.reports.dicom.identity import MANUFACTURER, device_uid, made_uid, plain
+from cxrserve.reports.dicom.identity import (
+    MANUFACTURER,
+    device_uid,
+    made_uid,
+    plain,
+    study_tracking,
+    tracking,
+)
 from cxrserve.reports.dicom.instance import finished, series_arguments
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Reference, Refusal
-from cxrserve.reports.dicom.presentation import tracking
 from cxrserve.reports.dicom.source import Source
 from cxrserve.reports.dicom.study import StudyFinding, study_findings
 
@@ -175,11 +181,9 @@ def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
 
 def _study_level(finding: StudyFinding, study: str, bundle: Bundle) -> _Group:
     derivation = MAXIMUM if bundle.contract.study_rule == "maximum" else MEAN
+    identifier, uid = study_tracking(bundle, study, finding.finding)
     return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(
-            uid=made_uid("tracking", bundle.sha256, study, finding.finding),
-            identifier=f"Study: {finding.finding}"[:64],
-        ),
+        tracking_identifier=TrackingIdentifier(uid=uid, identifier=identifier),
         finding_type=_concept(finding.finding),
         algorithm_id=_algorithm(bundle, None),
         measurements=_measurements(finding.probability, finding.threshold, derivation=derivation),

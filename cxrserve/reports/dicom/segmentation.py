@@ -19,10 +19,10 @@ from pydicom.sr.coding import Code
 from cxrserve.ensemble.bundle import Bundle
 from cxrserve.findings import FINDINGS, INDEX
 from cxrserve.reports.dicom.codes import GRAD_CAM, coded
-from cxrserve.reports.dicom.identity import device_uid, made_uid
+from cxrserve.reports.dicom.identity import device_uid, made_uid, tracking
 from cxrserve.reports.dicom.instance import finished, referable, series_arguments, takes_annotations
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary
-from cxrserve.reports.dicom.presentation import colour_of, tracking
+from cxrserve.reports.dicom.presentation import colour_of
 from cxrserve.reports.dicom.source import Source
 
 # PS3.16 CID 7150
