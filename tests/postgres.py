@@ -34,15 +34,36 @@ def postgres() -> Iterator[str]:
             user = pwd.getpwnam("postgres")
             os.chown(folder, user.pw_uid, user.pw_gid)
         _run(programs / "initdb", "-D", folder / "data", "-U", "tests", "-A", "trust", "--no-instructions")
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-        control = ("-D", folder / "data", "-w", "-l", folder / "log")
-        _run(programs / "pg_ctl", *control, "-o", options, "start")
+        _start(folder, port)
         try:
             yield f"postgresql://tests@127.0.0.1:{port}/postgres"
         finally:
-            _run(programs / "pg_ctl", *control, "-m", "immediate", "stop")
+            _stop(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def crashed(url: str) -> Iterator[None]:
+    """The cluster of `postgres` is gone while the block lasts, without a farewell; then it is back."""
+    with psycopg.connect(url) as connection:
+        (data,) = connection.execute("SHOW data_directory").fetchone() or ("",)
+        port = connection.info.port
+    _stop(Path(data).parent)
+    try:
+        yield
+    finally:
+        _start(Path(data).parent, port)
+
+
+def _start(folder: Path, port: int) -> None:
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+    control = ("-D", folder / "data", "-w", "-l", folder / "log", "-o", options)
+    _run(_PROGRAMS[-1] / "pg_ctl", *control, "start")
+
+
+def _stop(folder: Path) -> None:
+    _run(_PROGRAMS[-1] / "pg_ctl", "-D", folder / "data", "-w", "-m", "immediate", "stop")
 
 
 def fresh_database(url: str) -> str:

@@ -16,6 +16,7 @@ import pytest
 from cxrserve.archive.archive import Archive
 from cxrserve.errors import ConfigurationError, OutOfResources
 from tests.archive.conftest import SENDER, OpenArchive, Peer, away, chest, study_of, until
+from tests.postgres import crashed, postgres
 
 NOT_YET = {"quiet_time_s": 1000}
 # Until its input ends.
@@ -97,6 +98,25 @@ def test_work_waits_for_a_locked_database(open_archive: OpenArchive, tmp_path: P
     assert study_of(archive, receipt).state == "done"
     until(lambda: peer.of("SR"))
     assert sorted(each.Modality for each in peer.received) == ["OT", "PR", "SR"]
+
+
+def test_a_database_server_that_crashes_costs_only_time(open_archive: OpenArchive, tmp_path: Path) -> None:
+    peer = Peer()
+    with postgres() as url:
+        settings = {"database_url": url, "node_name": "left", "database_timeout_s": 2.0}
+        archive = open_archive(tmp_path / "archive", peer, {"quiet_time_s": 1.0}, **settings)
+        first, second = chest(), chest()
+        assert archive.receive(first, SENDER).outcome == "kept"
+        with crashed(url):
+            with pytest.raises(OutOfResources, match="database did not answer"):
+                archive.receive(second, SENDER)
+            time.sleep(1.5)  # the first would be read now
+            assert not peer.received
+        assert archive.receive(second, SENDER).outcome == "kept"
+        assert archive.receive(first, SENDER).outcome == "duplicate"
+        until(lambda: len(peer.of("SR")) == 2)
+        assert len(peer.received) == 6
+        archive.close()
 
 
 def test_a_disk_that_is_full_while_results_are_made_costs_only_time(
