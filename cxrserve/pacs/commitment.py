@@ -2,10 +2,13 @@
 
 A request is on disk before it is acknowledged, and goes from there only when its report has arrived: a
 restart loses none. The report goes out on a new association, to where the rules say that the peer listens.
+Nodes that share an archive share its requests too: each is locked while a node is at it, so that one reports
+it, and where that node dies, another does.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -13,6 +16,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -42,6 +46,7 @@ _MOST_OBJECTS: Final = 10_000
 _FIRST_PAUSE_S: Final = 2.0
 _LONGEST_PAUSE_S: Final = 300.0
 _GIVE_UP_S: Final = 7 * 86_400.0
+_LOOK_S: Final = 60.0  # for requests that another node has left
 
 
 class Commitments:
@@ -119,12 +124,13 @@ class Commitments:
             self._wake.clear()
             left = [path for path in sorted(self._folder.glob("*.json")) if not self._settled(path)]
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S) if left else _FIRST_PAUSE_S
-            self._wake.wait(pause_s if left else None)
+            self._wake.wait(pause_s if left else _LOOK_S)
 
     def _settled(self, path: Path) -> bool:
-        """As `_reported`; whatever goes wrong with one request, the others are reported."""
+        """As `_reported`, or another node is at it; whatever goes wrong with one, the others are reported."""
         try:
-            return self._reported(path)
+            with _claimed(path) as mine:
+                return not mine or self._reported(path)
         except Exception as error:  # the database is away, the disk is read-only: it may pass
             _log.warning("a storage commitment waits: %s", type(error).__name__)
             return False
@@ -185,6 +191,26 @@ class Commitments:
         if missing:
             information.FailedSOPSequence = missing
         return information, SOME_MISSING if missing else ALL_KEPT
+
+
+@contextmanager
+def _claimed(path: Path) -> Iterator[bool]:
+    """True while no other node is at the request `path`, nor will be; False where one is, or was faster.
+
+    The lock ends with the process, however that ends: no claim is ever orphaned.
+    """
+    try:
+        file = path.open("r+b")
+    except FileNotFoundError:
+        yield False
+        return
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield path.exists()
 
 
 def _read(information: Dataset) -> tuple[str, list[list[str]]]:
