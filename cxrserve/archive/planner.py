@@ -66,13 +66,21 @@ class Planner:
         self._thread.start()
 
     def _run(self) -> None:
+        waits_for = ""
         while not self._stop.is_set():
+            failed = ""
             for work in self._duties:
                 try:
                     work()
                 except Exception as error:  # the database is away: everything is still there when it is back
-                    _log.warning("the planner waits: %s", type(error).__name__)
+                    failed = type(error).__name__
+                    if failed != waits_for:  # said once, however long it takes
+                        _log.warning("the planner waits: %s", failed)
+                        waits_for = failed
                     self._stop.wait(1.0)
+            if waits_for and not failed:
+                _log.info("the planner goes on")
+            waits_for = failed
             self._stop.wait(_TICK_S)
 
     def _plan(self) -> None:
