@@ -60,8 +60,12 @@ def predict(
         Path | None, typer.Option(help="Folder for overlays: the heatmap over the radiograph, as PNG.")
     ] = None,
     findings: Annotated[
-        str, typer.Option(help="Overlays of which findings: positive, all, or names parted by commas.")
-    ] = "positive",
+        str | None,
+        typer.Option(
+            help="Names parted by commas, or all. With --heatmaps: overlays of which, by default of positive "
+            "ones. With --triage: which to decide, by default all; one alone may need far less work."
+        ),
+    ] = None,
     format: Annotated[
         Literal["table", "json", "csv"], typer.Option(help="How the answers are written.")
     ] = "table",
@@ -81,16 +85,21 @@ def predict(
 
     Exit code 0 where all files were answered, 1 where some were refused, 2 where nothing could start.
     """
+    from cxrserve.ensemble.decide import asked_findings
     from cxrserve.file_reader import Triage, read_files
 
     all_well = read_files(
         paths,
         settings_of(assignments, bundle=bundle, engine=engine),
         overlays=heatmaps,
-        explain=findings,
+        explain=findings or "positive",
         format_=format,
         output=output,
-        triage=Triage(guarantee=triage, epsilon=epsilon) if triage else None,
+        triage=(
+            Triage(guarantee=triage, epsilon=epsilon, findings=asked_findings(findings or "all"))
+            if triage
+            else None
+        ),
     )
     raise typer.Exit(_OK if all_well else _SOME_FAILED)
 

@@ -41,10 +41,13 @@ class _File:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Triage:
-    """Only decide, under this guarantee; see `cxrserve.ensemble.triage`."""
+    """Only decide these findings (none: all that the bundle knows) under this guarantee; see
+    `cxrserve.ensemble.triage`.
+    """
 
     guarantee: Guarantee
     epsilon: float
+    findings: tuple[int, ...] = ()
 
 
 _Outcome = Reading | Decided | CxrserveError
@@ -88,6 +91,7 @@ def read_files(
     files = list(_files(paths))
     console = Console(stderr=True)
     tally = {"answered": 0, "refused": 0, "passed over": 0}
+    shares: list[float] = []
     with (
         _opened(output) as stream,
         Pipeline(settings) as pipeline,
@@ -99,12 +103,19 @@ def read_files(
 
         def read(data: bytes) -> Reading | Decided:
             if triage:
-                return decide(pipeline, data, guarantee=triage.guarantee, epsilon=triage.epsilon)
+                return decide(
+                    pipeline,
+                    data,
+                    findings=triage.findings,
+                    guarantee=triage.guarantee,
+                    epsilon=triage.epsilon,
+                )
             return pipeline.read(data, explain=wanted, preview_side=OVERLAY_SIDE if overlays else 0)
 
         for file, outcome in _outcomes(pipeline, files, read):
             if isinstance(outcome, Decided):
                 tally["answered"] += 1
+                shares.append(outcome.triage.work)
                 writer.decided(file.label, triage_answer(outcome, bundle))
             elif isinstance(outcome, Reading):
                 tally["answered"] += 1
@@ -122,6 +133,9 @@ def read_files(
         if isinstance(writer, _JsonWriter):
             writer.close()
     console.print(", ".join(f"{count} {what}" for what, count in tally.items() if count) or "no files")
+    if shares:
+        mean = sum(shares) / len(shares)
+        console.print(f"{mean:.1%} of the full work on average, {max(shares):.1%} at worst")
     return tally["refused"] == 0 and tally["answered"] > 0
 
 
@@ -209,6 +223,8 @@ class _TableWriter:
 
     def decided(self, path: str, answer: TriageAnswer) -> None:
         self._console.print(triage_table(path, answer))
+        for warning in answer.warnings:
+            self._console.print(f"  note: {warning}", style="dim", markup=False)
 
     def refused(self, path: str, reason: str) -> None:
         """Nothing: the refusal already stands on stderr."""

@@ -1,70 +1,91 @@
 """What early decisions need besides the stack: the order of the scales, and conformal margins.
 
-Fitted when a bundle is made, on logits of images that trained no network. They are parted in two: one half
-fits the prediction of the ensemble's logit from the coarser scales, the other half measures how far a
-settled prediction can lie on the wrong side (`cxrserve.ensemble.triage` says what follows from that).
+No labels are needed: what counts is what the full ensemble would have decided. Three sets of images, no
+patient in two of them (`cxrserve.ensemble.triage` says what follows from that):
 
-Legend: N images, F findings, S scales, P predictors.
+1. Some fit the prediction of the ensemble's logit from the coarser scales, and try orders. They may have
+   fitted other parts of the bundle too: a worse prediction only has wider margins.
+2. Others measure how far a settled prediction lies on the wrong side. These must have fitted nothing, be it
+   the networks, the choice of an epoch, the stack or an operating point, and come one a patient: only then
+   is a new patient's image exchangeable with them, and the margin a bound.
+3. The rest check (`training.triage_check`).
+
+Legend: A arithmetics (engine and precision), N images, F findings, S scales, P predictors.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection
 from itertools import permutations
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import EarlyDecisions, Stage, TriageCheck
-from cxrserve.ensemble.stack import stacked
-from cxrserve.ensemble.triage import Guarantee, Triage, logit, predicted_logits
-from cxrserve.findings import NAMES
+from cxrserve.ensemble.bundle import Arithmetic, EarlyDecisions, Stage
+from cxrserve.ensemble.stack import sigmoid, stacked
+from cxrserve.ensemble.triage import logit, predicted_logits
+from training.triage_check import GUARANTEES, decided
 
 Floats = NDArray[np.float64]
 # Of the scores measured, those above all that anybody would ask an ε for.
-TAIL_SHARE: Final = 0.1
+TAIL_SHARE: Final = 0.01
 FEWEST_IN_TAIL: Final = 10
-# Images of which fewer promise nothing worth having.
+# Images of which fewer fit nothing worth having.
 FEWEST: Final = 40
 _RIDGE: Final = 1e-2
 # Images on which orders of the scales, and predictions against bounds, are tried.
 _TRIED_IMAGES: Final = 200
-GUARANTEES: Final[tuple[Guarantee, ...]] = ("exact", "conformal")
 
 
 def fit_early_decisions(
-    logits_NFS: Floats,
+    logits_NFS: Floats, weights_FS: Floats, thresholds_F: Floats, sizes: tuple[int, ...], *, data: str
+) -> EarlyDecisions:
+    """Predictions and orders, fitted on logits [N, F, S] of `data`; no margins yet."""
+    order, orders = _orders(logits_NFS[:_TRIED_IMAGES], weights_FS, thresholds_F, sizes)
+    return EarlyDecisions(
+        data="nothing",
+        images=0,
+        fitted_on=data,
+        order=order,
+        orders=orders,
+        predicts=(True,) * len(thresholds_F),
+        stages=tuple(_fit_stage(logits_NFS, weights_FS, stage) for stage in range(1, len(sizes))),
+    )
+
+
+def calibrate(
+    early: EarlyDecisions,
+    logits_ANFS: Floats,
     weights_FS: Floats,
     thresholds_F: Floats,
     sizes: tuple[int, ...],
     *,
     data: str,
-    seed: int,
+    arithmetics: tuple[Arithmetic, ...],
+    caveats: tuple[str, ...] = (),
 ) -> EarlyDecisions:
-    """Everything `Triage` needs, from logits [N, F, S] of at least four images."""
-    shuffled = np.random.default_rng(seed).permutation(len(logits_NFS))
-    fitted, measured = np.split(logits_NFS[shuffled], [len(logits_NFS) // 2])
-    stages = tuple(_fit_stage(fitted, weights_FS, stage) for stage in range(1, len(sizes)))
-    order, orders = _orders(fitted[:_TRIED_IMAGES], weights_FS, thresholds_F, sizes)
-    early = EarlyDecisions(
-        data=data,
-        images=len(measured),
-        order=order,
-        orders=orders,
-        predicts=(True,) * len(thresholds_F),
-        stages=stages,
-        joint_tail=(),
-        finding_tails=(),
+    """`early` with margins, from logits [A, N, F, S] of images that fitted nothing, one a patient.
+
+    Of each image the largest score over the arithmetics counts, so the margins hold for each of them.
+    """
+    scores_NF = np.max(
+        [conformal_scores(early, logits_NFS, weights_FS, thresholds_F) for logits_NFS in logits_ANFS], axis=0
     )
-    scores_NF = conformal_scores(early, measured, weights_FS, thresholds_F)
+    count = len(scores_NF)
+    reach = min(count, max(FEWEST_IN_TAIL, math.ceil((count + 1) * TAIL_SHARE)))
     early = early.model_copy(
         update={
-            "joint_tail": _tail(scores_NF.max(axis=1)),
-            "finding_tails": tuple(_tail(scores_N) for scores_N in scores_NF.T),
+            "data": data,
+            "images": count,
+            "arithmetics": arithmetics,
+            "caveats": caveats,
+            "worst": _worst(scores_NF, reach),
+            "reach": reach,
         }
     )
-    return _with_choice(early, fitted[:_TRIED_IMAGES], weights_FS, thresholds_F, sizes)
+    return _with_choice(early, logits_ANFS[0, :_TRIED_IMAGES], weights_FS, thresholds_F, sizes)
 
 
 def _with_choice(
@@ -74,52 +95,34 @@ def _with_choice(
     thresholds_F: Floats,
     sizes: tuple[int, ...],
 ) -> EarlyDecisions:
-    """Say where predictions save work. Chosen on the half that measured no margin, so those stay valid."""
+    """Say where predictions save work; where not, the exact bounds decide, which never err.
+
+    So the choice may depend on the images that measured the margins: it can only spare errors.
+    """
     # The tightest promise these images allow, up to the usual one.
     epsilon = max(0.001, 1 / (early.images + 1))
 
-    def saves(findings: list[int]) -> bool:
-        work = {
+    def work(findings: Collection[int]) -> dict[str, float]:
+        return {
             guarantee: sum(
                 decided(early, logits_FS, weights_FS, thresholds_F, sizes, findings, guarantee, epsilon).work
                 for logits_FS in logits_NFS
             )
             for guarantee in GUARANTEES
         }
-        return work["conformal"] < work["exact"]
 
-    everything = list(range(len(thresholds_F)))
+    known = np.flatnonzero(~np.isnan(thresholds_F)).tolist()
+    together = work(known)
+    alone = {finding: work([finding]) for finding in known}
     return early.model_copy(
         update={
-            "predicts_all": saves(everything),
-            "predicts": tuple(saves([finding]) for finding in everything),
+            "predicts_all": together["conformal"] < together["exact"],
+            "predicts": tuple(
+                finding not in alone or alone[finding]["conformal"] <= alone[finding]["exact"]
+                for finding in range(len(thresholds_F))
+            ),
         }
     )
-
-
-def decided(
-    early: EarlyDecisions,
-    logits_FS: Floats,
-    weights_FS: Floats,
-    thresholds_F: Floats,
-    sizes: tuple[int, ...],
-    findings: list[int],
-    guarantee: Guarantee,
-    epsilon: float,
-) -> Triage:
-    """`Triage` over one image, told what it asks for from logits [F, S] that are already there."""
-    triage = Triage(
-        sizes,
-        weights_FS,
-        thresholds_F,
-        findings=findings,
-        guarantee=guarantee,
-        early=early,
-        epsilon=epsilon,
-    )
-    while (size := triage.next_size()) is not None:
-        triage.tell(size, logits_FS[:, sizes.index(size)])
-    return triage
 
 
 def _fit_stage(logits_NFS: Floats, weights_FS: Floats, stage: int) -> Stage:
@@ -160,10 +163,15 @@ def conformal_scores(
     return scores_NF
 
 
-def _tail(scores_N: Floats) -> tuple[float, ...]:
-    """The largest scores, falling, each rounded up."""
-    count = max(FEWEST_IN_TAIL, int(len(scores_N) * TAIL_SHARE))
-    return tuple((np.ceil(np.sort(scores_N)[::-1][:count] * 1e6) / 1e6).tolist())
+def _worst(scores_NF: Floats, reach: int) -> tuple[tuple[float, ...], ...]:
+    """The rows that hold one of the `reach` largest scores of any finding, each score rounded up.
+
+    Whatever set of findings is decided: an image whose largest score over them is among the `reach` largest
+    such has that score from one finding, and is among that finding's `reach` largest.
+    """
+    rows = np.unique(np.argsort(-scores_NF, axis=0, kind="stable")[:reach])
+    kept_NF = np.ceil(scores_NF[rows] * 1e4) / 1e4
+    return tuple(tuple(row) for row in kept_NF.round(4).tolist() if any(row))
 
 
 def _orders(
@@ -190,7 +198,7 @@ def _settled_after(
 ) -> NDArray[np.int64]:
     """How many scales of `order` settle each finding of each image exactly, int64 [N, F]."""
     columns = [sizes.index(size) for size in order]
-    said_NFS = (stacked_parts(logits_NFS, weights_FS)[:, :, columns]).cumsum(axis=2)
+    said_NFS = (sigmoid(logits_NFS) * weights_FS)[:, :, columns].cumsum(axis=2)
     left_FS = 1 - weights_FS[:, columns].cumsum(axis=1)
     open_NFS = (said_NFS < thresholds_F[:, None]) & (said_NFS + left_FS.clip(min=0) >= thresholds_F[:, None])
     open_NFS[:, :, -1] = False
@@ -198,76 +206,8 @@ def _settled_after(
     return settled
 
 
-def stacked_parts(logits_NFS: Floats, weights_FS: Floats) -> Floats:
-    """What each scale adds to the probability, [N, F, S]."""
-    parts: Floats = weights_FS / (1 + np.exp(-logits_NFS.clip(-500, 500)))
-    return parts
-
-
 def _work(settled_NX: NDArray[np.int64], sizes: tuple[int, ...], order: tuple[int, ...]) -> float:
     """Mean share of the work where an image runs scales until the last of its findings is settled."""
     shares = np.cumsum([size**2 for size in order]) / sum(size**2 for size in sizes)
     last_N = settled_NX.reshape(len(settled_NX), -1).max(axis=1)
     return float(shares[last_N - 1].mean())
-
-
-def check_triage(
-    early: EarlyDecisions,
-    logits_NFS: Floats,
-    weights_FS: Floats,
-    thresholds_F: Floats,
-    sizes: tuple[int, ...],
-    *,
-    data: str,
-    epsilon: float,
-    alone: Sequence[int] = range(len(NAMES)),
-) -> tuple[TriageCheck, ...]:
-    """Decide every image with `Triage` itself: all findings at once, then each of `alone`."""
-    full_NF = stacked(logits_NFS, weights_FS) >= thresholds_F
-    everything = range(len(NAMES))
-    asked: list[tuple[str, list[int]]] = [("all", list(everything)), *((NAMES[f], [f]) for f in alone)]
-    checks: list[TriageCheck] = []
-    for guarantee in GUARANTEES:
-        for name, findings in asked:
-            work_N, differs_N = [], []
-            for logits_FS, full_F in zip(logits_NFS, full_NF, strict=True):
-                triage = decided(
-                    early, logits_FS, weights_FS, thresholds_F, sizes, findings, guarantee, epsilon
-                )
-                work_N.append(triage.work)
-                differs_N.append(bool((triage.positive_F != full_F)[findings].any()))
-            checks.append(
-                TriageCheck(
-                    guarantee=guarantee,
-                    epsilon=epsilon if guarantee == "conformal" else None,
-                    findings=name,
-                    data=data,
-                    images=len(work_N),
-                    differing=sum(differs_N),
-                    differing_below=round(_upper(sum(differs_N), len(differs_N)), 6),
-                    work=round(float(np.mean(work_N)), 4),
-                    work_worst=round(float(np.max(work_N)), 4),
-                )
-            )
-    return tuple(checks)
-
-
-def _upper(events: int, trials: int) -> float:
-    """Upper end of the two-sided 95 % Clopper–Pearson interval, by bisection of the binomial tail."""
-    if events == trials:
-        return 1.0
-    low, high = events / trials, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _at_most(events, trials, middle) > 0.025 else (low, middle)
-    return high
-
-
-def _at_most(events: int, trials: int, share: float) -> float:
-    """P(X ≤ events) of a binomial."""
-    term = np.log1p(-share) * trials
-    logs = [term]
-    for k in range(events):
-        term += np.log((trials - k) / (k + 1)) + np.log(share) - np.log1p(-share)
-        logs.append(term)
-    return float(np.exp(np.logaddexp.reduce(logs)))

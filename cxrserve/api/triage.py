@@ -11,11 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from cxrserve.api import openapi, upload
 from cxrserve.api.predict import FAILURES, Asked, PredictQuery, respond
 from cxrserve.api.service import Service, service_of
-from cxrserve.ensemble.decide import decide
+from cxrserve.ensemble.decide import asked_findings, decide
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.triage import Guarantee
-from cxrserve.errors import RequestError
-from cxrserve.findings import indices
 from cxrserve.reports.triage import TriageAnswer, triage_answer
 
 router = APIRouter(tags=["predict"])
@@ -29,13 +27,15 @@ class TriageQuery(BaseModel):
     findings: str = Field(
         "all",
         max_length=1000,
-        description="`all`, or names of findings with commas between them. One alone needs least work.",
+        description="`all`, or names of findings with commas between them. One alone needs least work; all "
+        "take as much as the dearest of them, which may be everything.",
         examples=["all", "Pneumothorax"],
     )
     guarantee: Guarantee = Field(
         "exact",
         description="`exact`: every decision is the full ensemble's, always. `conformal`: the probability "
-        "that any differs is at most `epsilon`, for images like those the bundle was calibrated on.",
+        "that any asked for differs is at most `epsilon`, for images like those the bundle was calibrated "
+        "on, on an engine and precision it was calibrated with.",
     )
     epsilon: float = Field(0.001, gt=0, lt=1, description="For the guarantee `conformal`.")
     priority: Priority = Field("routine", description="As for /predict.")
@@ -56,7 +56,7 @@ async def triage(
     Send the file as for /predict. The answer says which scales ran, the bounds on each probability, and which
     guarantee holds. Research use only.
     """
-    findings = _findings(query.findings)
+    findings = asked_findings(query.findings)
 
     def work(asked: Asked, files: list[bytes]) -> TriageAnswer:
         decided = decide(
@@ -75,15 +75,3 @@ async def triage(
 
     as_predict = PredictQuery(heatmaps="none", priority=query.priority)
     return await respond(request, service, as_predict, work, most_files=1)
-
-
-def _findings(text: str) -> list[int]:
-    """Their indices; none for all that the bundle knows.
-
-    Raises:
-        RequestError: a name that is none of the 14; says which, and lists them.
-    """
-    try:
-        return [] if text == "all" else list(indices(text.split(",")))
-    except ValueError as error:
-        raise RequestError(f"findings: {error}; or send all.") from None

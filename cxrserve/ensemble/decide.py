@@ -13,21 +13,38 @@ from cxrserve.ensemble.cancellation import Cancellation
 from cxrserve.ensemble.claim import Claim
 from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.pipeline import Pipeline
-from cxrserve.ensemble.triage import Guarantee, Triage
+from cxrserve.ensemble.triage import Guarantee, Triage, doubts
 from cxrserve.errors import BundleError, RequestError
-from cxrserve.findings import NAMES
+from cxrserve.findings import NAMES, indices
 from cxrserve.imaging.prepared import PreparedImage
+
+
+def asked_findings(text: str) -> tuple[int, ...]:
+    """The findings to decide: names with commas between them, or "all", which are none in particular.
+
+    Raises:
+        RequestError: a name that is none of the 14; says which, and lists them.
+    """
+    try:
+        return () if text == "all" else indices(text.split(","))
+    except ValueError as error:
+        raise RequestError(f"findings: {error}; or send all.") from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decided:
-    """One radiograph: what was done to it, and what was decided after which scales."""
+    """One radiograph: what was done to it, and what was decided after which scales.
+
+    Attributes:
+        doubts: why ε is not guaranteed for it, as sentences; none where it is.
+    """
 
     image: PreparedImage
     triage: Triage
     findings: tuple[int, ...]
     guarantee: Guarantee
     epsilon: float | None
+    doubts: tuple[str, ...]
     timing_ms: dict[str, float]
 
 
@@ -73,7 +90,7 @@ def decide(
             output = job.result(job.submit(size, image.levels[size]))
             timing_ms[f"engine_{size}"] = output.seconds * 1000
             logits_F = output.logits_NF[0]
-            if not np.isfinite(logits_F[predictor.weights_FS[:, predictor.sizes.index(size)] > 0]).all():
+            if not np.isfinite(logits_F).all():
                 raise BundleError("a member answered with a score that is not a number: nothing can be said")
             triage.tell(size, logits_F)
     timing_ms = {**image.timing_ms, **timing_ms, "total": (time.perf_counter() - started) * 1000}
@@ -83,5 +100,6 @@ def decide(
         findings=wanted,
         guarantee=guarantee,
         epsilon=epsilon if guarantee == "conformal" else None,
+        doubts=doubts(contract.triage, predictor.arithmetic) if contract.triage and triage.predicts else (),
         timing_ms=timing_ms,
     )

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cxrserve.engines.base import ActualPrecision, Engine, Output
 from cxrserve.engines.select import Choice, choose
 from cxrserve.ensemble import heatmap, stack
-from cxrserve.ensemble.bundle import Bundle
+from cxrserve.ensemble.bundle import Arithmetic, Bundle
 from cxrserve.errors import BundleError
 from cxrserve.findings import FINDINGS, NAMES, indices
 from cxrserve.settings import Settings
@@ -132,6 +132,11 @@ class Predictor:
     def precision(self) -> str:
         """That arithmetic in words: one for all sizes, or each that is used, from coarse to fine."""
         return ", ".join(dict.fromkeys(self.precisions[size] for size in self.sizes))
+
+    @property
+    def arithmetic(self) -> Arithmetic:
+        """What computes the logits: those of another engine or precision are other logits."""
+        return Arithmetic(engine=self.choice.name, precisions=dict(self.precisions))
 
     def warm_up(self) -> dict[int, float]:
         """Run every engine once, so that the first request pays for nothing but itself.

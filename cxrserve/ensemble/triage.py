@@ -7,12 +7,14 @@ sum, so the scales that have run already bound it:
 
 Two guarantees:
 
-- *exact*: these bounds and nothing else. The decision is the full ensemble's, always. Nothing tighter can be
-  proved without running the scale: a network's logit has no useful bound that holds for every image.
+- *exact*: these bounds and nothing else. The decision is the full ensemble's, always, to the last bit: a
+  probability at its threshold counts as above, here as there. Nothing tighter can be proved without running
+  the scale: a network's logit has no useful bound that holds for every image.
 - *conformal*: what the scales left will add is predicted from what the others said, and the prediction's
-  error is bounded by conformal risk control (Angelopoulos et al. 2022) on images that were not used to fit
-  the prediction. For an image exchangeable with those, the probability that any decision differs from the
-  full ensemble's is at most ε. The exact bounds hold besides, and are used where they are tighter.
+  error is bounded by conformal risk control (Angelopoulos et al. 2022) on images that fitted nothing. For
+  an image exchangeable with those, on an engine and precision whose logits they were, the probability that
+  any decision asked for differs from the full ensemble's is at most ε. The exact bounds hold besides, and
+  are used where they are tighter.
 
 Legend: F findings, S scales (ascending by size), K stages (scales that have run).
 """
@@ -27,8 +29,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import EarlyDecisions
-from cxrserve.ensemble.stack import sigmoid
+from cxrserve.ensemble.bundle import Arithmetic, EarlyDecisions
+from cxrserve.ensemble.stack import sigmoid, stacked
 from cxrserve.errors import RequestError
 
 Guarantee = Literal["exact", "conformal"]
@@ -63,18 +65,23 @@ def exact_bounds(logits_FS: Floats, weights_FS: Floats, done_S: NDArray[np.bool_
     """The bounds that hold whatever the scales left say.
 
     Args:
-        logits_FS: float64 [F, S]; values of scales that have not run are not looked at.
+        logits_FS: float64 [F, S]; values of scales that have not run, or have no weight, are not looked at.
         done_S: True for the scales that have run.
+
+    Returns:
+        bounds that hold. Where no scale with weight is left, both are the full ensemble's probability itself,
+        to the last bit, so that p ≥ threshold is answered as the full ensemble answers it.
     """
-    heard_FS = done_S & (weights_FS > 0)  # a member may not know a finding, and says NaN of it
-    said_F = (weights_FS * sigmoid(np.where(heard_FS, logits_FS, -np.inf))).sum(axis=1)
+    weighs_FS = weights_FS > 0
+    heard_FS = weighs_FS & done_S
+    # σ(0) times the weight 0 adds nothing, so scales without weight need not have run: `said_F` is then, bit
+    # for bit, the full ensemble's probability, summed by the function that sums that.
+    said_F = stacked(np.where(heard_FS, logits_FS, 0.0)[None], np.where(heard_FS, weights_FS, 0.0))[0]
     left_F = np.where(done_S, 0.0, weights_FS).sum(axis=1)
-    if done_S.all():
-        return Bounds(lower_F=said_F.clip(0, 1), upper_F=said_F.clip(0, 1))
+    open_F = (weighs_FS & ~done_S).any(axis=1)
     return Bounds(
-        lower_F=(said_F - _ROUNDING).clip(0, 1),
-        # A scale that says nothing of a finding has the weight 0 and leaves nothing open.
-        upper_F=np.where(left_F > 0, said_F + left_F + _ROUNDING, said_F).clip(0, 1),
+        lower_F=np.where(open_F, said_F - _ROUNDING, said_F).clip(0, 1),
+        upper_F=np.where(open_F, said_F + left_F + _ROUNDING, said_F).clip(0, 1),
     )
 
 
@@ -93,24 +100,25 @@ def predicted_logits(conformal: EarlyDecisions, logits_FS: Floats, stage: int) -
 def margin(conformal: EarlyDecisions, epsilon: float, findings: Collection[int]) -> float:
     """How many spreads a predicted logit may be wrong: the conformal quantile for `epsilon`.
 
-    For one finding its own scores are used; for more, the scores of all 14 at once, which hold for any
-    subset of them.
+    It is the quantile of each image's largest score over the findings that are decided, so it bounds the
+    share of images on which any of them is wrong, and is as narrow for one finding as for it alone.
 
     Raises:
         RequestError: ε is smaller than 1 / (n + 1) for the n images the bundle was calibrated on, or so
             large that the bundle does not hold the quantile.
     """
     count = conformal.images
-    smallest, largest = 1 / (count + 1), len(conformal.joint_tail) / (count + 1)
+    smallest, largest = 1 / (count + 1), conformal.reach / (count + 1)
     if not smallest <= epsilon <= largest:
         raise RequestError(
             f"epsilon {epsilon:g} is out of reach: this bundle was calibrated on {count} images, which "
             f"allows {smallest:.6f} to {largest:.4f}. Ask for the guarantee exact, or another epsilon."
         )
-    single = next(iter(findings)) if len(findings) == 1 else None
-    tail = conformal.joint_tail if single is None else conformal.finding_tails[single]
-    # The ⌈(n + 1)(1 − ε)⌉-th smallest of n scores is the ⌊(n + 1) ε⌋-th largest.
-    return tail[math.floor((count + 1) * epsilon + 1e-9) - 1]
+    scores_NF = np.array(conformal.worst, np.float64).reshape(-1, len(conformal.predicts))
+    largest_N = np.sort(scores_NF[:, sorted(set(findings))].max(axis=1))[::-1]
+    # The ⌈(n + 1)(1 − ε)⌉-th smallest of n scores is the ⌊(n + 1) ε⌋-th largest; those not kept are 0.
+    rank = math.floor((count + 1) * epsilon + 1e-9)
+    return float(largest_N[rank - 1]) if rank <= len(largest_N) else 0.0
 
 
 def _open_margin(
@@ -118,7 +126,7 @@ def _open_margin(
 ) -> float:
     if guarantee == "exact":
         return math.inf
-    if early is None:
+    if early is None or not early.images:
         raise RequestError(
             "this bundle holds no calibration for the guarantee conformal; ask for the guarantee exact."
         )
@@ -129,7 +137,25 @@ def _predicts(guarantee: Guarantee, early: EarlyDecisions | None, findings: Coll
     """Whether predictions are worth their way from coarse to fine; where not, the exact bounds keep any ε."""
     if guarantee == "exact" or early is None:
         return False
-    return early.predicts[next(iter(findings))] if len(findings) == 1 else early.predicts_all
+    everything = len(set(findings)) == len(early.predicts)
+    return early.predicts_all if everything else all(early.predicts[finding] for finding in findings)
+
+
+def doubts(early: EarlyDecisions, served: Arithmetic) -> tuple[str, ...]:
+    """Why the conformal promise does not cover what `served` computes; nothing where it does."""
+    found = list(early.caveats)
+    measured = " and ".join(map(str, early.arithmetics))
+    if not measured:
+        found.append(
+            "The bundle does not say on which engine its conformal margins were measured: epsilon is not "
+            f"guaranteed on {served}. Calibrate it here: cxrserve models triage."
+        )
+    elif served not in early.arithmetics:
+        found.append(
+            f"The conformal margins were measured on {measured}, and this is {served}: epsilon is not "
+            "guaranteed. Calibrate the bundle here (cxrserve models triage), or ask for the guarantee exact."
+        )
+    return tuple(found)
 
 
 def _order(
@@ -184,6 +210,11 @@ class Triage:
         # Bounds of a finding stay as they were when it was settled: the decision and its reason go together.
         self._bounds = exact_bounds(self.logits_FS, weights_FS, self._done_S)
         self._settle(0)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether anything but what is proved may settle a decision."""
+        return self._conformal is not None
 
     @property
     def ran(self) -> tuple[int, ...]:

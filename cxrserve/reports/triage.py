@@ -33,12 +33,18 @@ class GuaranteeReport(_Part):
 
     name: Guarantee
     epsilon: float | None = Field(
-        description="At most this is the probability that any decision differs from the full ensemble's, for "
-        "an image like those it was calibrated on. Null for exact: none differs, ever."
+        description="At most this is the probability that any decision asked for differs from the full "
+        "ensemble's, for an image like those it was calibrated on. Null for exact: none differs, ever."
+    )
+    holds: bool = Field(
+        description="False where the bundle's calibration does not cover what was served; `warnings` say why."
     )
     calibrated_on: str | None
-    checked: TriageCheck | None = Field(
-        description="What it came to on other images, deciding all findings, as the bundle says."
+    calibrated_with: list[str] = Field(description="Engines and precisions that the calibration covers.")
+    checked: list[TriageCheck] = Field(
+        description="What this guarantee came to on other images, as the bundle says: deciding what was "
+        "asked for, or, where that was not checked, each of the findings alone. Empty where nothing was "
+        "checked for this epsilon."
     )
 
 
@@ -77,29 +83,58 @@ def triage_answer(decided: Decided, bundle: Bundle) -> TriageAnswer:
         guarantee=_guarantee(decided, bundle),
         ran=list(triage.ran),
         work=triage.work,
-        warnings=list(decided.image.warnings),
+        warnings=[*decided.image.warnings, *decided.doubts],
         timing_ms={stage: round(ms, 2) for stage, ms in decided.timing_ms.items()},
     )
 
 
 def _guarantee(decided: Decided, bundle: Bundle) -> GuaranteeReport:
-    early = bundle.contract.triage
-    checks = early.checked if early else ()
-    fits = (check for check in checks if check.guarantee == decided.guarantee and check.findings == "all")
+    early = bundle.contract.triage if decided.guarantee == "conformal" else None
     return GuaranteeReport(
         name=decided.guarantee,
         epsilon=decided.epsilon,
-        calibrated_on=early.data if early and decided.guarantee == "conformal" else None,
-        checked=next(fits, None),
+        holds=not decided.doubts,
+        calibrated_on=early.data if early else None,
+        calibrated_with=[str(arithmetic) for arithmetic in early.arithmetics] if early else [],
+        checked=_checks(decided, bundle),
+    )
+
+
+def _checks(decided: Decided, bundle: Bundle) -> list[TriageCheck]:
+    """Those of what was asked for: of all that the bundle knows together, or of each finding alone."""
+    contract = bundle.contract
+    known = len(NAMES) - len(contract.unavailable)
+    asked = {NAMES[finding] for finding in decided.findings}
+    names = {"all"} if len(asked) == known > 1 else asked
+    return [
+        check
+        for check in (contract.triage.checked if contract.triage else ())
+        if check.guarantee == decided.guarantee
+        and check.epsilon == decided.epsilon
+        and check.findings in names
+    ]
+
+
+def check_words(check: TriageCheck) -> str:
+    """One line of what a guarantee came to, with both ends of the interval."""
+    low = "" if check.differing_above is None else f"{check.differing_above:.2%} to "
+    return (
+        f"checked, {check.findings}: {check.differing} of {check.images} differed "
+        f"(95 %: {low or 'at most '}{check.differing_below:.2%}), {check.work:.1%} of the work on average, "
+        f"{check.work_worst:.0%} at worst"
     )
 
 
 def triage_table(title: str, answer: TriageAnswer) -> Table:
     """One radiograph: a row for each decision; positive ones stand out."""
     ran = ", ".join(str(size) for size in answer.ran) or "no scale"
+    checked = answer.guarantee.checked
+    promise = answer.guarantee.name + (f" {answer.guarantee.epsilon:g}" if answer.guarantee.epsilon else "")
     table = Table(
-        title=Text(f"{title}: {answer.guarantee.name}, ran {ran}, {answer.work:.0%} of the work"),
+        title=Text(f"{title}: {promise}, ran {ran}, {answer.work:.1%} of the work"),
         title_justify="left",
+        caption=Text(check_words(checked[0])) if len(checked) == 1 else None,
+        caption_justify="left",
         header_style="dim",
     )
     table.add_column("finding")

@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrserve.ensemble.bundle import Contract, read_contract
+from cxrserve.ensemble.bundle import Arithmetic, Contract, read_contract
 from cxrserve.findings import NAMES
 from tests.bundles import write_tiny_bundle
 from training.steps import early as steps
-from training.steps.early import checks, chosen, early_decisions
+from training.steps.early import calibrated, chosen, early_decisions, one_a_patient
+
+ARITHMETIC = Arithmetic(engine="openvino", precisions={64: "f32", 128: "f32"})
 
 
 @pytest.fixture(scope="module")
@@ -41,17 +43,37 @@ def logits(count: int, seed: int) -> np.ndarray:
 def test_they_are_fitted_and_checked_on_other_images_than_they_were_fitted_on(contract: Contract) -> None:
     early = early_decisions(logits(80, 0), contract, "80 validation images")
     assert early is not None
-    assert (early.data, early.images) == ("80 validation images", 40)
-    found = checks(early, logits(50, 1), contract, "test images")
-    assert {check.data for check in found} == {"50 test images"}
+    assert (early.fitted_on, early.images) == ("80 validation images", 0)
+    # Two images of each of 50 patients.
+    found = calibrated(
+        early, logits(100, 1), np.arange(100) // 2, contract, "test images", arithmetic=ARITHMETIC
+    )
+    assert (found.data, found.images) == ("25 test images, one a patient", 25)
+    assert found.arithmetics == (ARITHMETIC,)
+    assert {check.data for check in found.checked} == {"25 test images, one a patient, others"}
     # What nobody judges has no decision to come early.
-    assert {check.findings for check in found} == {"all", *contract.operating_points}
-    assert all(check.differing == 0 for check in found if check.guarantee == "exact")
-    promised = {check.epsilon for check in found if check.guarantee == "conformal"}
-    assert promised == {1 / 41}
+    assert {check.findings for check in found.checked} == {"all", *contract.operating_points}
+    assert all(check.differing == 0 for check in found.checked if check.guarantee == "exact")
+    promised = {check.epsilon for check in found.checked if check.guarantee == "conformal"}
+    assert promised == {1 / 26}
     # The contract that holds them is one that serves.
-    held = contract.model_copy(update={"triage": early.model_copy(update={"checked": found})})
+    held = contract.model_copy(update={"triage": found})
     assert Contract.model_validate_json(held.model_dump_json()) == held
+
+
+def test_margins_and_their_check_come_from_different_patients() -> None:
+    patient_N = np.random.default_rng(4).integers(0, 30, 200)
+    rows = one_a_patient(patient_N)
+    assert sorted(patient_N[rows]) == sorted(set(patient_N.tolist()))
+    # Any of a patient's images may be the one.
+    assert len(set(rows.tolist()) - set(np.unique(patient_N, return_index=True)[1].tolist())) > 10
+
+
+def test_one_patient_promises_nothing(contract: Contract) -> None:
+    early = early_decisions(logits(80, 0), contract, "images")
+    assert early is not None
+    same = np.zeros(30, np.int64)
+    assert calibrated(early, logits(30, 1), same, contract, "images", arithmetic=ARITHMETIC) is early
 
 
 def test_too_few_images_promise_nothing(contract: Contract) -> None:

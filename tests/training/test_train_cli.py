@@ -132,9 +132,11 @@ def test_early_decisions_come_with_the_bundle_and_are_checked_on_the_test_images
 ) -> None:
     early = read_contract(whole[0] / "bundle")[0].triage
     assert early is not None
-    assert early.data == "40 validation phantoms"
+    assert early.fitted_on == "40 validation phantoms"
+    assert early.data == "6 held-out phantoms, one a patient"
+    assert len(early.arithmetics) == 1
     found = {check.guarantee: check for check in early.checked if check.findings == "all"}
-    assert {check.data for check in found.values()} == {"12 held-out phantoms"}
+    assert {check.data for check in found.values()} == {"6 held-out phantoms, one a patient, others"}
     assert found["exact"].differing == 0
 
 

@@ -26,13 +26,15 @@ def test_phantoms_calibrate_a_bundle(bundle: Path) -> None:
     triage(bundle, phantoms=48, seed=7, epsilon=0.05)
     early = read_contract(bundle)[0].triage
     assert early is not None
-    assert early.images == 18
+    assert early.images == 22
+    assert early.fitted_on == "7 of 48 phantoms, seeds from 7"
+    assert [str(each) for each in early.arithmetics] == ["openvino in f32"]
     assert {check.guarantee for check in early.checked} == {"exact", "conformal"}
     assert all(check.differing == 0 for check in early.checked if check.guarantee == "exact")
     with Pipeline(Settings(bundle=bundle, threads=1, decode_workers=1)) as pipeline:
         decided = decide(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.1)
         assert set(decided.triage.settled_by) == set(range(14))
-        with pytest.raises(RequestError, match="calibrated on 18 images"):
+        with pytest.raises(RequestError, match="calibrated on 22 images"):
             decide(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.01)
 
 
@@ -45,7 +47,7 @@ def test_films_calibrate_a_bundle_without_labels(bundle: Path, tmp_path: Path) -
     triage(bundle, films=[films])
     early = read_contract(bundle)[0].triage
     assert early is not None
-    assert early.data == f"{FEWEST} films"
+    assert early.data == "18 of 40 films, taken to be one a patient"
 
 
 def test_too_few_films_and_none_are_refused(bundle: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import Contract
+from cxrserve.ensemble.bundle import Arithmetic, Contract
 from cxrserve.ensemble.predictor import Levels, Prediction, Predictor
 from cxrserve.ensemble.stack import sigmoid, stacked
 from cxrserve.findings import NAMES
@@ -46,6 +46,7 @@ class Scores:
         study_N: int64 [N], equal for images of one study.
         engine_ms: by size, the median time of that member for one image.
         group_N: after `by_study`, the study of each image; the labels are then the studies'.
+        arithmetic: of the engine; None where nobody noted it.
     """
 
     contract: Contract
@@ -57,6 +58,7 @@ class Scores:
     study_N: NDArray[np.int64]
     engine_ms: dict[int, float]
     group_N: NDArray[np.int64] | None = None
+    arithmetic: Arithmetic | None = None
 
     def __len__(self) -> int:
         return len(self.labels_NF)
@@ -166,6 +168,7 @@ def collect(
         logits_NFS=np.stack([prediction.logits_FS for prediction in predictions]),
         labels_NF=labels_NF,
         study_N=study_N,
+        arithmetic=predictor.arithmetic,
         engine_ms={
             size: float(np.median([prediction.timing_ms[f"engine_{size}"] for prediction in predictions]))
             for size in predictor.sizes

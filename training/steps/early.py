@@ -1,4 +1,8 @@
-"""Early decisions of a bundle: fitted on the validation images as it serves them, checked on the test's.
+"""Early decisions of a bundle: fitted on validation images, calibrated and checked on the test's.
+
+The validation images chose the networks' epochs, the stack and the operating points, so a new patient's are
+not exchangeable with them: no margin can be measured there. The test images fitted nothing, and no label of
+theirs is needed. Half of their patients measure the margins and the other half check, one image of each.
 
 Legend: N images, F findings, S scales (ascending by size).
 """
@@ -10,9 +14,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import Contract, EarlyDecisions, TriageCheck
-from cxrserve.findings import INDEX, NAMES
-from training.triage import FEWEST, check_triage, fit_early_decisions
+from cxrserve.ensemble.bundle import Arithmetic, Contract, EarlyDecisions
+from cxrserve.findings import NAMES
+from training.cache import PyramidCache
+from training.triage import FEWEST, calibrate, fit_early_decisions
+from training.triage_check import check_triage
 
 Floats = NDArray[np.float64]
 # Of more images, these many, at even distances: a tail of a thousandth needs no more.
@@ -27,34 +33,78 @@ def chosen(count: int) -> list[int]:
 
 
 def early_decisions(logits_NFS: Floats, contract: Contract, data: str) -> EarlyDecisions | None:
-    """Fitted and calibrated on logits [N, F, S] of the path that serves.
+    """Fitted on logits [N, F, S] of the path that serves; no margins yet.
 
-    None where one scale decides alone, or the images are too few to promise anything.
+    None where one scale decides alone, or the images are too few to predict anything.
     """
     if len(contract.members) < 2 or len(logits_NFS) < FEWEST:
         return None
     weights_FS, thresholds_F = _stack(contract)
-    return fit_early_decisions(
-        logits_NFS, weights_FS, thresholds_F, contract.preprocessing.sizes, data=data, seed=0
-    )
+    return fit_early_decisions(logits_NFS, weights_FS, thresholds_F, contract.preprocessing.sizes, data=data)
 
 
-def checks(
-    early: EarlyDecisions, logits_NFS: Floats, contract: Contract, data: str
-) -> tuple[TriageCheck, ...]:
-    """What the early decisions save, and how often they differ from the full ensemble's."""
-    logits_NFS = logits_NFS[chosen(len(logits_NFS))]
+def calibrated(
+    early: EarlyDecisions,
+    logits_NFS: Floats,
+    patient_N: NDArray[np.int64],
+    contract: Contract,
+    data: str,
+    *,
+    arithmetic: Arithmetic,
+    caveats: tuple[str, ...] = (),
+) -> EarlyDecisions:
+    """`early` with margins from half of the patients, and with what it comes to on the other half's images.
+
+    Args:
+        logits_NFS: of images that fitted nothing, by the path that serves.
+        patient_N: equal for images of one patient, of whom one image counts.
+        data: the images, in words.
+        arithmetic: what computed the logits.
+
+    Returns:
+        `early` itself where there are fewer than two patients.
+    """
+    rows = one_a_patient(patient_N)
+    measured, checked = np.split(rows, [(len(rows) + 1) // 2])
+    checked = checked[:MOST]
+    if not len(checked):
+        return early
     weights_FS, thresholds_F = _stack(contract)
-    return check_triage(
+    sizes = contract.preprocessing.sizes
+    found = calibrate(
         early,
-        logits_NFS,
+        logits_NFS[None, measured],
         weights_FS,
         thresholds_F,
-        contract.preprocessing.sizes,
-        data=f"{len(logits_NFS)} {data}",
-        epsilon=max(EPSILON, 1 / (early.images + 1)),
-        alone=[INDEX[name] for name in NAMES if name not in contract.unavailable],
+        sizes,
+        data=f"{len(measured)} {data}, one a patient",
+        arithmetics=(arithmetic,),
+        caveats=caveats,
     )
+    checks = check_triage(
+        found,
+        logits_NFS[None, checked],
+        weights_FS,
+        thresholds_F,
+        sizes,
+        data=f"{len(checked)} {data}, one a patient, others",
+        epsilon=max(EPSILON, 1 / (found.images + 1)),
+    )
+    return found.model_copy(update={"checked": checks})
+
+
+def patients(images: PyramidCache) -> NDArray[np.int64]:
+    """Equal numbers for images of one patient, int64 [N]; phantoms are each their own."""
+    if not images.films:
+        return np.arange(len(images))
+    return np.unique([film.patient_id for film in images.films], return_inverse=True)[1].astype(np.int64)
+
+
+def one_a_patient(patient_N: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A row of each patient, drawn at random, in a random order that is always the same."""
+    shuffled = np.random.default_rng(0).permutation(len(patient_N))
+    _, first = np.unique(patient_N[shuffled], return_index=True)
+    return shuffled[np.sort(first)]
 
 
 def _stack(contract: Contract) -> tuple[Floats, Floats]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from cxrserve.ensemble.bundle import (
     CONTRACT_FILE,
+    Arithmetic,
     Contract,
     EarlyDecisions,
     Metrics,
@@ -25,11 +26,11 @@ from training.cache import PyramidCache
 from training.card import write_card
 from training.datasets.manifest_files import write_atomically
 from training.evaluate import open_predictor, pointing
-from training.recipes import PhantomData
+from training.recipes import DatasetData, PhantomData
 from training.report.evaluate_bundle import HTML, JSON, Wanted, write_report
 from training.report.evaluation import fold_table
 from training.report.scores import Scores, score_bundle
-from training.steps.early import checks
+from training.steps.early import calibrated, patients
 from training.steps.export import bundle_of
 from training.steps.facts import run_facts
 from training.steps.prepare import StepError, open_part
@@ -49,6 +50,10 @@ from training.steps.stamp import (
 
 STAMP, SCORES, EVALUATED = "stamp.json", "scores.npz", "evaluation.json"
 DELIVERED = "delivered.json"
+SPLIT_BY_ROW = (
+    "The conformal margins were measured on patients whose other films trained the networks (a split by "
+    "row): epsilon is not guaranteed."
+)
 
 
 def evaluate_inputs(run: Run, trial: Trial) -> dict[str, object]:
@@ -103,6 +108,7 @@ def read_scores(run: Run, trial: Trial, contract: Contract, sha256: str) -> Scor
             labels_NF=stored["labels_NF"],
             study_N=stored["study_N"],
             engine_ms={int(size): ms for size, ms in said["engine_ms"].items()},
+            arithmetic=Arithmetic.model_validate(said["arithmetic"]) if "arithmetic" in said else None,
         )
 
 
@@ -128,6 +134,7 @@ def _evaluate_one(run: Run, trial: Trial, progress: Progress) -> None:
         "data": test_name(run),
         "count": len(counted),
         "engine": scores.engine,
+        **({"arithmetic": scores.arithmetic.model_dump(mode="json")} if scores.arithmetic else {}),
         "engine_ms": scores.engine_ms,
         "auc": auc,
     }
@@ -177,7 +184,8 @@ def _deliver(run: Run, progress: Progress) -> None:
         images=measured["count"],
         auc=measured["auc"],
     )
-    contract = contract.model_copy(update={"metrics": metrics, "triage": _checked(run, first, contract)})
+    early = _calibrated(run, first, contract, test)
+    contract = contract.model_copy(update={"metrics": metrics, "triage": early})
     run.out.mkdir(parents=True, exist_ok=True)
     for member in contract.members:
         with replaced(run.out / member.file) as part:
@@ -196,13 +204,23 @@ def _deliver(run: Run, progress: Progress) -> None:
     progress.say(f"the bundle of {first.name} is in {run.out}")
 
 
-def _checked(run: Run, trial: Trial, contract: Contract) -> EarlyDecisions | None:
-    """The bundle's early decisions, with what they come to on the test images."""
-    if contract.triage is None:
-        return None
-    with np.load(run.folder(trial, "evaluate") / SCORES) as stored:
-        found = checks(contract.triage, stored["logits_NFS"], contract, test_name(run))
-    return contract.triage.model_copy(update={"checked": found})
+def _calibrated(run: Run, trial: Trial, contract: Contract, test: PyramidCache) -> EarlyDecisions | None:
+    """The bundle's early decisions with margins, and what they come to, from the test images."""
+    scores = read_scores(run, trial, contract, "")
+    if contract.triage is None or scores.arithmetic is None:
+        return contract.triage
+    caveats: tuple[str, ...] = ()
+    if isinstance(run.recipe.data, DatasetData) and run.recipe.data.split.kind == "by-row":
+        caveats = (SPLIT_BY_ROW,)
+    return calibrated(
+        contract.triage,
+        scores.logits_NFS,
+        patients(test),
+        contract,
+        test_name(run),
+        arithmetic=scores.arithmetic,
+        caveats=caveats,
+    )
 
 
 def _report(run: Run, test: PyramidCache, progress: Progress) -> None:
