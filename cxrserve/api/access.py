@@ -22,7 +22,7 @@ async def require_token(request: Request) -> None:
     Raises:
         Unauthorized: no token, or not this one; as quickly for a nearly right one as for any other.
     """
-    token = service_of(request).settings.token.get_secret_value()
+    token = (await service_of(request)).settings.token.get_secret_value()
     path = getattr(request.scope.get("route"), "path", "")
     if not token or path in _OPEN or path.startswith(_OPEN_BELOW):
         return
@@ -43,7 +43,7 @@ async def protect_patients(request: Request) -> None:
             name than this machine's own (a page in a browser could have made it so: DNS rebinding), or the
             page of another site asks through a browser on this machine (CSRF).
     """
-    settings = service_of(request).settings
+    settings = (await service_of(request)).settings
     if settings.token.get_secret_value():
         return
     if not _is_loopback(settings.host):

@@ -56,7 +56,7 @@ async def store_study(request: Request, study: _Study) -> Response:
 
 
 async def _stored(request: Request, study: str | None) -> Response:
-    service = service_of(request)
+    service = await service_of(request)
     settings = service.settings
     check_encoding(request)
     body = Related(

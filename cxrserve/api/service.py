@@ -151,7 +151,11 @@ class Service:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def service_of(request: Request) -> Service:
-    """The service of this request's application."""
+async def service_of(request: Request) -> Service:
+    """The service of this request's application.
+
+    A coroutine, since FastAPI sends every plain function that it depends on through a thread: on a machine
+    whose cores are all at work, that alone would keep a refusal waiting.
+    """
     service: Service = request.app.state.service
     return service

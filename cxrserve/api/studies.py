@@ -129,7 +129,7 @@ async def results(request: Request, study: StudyUid) -> Response:
 )
 async def fhir(request: Request, study: StudyUid) -> Response:
     """A DiagnosticReport that contains its Observations."""
-    bundle = service_of(request).pipeline.predictor.bundle
+    bundle = (await service_of(request)).pipeline.predictor.bundle
     data = await _in_archive(request, lambda archive: archive.catalogue.fhir(study, bundle))
     return Response(_there(data), media_type=_FHIR)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,8 +13,10 @@ from typing import Final
 import httpx
 import numpy as np
 import pytest
+from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 
+from cxrserve.api import about, dicomweb, metrics, predict, studies, triage, viewer
 from cxrserve.engines.base import Output
 from cxrserve.metrics import Metrics
 from tests.api import raw
@@ -165,3 +168,16 @@ def test_an_idle_service_refuses_nobody(serve: Serve, chest_jpeg: bytes) -> None
     with serve(max_wait_s=1e-6) as running, httpx.Client(base_url=running.url, timeout=60) as client:
         for _ in range(3):
             assert client.post("/predict", content=chest_jpeg).status_code == 200
+
+
+def test_no_refusal_waits_for_a_thread() -> None:
+    """What a route depends on runs on the loop: FastAPI sends plain functions through a thread each time."""
+    routers = [each.router for each in (about, dicomweb, metrics, predict, studies, triage, viewer)]
+    routes = [route for router in routers for route in router.routes if isinstance(route, APIRoute)]
+    assert {"/predict", "/triage", "/healthz"} <= {route.path for route in routes}
+    for route in routes:
+        left = [*route.dependant.dependencies]
+        while left:
+            dependency = left.pop()
+            assert inspect.iscoroutinefunction(dependency.call), (route.path, dependency.call)
+            left += dependency.dependencies
