@@ -1,10 +1,17 @@
-"""One object on its way to disk: written and hashed as its bytes come, and never whole in memory."""
+"""One object on its way to disk: written and hashed as its bytes come, and never whole in memory.
+
+Nor in the page cache, where it can be kept out: a film is read once more, much later. A copy less is made of
+it, and no fresh memory is taken, which a virtual machine has to fetch from its host page by page.
+"""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from contextlib import suppress
 from hashlib import sha256
+from mmap import mmap
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -12,7 +19,7 @@ from typing import Final, Self
 from cxrserve.archive.store import sync, unwritable
 from cxrserve.imaging.dicom.beginning import Beginning, begin
 
-_CHUNK_BYTES: Final = 2**20
+_CHUNK_BYTES: Final = 2**20  # a multiple of every disk's block
 _BEGINNING_BYTES: Final = 2**18  # the header of a radiograph has a few thousand; with an icon, some more
 
 
@@ -40,13 +47,14 @@ class Incoming:
         self._header: bytes | None = None
         self._whole_hash: Final = sha256()
         self._content_hash: Final = sha256()
-        self._chunk = memoryview(bytearray(_CHUNK_BYTES))
+        self._chunk = memoryview(mmap(-1, _CHUNK_BYTES))  # which begins with a page, as O_DIRECT asks
         self._filled = 0
         self._kept = False
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except OSError as error:
             raise unwritable(error) from error
+        self._direct = _set_direct(self._descriptor, True)
 
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Append bytes.
@@ -72,6 +80,7 @@ class Incoming:
         """
         self._flush()
         self._chunk = memoryview(b"")
+        self._direct = _set_direct(self._descriptor, False)  # what reads it back need not be aligned
 
     def _flush(self) -> None:
         chunk, start = self._chunk[: self._filled], 0
@@ -84,11 +93,22 @@ class Incoming:
         if not self._beginning.deflated:
             self._content_hash.update(chunk[start:])
         try:
-            while chunk:
-                chunk = chunk[os.write(self._descriptor, chunk) :]
+            self._put(chunk)
         except OSError as error:
             self.discard()
             raise unwritable(error) from error
+
+    def _put(self, chunk: memoryview) -> None:
+        """Write: whole chunks past the page cache, where the file system can; the rest through it."""
+        while chunk:
+            if self._direct and len(chunk) < _CHUNK_BYTES:
+                self._direct = _set_direct(self._descriptor, False)
+            try:
+                chunk = chunk[os.write(self._descriptor, chunk) :]
+            except OSError as error:
+                if not self._direct or error.errno != errno.EINVAL:
+                    raise
+                self._direct = _set_direct(self._descriptor, False)
 
     @property
     def sha256(self) -> str:
@@ -134,9 +154,7 @@ class Incoming:
         try:
             if not self._kept:
                 os.fsync(self._descriptor)
-                # It is read once more, much later. Its memory is for the next one to fill: on a virtual
-                # machine, memory that was not used lately is fetched from the host page by page.
-                if hasattr(os, "posix_fadvise"):
+                if hasattr(os, "posix_fadvise"):  # what went through the page cache
                     os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             self._path.rename(path)
             sync(path.parent)
@@ -163,3 +181,14 @@ class Incoming:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.discard()
+
+
+def _set_direct(descriptor: int, on: bool) -> bool:
+    """Have writes pass the page cache by, or not; whether they do now."""
+    direct = getattr(os, "O_DIRECT", 0)
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | direct if on else flags & ~direct)
+    except OSError:  # a file system that cannot
+        return False
+    return on and direct != 0

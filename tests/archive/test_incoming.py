@@ -63,6 +63,17 @@ def test_pieces_of_any_size_make_the_same_file(tmp_path: Path, size: int, piece:
     assert (tmp_path / "kept").read_bytes() == data
 
 
+def test_a_disk_that_asks_for_other_writes_gets_them(tmp_path: Path) -> None:
+    """The kernel refuses one that begins within a block, as it refuses all where it knows no O_DIRECT."""
+    data = chest() + bytes(3 * CHUNK)
+    with Incoming(tmp_path / "incoming") as file:
+        file._chunk = memoryview(bytearray(CHUNK + 1))[1:]
+        file.write(data)
+        file.finish()
+        file.keep(tmp_path / "kept")
+    assert (tmp_path / "kept").read_bytes() == data
+
+
 def test_what_is_not_kept_is_gone(tmp_path: Path) -> None:
     with received(tmp_path, chest(), 1000):
         assert list(tmp_path.iterdir())
@@ -95,8 +106,9 @@ def test_only_the_header_is_held(tmp_path: Path) -> None:
         assert len(file.header()) == BEGINNING
         assert data.startswith(file.header())
     long = as_file(with_a_long_header())
-    with received(tmp_path, long, 2**17) as file:
-        assert file.header() == long
+    for whole in (long, long + bytes(CHUNK - len(long)), long + bytes(CHUNK - len(long) + 1)):
+        with received(tmp_path, whole, 2**17) as file:
+            assert file.header() == whole
 
 
 @pytest.mark.parametrize("cut", range(0, 1200, 7))
