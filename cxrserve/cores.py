@@ -23,6 +23,19 @@ def usable_cores(root: Path = _ROOT) -> int:
     return min([_affinity(), *quotas])
 
 
+def usual_decoders(root: Path = _ROOT) -> int:
+    """Processes that keep the engines in images: two, or half the cores where a GPU computes.
+
+    A CPU's engine reads one image in the time in which a core decodes ten. A large GPU reads hundreds a
+    second, and a core decodes about fifteen.
+
+    Args:
+        root: where proc/ and sys/ are.
+    """
+    gpu = (root / "proc/driver/nvidia/version").exists()
+    return max(2, usable_cores(root) // 2) if gpu else 2
+
+
 def _affinity() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from cxrserve.cores import usable_cores
+from cxrserve.cores import usable_cores, usual_decoders
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "tensorrt"]
 Precision = Literal["auto", "f32", "bf16", "fp16", "int8"]
@@ -64,7 +64,11 @@ class Settings(BaseSettings):
     )
     min_side_pixels: int = Field(64, ge=1, description="Fewest rows or columns of an image that is judged.")
 
-    decode_workers: int = Field(2, ge=1, description="Processes that decode images.")
+    decode_workers: int = Field(
+        default_factory=usual_decoders,
+        ge=1,
+        description="Processes that decode images; by default two, or half the cores where there is a GPU.",
+    )
     decode_timeout_s: float = Field(
         20.0, gt=0, description="Time a worker has for one image before it is ended."
     )
@@ -88,7 +92,10 @@ class Settings(BaseSettings):
         "The archive just waits.",
     )
     batch_pixels: int = Field(
-        2**20, ge=1, description="Most pixels of one batch; an image larger than that runs alone."
+        2**24,
+        ge=1,
+        description="Most pixels of one batch, where the engine gains from one; "
+        "an image larger than that runs alone.",
     )
     batch_delay_s: float = Field(
         0.005, gt=0, description="Most time a batch waits for images that are being decoded; none when idle."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cxrserve.cores import usable_cores
+from cxrserve.cores import usable_cores, usual_decoders
 from cxrserve.settings import Settings
 
 PLENTY = frozenset(range(64))
@@ -77,3 +77,11 @@ def test_affinity_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_engine_takes_them_all() -> None:
     assert Settings().threads == usable_cores()
+
+
+def test_a_gpu_is_fed_by_half_the_cores(tmp_path: Path) -> None:
+    assert usual_decoders(tmp_path) == 2
+    _files(tmp_path, {"proc/driver/nvidia/version": "580.65.06"})
+    assert usual_decoders(tmp_path) == 32
+    _files(tmp_path, {"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "200000 100000"})
+    assert usual_decoders(tmp_path) == 2
