@@ -82,6 +82,15 @@ class Metrics:
             "protocol",
             "outcome",
         )
+        self.deliveries: Final = self._counter(
+            "cxrserve_deliveries",
+            "Tries to deliver results, by destination and what became of them: done, waiting for more, dead.",
+            "destination",
+            "outcome",
+        )
+        self.associations: Final = Gauge(
+            "cxrserve_dicom_associations", "DICOM associations that are open.", registry=self.registry
+        )
         self.decode_workers_restarted: Final = Counter(
             "cxrserve_decode_workers_restarted",
             "Decode workers that ended or were ended, and were replaced.",

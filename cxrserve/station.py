@@ -56,6 +56,7 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
         archive = open_now.enter_context(Archive.open(settings, pipeline, destinations))
         node = open_now.enter_context(Node(settings, archive, rules)) if dicom else None
         if node is not None:
+            pipeline.metrics.associations.set_function(node.open_associations)
             _say(f"DICOM node {settings.dicom_ae_title} is ready on {settings.host}:{node.port}")
         pulls = {
             name: Pull(source, archive, most_bytes=settings.max_upload_bytes)

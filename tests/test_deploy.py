@@ -137,6 +137,7 @@ def test_commands_exist() -> None:
 # In each case 90 minutes of one series, a value a minute, and the alert that a person should hear of.
 SERIES = {
     "CxrserveDown": 'up{job="cxrserve", instance="a"}',
+    "CxrserveNotReady": 'cxrserve_build_info{instance="a"}',
     "CxrserveDatabaseAway": 'cxrserve_archive_database_up{instance="a"}',
     "CxrserveDiskNearlyFull": 'cxrserve_archive_free_bytes{instance="a"}',
     "CxrserveDeadLetters": 'cxrserve_archive_jobs{kind="delivery", state="dead", instance="a"}',
@@ -146,6 +147,7 @@ SERIES = {
 }
 GOOD = {
     "CxrserveDown": "1x90",
+    "CxrserveNotReady": "1x90",
     "CxrserveDatabaseAway": "1x90",
     "CxrserveDiskNearlyFull": "30000000000x90",
     "CxrserveDeadLetters": "0x90",
@@ -155,6 +157,7 @@ GOOD = {
 }
 BAD = {
     "CxrserveDown": "1x80 0x10",
+    "CxrserveNotReady": "1x60 stale _x30",
     "CxrserveDatabaseAway": "1x80 0x10",
     "CxrserveDiskNearlyFull": "30000000000x80 19000000000x10",
     "CxrserveDeadLetters": "0x80 1x10",
@@ -195,6 +198,27 @@ def test_alerts_ring_when_they_should_and_not_else(tmp_path: Path) -> None:
         [program, "test", "rules", tmp_path / "cases.yml"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_built_engines_have_a_place_that_the_service_may_write_to() -> None:
+    dockerfile = (DEPLOY.parent / "Dockerfile").read_text()
+    (folder,) = re.findall(r"XDG_CACHE_HOME=(\S+)", dockerfile)
+    assert re.search(rf"install .*--owner cxrserve .* {folder}$", dockerfile, re.MULTILINE)
+    manifest = list(yaml.safe_load_all((DEPLOY / "kubernetes" / "cxrserve.yaml").read_text()))
+    pod = manifest[0]["spec"]["template"]["spec"]
+    mounts = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
+    assert mounts[folder] in {volume["name"] for volume in pod["volumes"]}
+    unit = (DEPLOY / "systemd" / "cxrserve.service").read_text()
+    assert "Environment=XDG_CACHE_HOME=/var/cache/cxrserve\n" in unit
+    assert "CacheDirectory=cxrserve\n" in unit
+
+
+def test_systemd_shows_the_gpu_where_asked() -> None:
+    drop_in = configparser.ConfigParser(interpolation=None)
+    drop_in.optionxform = str  # type: ignore[assignment,method-assign]
+    drop_in.read(DEPLOY / "systemd" / "cxrserve.service.d" / "gpu.conf")
+    assert drop_in["Service"]["PrivateDevices"] == "false"
+    assert drop_in["Service"]["DeviceAllow"] == "char-nvidia* rw"
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:

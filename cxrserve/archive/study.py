@@ -49,6 +49,7 @@ class StudySteps:
         self._index: Final = index
         self._rules: Final = {rule.name: rule for rule in rules.rules}
         self._bundle: Final = pipeline.predictor.bundle
+        self._delivered: Final = pipeline.metrics.deliveries
         self._reader: Final = ImageReader(store, index, rules, pipeline)
         self._destinations: Final = destinations
         self._retries: Final = retries
@@ -232,6 +233,8 @@ class StudySteps:
             if row.kind == "study" and problem is not None:
                 connection.execute(_newest(row).values(state="failed" if state == "dead" else "waiting"))
             self._index.touch(connection)
+        if row.kind == "delivery":
+            self._delivered.labels(row.destination, state).inc()
         if state == "waiting":
             self._retries.later(job, pause_s)
         _log.log(

@@ -98,6 +98,10 @@ class Node:
         """The TCP port it listens on."""
         return self._door.port
 
+    def open_associations(self) -> int:
+        """How many associations are open."""
+        return len(self._door.active_associations)
+
     def _on_requested(self, event: Event) -> None:
         """Reject peers that no rule names. (The called AE title is checked by pynetdicom.)"""
         peer = event.assoc.requestor

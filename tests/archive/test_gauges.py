@@ -46,6 +46,10 @@ def test_work_dead_letters_and_quarantine_are_told(
     assert found["cxrserve_received_total", "kept", "dimse"] == before + 1
     archive.letters.retry()
     until(lambda: told(pipeline)["cxrserve_archive_oldest_job_seconds", "delivery"] > 0)
+    assert found["cxrserve_deliveries_total", "peer", "dead"] >= 1
+    peer.error = None
+    archive.letters.retry()
+    until(lambda: told(pipeline).get(("cxrserve_deliveries_total", "peer", "done")))
     assert receipt.sop_instance_uid not in str(found)
     archive.close()
     assert ("cxrserve_archive_database_up",) not in told(pipeline), "a closed archive says nothing"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
@@ -270,6 +271,20 @@ def test_a_second_signal_while_it_stops_changes_nothing(
         association.release()
         assert running.process.wait(20) == 0
         assert "Traceback" not in "\n".join(running.lines)
+
+
+def test_open_associations_are_told(node: Station) -> None:
+    def told(number: int) -> None:
+        until = time.monotonic() + 20
+        while f"\ncxrserve_dicom_associations {number}.0\n" not in httpx.get(f"{node.url}/metrics").text:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    told(0)
+    association = associate(node, (DX, ExplicitVRLittleEndian))
+    told(1)
+    association.release()
+    told(0)
 
 
 def test_two_nodes_on_one_port_say_so(strict: Station, tiny_bundle: Path, tmp_path: Path) -> None:
