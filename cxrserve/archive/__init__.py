@@ -12,7 +12,7 @@ planner.py       what is undone becomes tries of jobs; retries.py: when failed o
 work.py          durable workflows on DBOS, the only file that knows it
 study.py         what is done with a study; reader.py: with an image; material.py: what a report is made of
 destination.py   where results go
-catalogue.py     what is held, for those who look
+catalogue.py     what is held, for those who look; search.py: in any case and script
 letters.py       jobs that wait, dead letters, quarantine
 gauges.py        the same as figures for Prometheus
 retention.py     images are deleted when their time is over
