@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 from pydicom import dcmread
 
@@ -52,6 +53,13 @@ def test_two_nodes_share_the_work(
             [found[1] for line in each.lines if (found := re.search(r"object=(\w+) state=done", line))]
             for each in (first, second)
         ]
+        with (
+            pytest.raises(AssertionError, match=rf"belongs to the archive folder {tmp_path / 'archive'} on "),
+            station(
+                tiny_bundle, tmp_path / "another", rules, "--worker-only", node_name="third", **shared
+            ) as third,
+        ):
+            third.said("works on")
     assert all(read), "one of them did nothing"
     assert len(read[0]) + len(read[1]) == len({*read[0], *read[1]}) == len(files)
     assert len(pacs.instances()) == before + 2 * len(files)
