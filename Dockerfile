@@ -2,6 +2,9 @@
 # The station: docker run -p 8000:8000 -p 11112:11112 -v archive:/archive -e CXRSERVE_ARCHIVE=/archive
 #              -e CXRSERVE_TOKEN=... cxrserve pacs serve
 # Another bundle: docker run -v /path/to/bundle:/bundle:ro -e CXRSERVE_BUNDLE=/bundle ...
+# A GPU (--build-arg EXTRAS=gpu,pacs): its engines are built once, and lie in a volume.
+#              docker run --gpus all -v engines:/cache -v /path/to/bundle:/bundle:ro cxrserve models build /bundle
+#              docker run --gpus all -v engines:/cache -v /path/to/bundle:/bundle:ro -e CXRSERVE_BUNDLE=/bundle ...
 ARG PYTHON_VERSION=3.11
 
 FROM python:${PYTHON_VERSION}-slim-bookworm AS build
@@ -17,11 +20,12 @@ RUN python -m venv /opt/cxrserve \
 
 FROM python:${PYTHON_VERSION}-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin cxrserve \
- && install --directory --owner cxrserve --mode 0700 /archive
+ && install --directory --owner cxrserve --mode 0700 /archive /cache
 COPY --from=build /opt/cxrserve /opt/cxrserve
 COPY models/demo /models/demo
 ENV PATH=/opt/cxrserve/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \
+    XDG_CACHE_HOME=/cache \
     CXRSERVE_BUNDLE=/models/demo \
     CXRSERVE_HOST=0.0.0.0 \
     CXRSERVE_PORT=8000

@@ -36,6 +36,7 @@ def build_member(
     folder = engine_cache.cache_folder()
     if engine_cache.find(folder, key) is not None:
         return folder / f"{key.digest}.engine", True
+    engine_cache.prepare(folder)
     built = tensorrt.build(model, size, progress)
     reference = OnnxRuntimeEngine(member, size=size, precision="f32", threads=0, cpu=True)
     with closing(tensorrt.Runner(built, size=size, device=device)) as runner:

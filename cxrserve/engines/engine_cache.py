@@ -63,10 +63,25 @@ def cache_folder() -> Path:
     return Path(base) / "cxrserve" / "engines"
 
 
+def prepare(folder: Path) -> None:
+    """Make the folder, so that minutes of building are not for nothing.
+
+    Raises:
+        EngineError: it cannot be made, or is not ours alone.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise EngineError(
+            f"the folder for built engines, {folder}, cannot be made: {error.strerror}. Set XDG_CACHE_HOME "
+            "to a folder that this user may write to, and that outlives the container"
+        ) from error
+    _check_owner(folder)
+
+
 def keep(folder: Path, key: EngineKey, engine: bytes, gates: tuple[BuiltGate, ...]) -> Path:
     """Write an engine that passed its gate; its description comes last, so that a kill leaves none."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    _check_owner(folder)
+    prepare(folder)
     file = folder / f"{key.digest}.engine"
     built = Built(key=key, sha256=hashlib.sha256(engine).hexdigest(), gates=gates)
     for path, content in ((file, engine), (_description(file), built.model_dump_json(indent=1).encode())):

@@ -117,6 +117,12 @@ def test_engines_lie_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert engine_cache.cache_folder() == tmp_path / ".cache" / "cxrserve" / "engines"
 
 
+def test_a_user_without_a_home_is_told_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(EngineError, match="Set XDG_CACHE_HOME"):
+        engine_cache.prepare(tmp_path / "file" / "cxrserve" / "engines")
+
+
 def test_a_missing_engine_says_how_to_build_it() -> None:
     assert "cxrserve models build" in not_built(2048, KEY).detail
     assert "NVIDIA H200" in not_built(2048, KEY).detail
