@@ -18,8 +18,9 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # typ
 
 from cxrserve.api import dicomweb
 from cxrserve.errors import ConfigurationError, CxrserveError
-from cxrserve.pacs import commitment, door, node, storage
+from cxrserve.pacs import commitment, destinations, door, node, storage
 from cxrserve.pacs.offers import (
+from cxrserve.pacs.web import DUPLICATE
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
     STORAGE_CLASSES,
@@ -152,3 +153,9 @@ def test_figures_of_storage_commitment() -> None:
     assert "up to five minutes" in said
     assert f"more than {commitment._MOST_OBJECTS:,}" in TEXT
     assert f"{commitment.NO_SUCH_INSTANCE:04X}H" in said
+
+
+def test_what_counts_as_delivered() -> None:
+    (said,) = re.findall(r".*takes a result for delivered.*", TEXT)
+    assert f"{DUPLICATE:04X}H" in said
+    assert {f"{each:04X}"[0] for each in destinations._WARNINGS} == {"B"}
