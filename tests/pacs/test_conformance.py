@@ -20,13 +20,13 @@ from cxrserve.api import dicomweb
 from cxrserve.errors import ConfigurationError, CxrserveError
 from cxrserve.pacs import commitment, destinations, door, node, storage
 from cxrserve.pacs.offers import (
-from cxrserve.pacs.web import DUPLICATE
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
     STORAGE_CLASSES,
     TRANSFER_SYNTAXES,
     offered_contexts,
 )
+from cxrserve.pacs.web import DUPLICATE
 from cxrserve.settings import Settings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "deploy" / "CONFORMANCE.md"
