@@ -6,9 +6,12 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 import yaml
 
+from cxrserve.archive import reader
 from cxrserve.archive.archive import Archive
+from cxrserve.archive.index import OBJECTS
 from cxrserve.ensemble.pipeline import Pipeline
 from tests.archive.conftest import SENDER, chest, study_of, until
 from tests.conftest import MakeSettings
@@ -21,20 +24,27 @@ def opened(folder: Path, pipeline: Pipeline, make_settings: MakeSettings) -> Arc
     return Archive.open(settings, pipeline, {})
 
 
-def test_a_decoder_that_stood_still_costs_only_time(make_settings: MakeSettings, tmp_path: Path) -> None:
+def test_a_decoder_that_stood_still_costs_only_time(
+    make_settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where processes were killed while they read the image, which says nothing of its decoder."""
+    monkeypatch.setattr(reader, "DECODER_TRIES", 3)
     with Pipeline(make_settings(decode_timeout_s=1.0)) as pipeline:
         (worker,) = pipeline.worker_pids()
         with opened(tmp_path / "archive", pipeline, make_settings) as archive:
             os.kill(worker, signal.SIGSTOP)  # as a machine in need does it: nothing answers in time
             receipt = archive.receive(chest(), SENDER)
+            with archive._index.writing() as connection:
+                connection.execute(OBJECTS.update().values(tries=3))
             found = study_of(archive, receipt)
     assert found.state == "done"
     assert [image.state for image in found.images] == ["done"]
 
 
 def test_an_image_that_no_decoder_ends_is_refused_after_some_tries(
-    make_settings: MakeSettings, tmp_path: Path
+    make_settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reader, "DECODER_TRIES", 3)
     with (
         Pipeline(make_settings(decode_timeout_s=0.001)) as pipeline,
         opened(tmp_path / "archive", pipeline, make_settings) as archive,
