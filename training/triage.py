@@ -34,6 +34,10 @@ TAIL_SHARE: Final = 0.01
 FEWEST_IN_TAIL: Final = 10
 # Images of which fewer fit nothing worth having.
 FEWEST: Final = 40
+# What margins of phantoms are not.
+OF_PHANTOMS: Final = (
+    "The conformal margins were measured on phantoms: for radiographs of people epsilon is not guaranteed."
+)
 _RIDGE: Final = 1e-2
 # Images on which orders of the scales, and predictions against bounds, are tried.
 _TRIED_IMAGES: Final = 200

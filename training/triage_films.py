@@ -20,14 +20,14 @@ from cxrserve.ensemble.bundle import EarlyDecisions, TriageCheck, load_bundle, w
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import RequestError
 from cxrserve.settings import Precision, Settings
-from training.triage import FEWEST, calibrate, fit_early_decisions
+from training.triage import FEWEST, OF_PHANTOMS, calibrate, fit_early_decisions
 from training.triage_check import check_triage
 from training.triage_logits import of_films, of_phantoms
 
 Floats = NDArray[np.float64]
 # Of the films, the shares that fit the predictions and that measure the margins; the rest checks.
 FITTED: Final = 0.15
-MEASURED: Final = 0.45
+MEASURED: Final = 0.5
 
 
 def calibrate_triage(
@@ -66,7 +66,8 @@ def calibrate_triage(
         raise RequestError(
             f"{logits_ANFS.shape[1]} films could be read; early decisions need at least {FEWEST}."
         )
-    early = calibrated(predictors, logits_ANFS, data=data, epsilon=epsilon)
+    caveats = () if films else (OF_PHANTOMS,)
+    early = calibrated(predictors, logits_ANFS, data=data, epsilon=epsilon, caveats=caveats)
     contract = load_bundle(bundle).contract
     write_contract(bundle, contract.model_copy(update={"triage": early}))
     show_checks(early.checked, Console())
@@ -74,7 +75,12 @@ def calibrate_triage(
 
 
 def calibrated(
-    predictors: Sequence[Predictor], logits_ANFS: Floats, *, data: str, epsilon: float
+    predictors: Sequence[Predictor],
+    logits_ANFS: Floats,
+    *,
+    data: str,
+    epsilon: float,
+    caveats: tuple[str, ...] = (),
 ) -> EarlyDecisions:
     """Fit, calibrate and check early decisions from logits [A, N, F, S], of each predictor's arithmetic."""
     first, count = predictors[0], logits_ANFS.shape[1]
@@ -89,6 +95,7 @@ def calibrated(
         *stack,
         data=f"{measured.shape[1]} of {data}",
         arithmetics=tuple(predictor.arithmetic for predictor in predictors),
+        caveats=caveats,
     )
     # The tightest promise these films allow, where the one asked for is tighter.
     reachable = max(epsilon, 1 / (early.images + 1))

@@ -10,6 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cxrserve.ensemble.bundle import read_contract
+from cxrserve.findings import NAMES
 from tests.conftest import Serve
 from tests.servers import Running
 
@@ -23,7 +25,14 @@ def test_decisions_are_those_of_predict(server: Running, chest_jpeg: bytes) -> N
     for one, whole in zip(answer["decisions"], full["findings"], strict=True):
         assert one["positive"] == whole["positive"]
         assert one["lower"] - 1e-9 <= whole["probability"] <= one["upper"] + 1e-9
-    assert answer["guarantee"] == {"name": "exact", "epsilon": None, "calibrated_on": None, "checked": None}
+    assert answer["guarantee"] == {
+        "name": "exact",
+        "epsilon": None,
+        "holds": True,
+        "calibrated_on": None,
+        "calibrated_with": [],
+        "checked": [],
+    }
     assert 0 < answer["work"] <= 1
     assert set(answer["ran"]) <= {scale["size"] for scale in full["findings"][0]["scales"]}
     assert "not a medical device" in answer["disclaimer"].lower()
@@ -61,32 +70,51 @@ def test_an_image_that_cannot_be_judged_is_refused(server: Running) -> None:
 
 def test_the_demo_bundle_keeps_its_conformal_promise_on_record(serve: Serve, chest_jpeg: bytes) -> None:
     demo = Path(__file__).resolve().parents[2] / "models" / "demo"
+    early = read_contract(demo)[0].triage
+    assert early is not None
+    checks = {check.findings: check for check in early.checked if check.guarantee == "conformal"}
+    assert set(checks) == {"all", *NAMES}
+    for check in checks.values():
+        # What was counted does not refute the promise: the interval of the true share reaches down to it.
+        assert check.epsilon is not None
+        assert check.differing_above is not None
+        assert check.differing_above <= check.epsilon, check
+    assert all(check.differing == 0 for check in early.checked if check.guarantee == "exact")
+    predicted = {name for name, predicts in zip(NAMES, early.predicts, strict=True) if predicts}
+    assert "Consolidation" in predicted
     with serve(bundle=demo) as running:
-        params = {"guarantee": "conformal", "epsilon": "0.001", "findings": "Cardiomegaly"}
-        answer = httpx.post(running.url + "/triage", params=params, content=chest_jpeg, timeout=60).json()
-    assert answer["guarantee"]["name"] == "conformal"
-    assert answer["guarantee"]["epsilon"] == 0.001
-    checked = answer["guarantee"]["checked"]
-    assert checked["epsilon"] == 0.001
-    assert checked["differing"] / checked["images"] <= 0.005
-    assert answer["work"] < 1
+        for findings in ("Cardiomegaly", "Consolidation"):
+            params = {
+                "guarantee": "conformal",
+                "epsilon": str(checks[findings].epsilon),
+                "findings": findings,
+            }
+            answer = httpx.post(running.url + "/triage", params=params, content=chest_jpeg, timeout=60).json()
+            assert answer["guarantee"]["name"] == "conformal"
+            assert answer["guarantee"]["checked"] == [checks[findings].model_dump(mode="json")]
+            assert answer["work"] < 1
+            if findings in predicted:
+                assert not answer["guarantee"]["holds"]
+                assert "measured on phantoms" in " ".join(answer["warnings"])
 
 
 def test_the_command_line_decides(tiny_bundle: Path, chest_jpeg: bytes, tmp_path: Path) -> None:
     film = tmp_path / "film.jpg"
     film.write_bytes(chest_jpeg)
     command = [sys.executable, "-m", "cxrserve", "predict", str(film), "--bundle", str(tiny_bundle)]
-    for format_ in ("table", "csv", "json"):
-        asked = [*command, "--triage", "exact", "--format", format_]
-        done = subprocess.run(asked, capture_output=True, text=True, timeout=120)
+
+    def ran(*options: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command, "--triage", "exact", *options], capture_output=True, text=True, timeout=120
+        )
+
+    for format_, all_of_them in (("table", 14), ("csv", 14)):
+        done = ran("--format", format_)
         assert done.returncode == 0, done.stderr
-        assert "negative" in done.stdout or "positive" in done.stdout
-    assert len(json.loads(done.stdout)[0]["decisions"]) == 14
-    mixed = subprocess.run(
-        [*command, "--triage", "exact", "--heatmaps", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+        assert done.stdout.count("negative") + done.stdout.count("positive") == all_of_them
+        assert "of the full work on average" in done.stderr
+    some = ran("--findings", "edema,Fracture", "--format", "json")
+    assert [one["finding"] for one in json.loads(some.stdout)[0]["decisions"]] == ["Edema", "Fracture"]
+    mixed = ran("--heatmaps", str(tmp_path))
     assert mixed.returncode == 2
     assert "--triage" in mixed.stderr

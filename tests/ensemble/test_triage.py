@@ -12,9 +12,11 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from cxrserve.ensemble.bundle import Arithmetic, EarlyDecisions
+from cxrserve.ensemble.decide import asked_findings
 from cxrserve.ensemble.stack import stacked
 from cxrserve.ensemble.triage import Triage, doubts, exact_bounds, margin
 from cxrserve.errors import RequestError
+from cxrserve.findings import NAMES
 from training.triage import calibrate, conformal_scores, fit_early_decisions
 from training.triage_check import check_triage, clopper_pearson, decided
 
@@ -278,3 +280,13 @@ def test_another_engine_or_precision_is_not_covered() -> None:
 def test_both_ends_of_the_interval(events: int, trials: int, low: float, high: float) -> None:
     # Of scipy.stats.beta.ppf.
     assert clopper_pearson(events, trials) == pytest.approx((low, high), abs=1e-7)
+
+
+def test_findings_are_asked_for_by_name() -> None:
+    assert asked_findings("all") == ()
+    assert [NAMES[finding] for finding in asked_findings("edema,pleural_effusion")] == [
+        "Edema",
+        "Pleural Effusion",
+    ]
+    with pytest.raises(RequestError, match="Toothache"):
+        asked_findings("Toothache")

@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from rich.console import Console
 
 from cxrserve.ensemble.bundle import read_contract
 from cxrserve.ensemble.decide import decide
 from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import RequestError
 from cxrserve.settings import Settings
 from tests import radiographs
 from training.cli.triage import triage
 from training.triage import FEWEST
+from training.triage_logits import of_phantoms
 
 
 @pytest.fixture
@@ -26,15 +30,17 @@ def test_phantoms_calibrate_a_bundle(bundle: Path) -> None:
     triage(bundle, phantoms=48, seed=7, epsilon=0.05)
     early = read_contract(bundle)[0].triage
     assert early is not None
-    assert early.images == 22
+    assert early.images == 24
     assert early.fitted_on == "7 of 48 phantoms, seeds from 7"
     assert [str(each) for each in early.arithmetics] == ["openvino in f32"]
+    assert "radiographs of people" in " ".join(early.caveats)
     assert {check.guarantee for check in early.checked} == {"exact", "conformal"}
     assert all(check.differing == 0 for check in early.checked if check.guarantee == "exact")
     with Pipeline(Settings(bundle=bundle, threads=1, decode_workers=1)) as pipeline:
         decided = decide(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.1)
+        assert decided.doubts == (early.caveats if decided.triage.predicts else ())
         assert set(decided.triage.settled_by) == set(range(14))
-        with pytest.raises(RequestError, match="calibrated on 22 images"):
+        with pytest.raises(RequestError, match="calibrated on 24 images"):
             decide(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.01)
 
 
@@ -47,7 +53,23 @@ def test_films_calibrate_a_bundle_without_labels(bundle: Path, tmp_path: Path) -
     triage(bundle, films=[films])
     early = read_contract(bundle)[0].triage
     assert early is not None
-    assert early.data == "18 of 40 films, taken to be one a patient"
+    assert early.data == "20 of 40 films, taken to be one a patient"
+
+
+def test_an_interrupted_call_goes_on_from_the_logits_it_kept(bundle: Path, tmp_path: Path) -> None:
+    kept, console = tmp_path / "logits.npz", Console(quiet=True)
+    predictors = [
+        Predictor.open(Settings(bundle=bundle, engine=engine, precision="f32"))
+        for engine in ("openvino", "onnxruntime")
+    ]
+    some = of_phantoms(3, 7, predictors, console, kept)
+    more = of_phantoms(5, 7, predictors, console, kept)
+    assert more.shape[:2] == (2, 5)
+    np.testing.assert_array_equal(more[:, :3], some)
+    np.testing.assert_allclose(more[0], more[1], atol=1e-4)
+    # Of other phantoms nothing is known yet.
+    other = of_phantoms(1, 8, predictors, console, kept)
+    np.testing.assert_array_equal(other[:, 0], more[:, 1])
 
 
 def test_too_few_films_and_none_are_refused(bundle: Path, tmp_path: Path) -> None:

@@ -35,10 +35,10 @@ def triage(
     """Calibrate early decisions (`POST /triage`): the order of scales, and conformal margins.
 
     The films must have had no part in making the bundle, and be one a patient: several of one patient are
-    counted as if they were several patients'. 15 % of them fit, 45 % measure the margins, 40 % check. A
-    promise of epsilon needs 1 / (0.45 epsilon) films: 2,220 for 0.001. No labels are needed: what counts is
-    what the full ensemble would have decided. The promise covers the engine and the precisions that it was
-    measured with.
+    counted as if they were several patients'. 15 % of them fit, half of them measure the margins, the rest
+    checks. A promise of epsilon needs 2 / epsilon films: 2,000 for 0.001. No labels are needed: what counts
+    is what the full ensemble would have decided. The promise covers the engine and the precisions that it
+    was measured with.
     """
     from training.triage_films import calibrate_triage
 

@@ -47,6 +47,7 @@ from training.steps.stamp import (
     why_not_done,
     write_stamp,
 )
+from training.triage import OF_PHANTOMS
 
 STAMP, SCORES, EVALUATED = "stamp.json", "scores.npz", "evaluation.json"
 DELIVERED = "delivered.json"
@@ -209,8 +210,9 @@ def _calibrated(run: Run, trial: Trial, contract: Contract, test: PyramidCache) 
     scores = read_scores(run, trial, contract, "")
     if contract.triage is None or scores.arithmetic is None:
         return contract.triage
-    caveats: tuple[str, ...] = ()
-    if isinstance(run.recipe.data, DatasetData) and run.recipe.data.split.kind == "by-row":
+    data = run.recipe.data
+    caveats: tuple[str, ...] = (OF_PHANTOMS,) if isinstance(data, PhantomData) else ()
+    if isinstance(data, DatasetData) and data.split.kind == "by-row":
         caveats = (SPLIT_BY_ROW,)
     return calibrated(
         contract.triage,
