@@ -13,6 +13,7 @@ import logging
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -27,6 +28,7 @@ from cxrserve.archive.store import Store
 from cxrserve.archive.work import Problem
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import CxrserveError
+from cxrserve.imaging.border import FOREIGN_ERRORS
 from cxrserve.reports.answer import StudyAnswer, study_answer
 from cxrserve.reports.dicom import Reference, study_report
 
@@ -137,11 +139,11 @@ class StudySteps:
         return files if whole is None else files | {"study.json": whole.model_dump_json().encode()}
 
     def _last_report(self, row: Any) -> Reference | None:
-        """The newest report that the one of the job `row` takes the place of; None where there is none."""
+        """The newest report that the one of the job `row` takes the place of; None where none can be read."""
         for revision in range(row.revision - 1, 0, -1):
-            path = self._store.results_path(report_key(row.study_key, revision)) / "report.dcm"
-            if path.exists():
-                return reference_of(path)
+            folder = self._store.results_path(report_key(row.study_key, revision))
+            with suppress(*FOREIGN_ERRORS):
+                return reference_of(folder / "report.dcm")
         return None
 
     def _deliveries(self, images: Sequence[Any], before: int, report: str) -> dict[str, list[str]]:

@@ -79,6 +79,20 @@ def test_a_late_image_makes_a_new_report_and_nothing_twice(open_archive: OpenArc
     assert len(archive.catalogue.results(study)) == 5, "only the newest report is given out"
 
 
+def test_a_report_that_a_disk_has_damaged_holds_up_no_later_one(
+    open_archive: OpenArchive, tmp_path: Path
+) -> None:
+    peer, study = Peer(), generate_uid()
+    archive = open_archive(tmp_path / "archive", peer)
+    archive.receive(chest(study), SENDER)
+    until(lambda: peer.of("SR"))
+    (report,) = (tmp_path / "archive" / "results").glob("*/*/report.dcm")
+    report.write_bytes(report.read_bytes()[:100])
+    archive.receive(chest(study), SENDER)
+    until(lambda: len(peer.of("SR")) == 2)
+    assert "PredecessorDocumentsSequence" not in peer.of("SR")[1]
+
+
 def test_a_rule_says_what_goes_where(open_archive: OpenArchive, tmp_path: Path) -> None:
     peer = Peer()
     rules = {
