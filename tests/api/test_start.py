@@ -38,7 +38,13 @@ raise SystemExit(serve(Settings()))
 @contextlib.contextmanager
 def started(bundle: Path) -> Iterator[subprocess.Popen[str]]:
     """`serve` in a process of its own, which does not outlive the block."""
-    settings = {"BUNDLE": str(bundle), "PORT": "0", "THREADS": "1", "DECODE_WORKERS": "1"}
+    settings = {
+        "BUNDLE": str(bundle),
+        "PORT": "0",
+        "THREADS": "1",
+        "DECODE_WORKERS": "1",
+        "MAX_WAIT_S": "1000",  # on a busy machine a few large images are more than ten seconds' work
+    }
     with subprocess.Popen(
         [sys.executable, "-c", _START],
         env={**os.environ, **{f"CXRSERVE_{name}": value for name, value in settings.items()}},
