@@ -87,7 +87,7 @@ class Pipeline:
             bundle.sha256,
             choice.name,
             choice.version,
-            choice.precision,
+            self.predictor.precision,
         ).set(1)
 
     def read(
