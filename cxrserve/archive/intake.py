@@ -80,9 +80,9 @@ class Intake:
         """A file for an object that comes, of at least `size` bytes.
 
         Raises:
-            OutOfResources: there is no room.
+            OutOfResources: there is no room on the disk.
         """
-        self._room.check(size)
+        self._room.check_disk(size)
         return Incoming(self._store.new_path())
 
     def receive(self, part10: bytes | Path | Incoming, source: Source) -> Receipt:
@@ -90,6 +90,7 @@ class Intake:
         if isinstance(part10, Incoming):
             return self._received(part10, source)
         size = part10.stat().st_size if isinstance(part10, Path) else len(part10)
+        self._room.check_archive(size)
         with (
             self.begin(size) as file,
             part10.open("rb") if isinstance(part10, Path) else BytesIO(part10) as pieces,
@@ -100,7 +101,8 @@ class Intake:
             return self._received(file, source)
 
     def _received(self, file: Incoming, source: Source) -> Receipt:
-        self._room.check(file.size, written=True)
+        self._room.check_disk(0)
+        self._room.check_archive(file.size)
         incoming = parse(file, source, self._limits, self._bundle)
         if incoming.is_result:
             return incoming.receipt("ignored", "this is a result, not a radiograph, so it was not kept.")

@@ -27,15 +27,19 @@ class Room:
         self._bytes = 0
         self._counted: float | None = None
 
-    def check(self, more_bytes: int, *, written: bool = False) -> None:
-        """Pass, or raise OutOfResources, for an object that is to be kept; `written`: it lies on the disk."""
-        most, least = self._settings.archive_max_bytes, self._settings.archive_min_free_bytes
-        if self._store.free_bytes() < least + (0 if written else more_bytes):
+    def check_disk(self, more_bytes: int) -> None:
+        """Pass, or raise OutOfResources, before so many bytes are written. Never waits for the database."""
+        least = self._settings.archive_min_free_bytes
+        if self._store.free_bytes() < least + more_bytes:
             raise OutOfResources(
                 f"the archive's disk has less than {least} bytes free (CXRSERVE_ARCHIVE_MIN_FREE_BYTES). "
                 "Make room, and send the object again.",
                 retry_after_s=300,
             )
+
+    def check_archive(self, more_bytes: int) -> None:
+        """Pass, or raise OutOfResources, before an object of so many bytes is kept."""
+        most = self._settings.archive_max_bytes
         if self._held() + more_bytes > most:
             raise OutOfResources(
                 f"the archive holds {most} bytes of objects, the most it may (CXRSERVE_ARCHIVE_MAX_BYTES). "

@@ -177,3 +177,15 @@ def test_an_object_whose_pieces_come_is_received_like_any_other(archive: Archive
         file.finish()
         assert archive.receive(file, SENDER).outcome == "duplicate"
     assert not list((tmp_path / "archive").glob("incoming/*/*"))
+
+
+def test_what_a_node_left_unfinished_is_gone_at_its_next_start(
+    open_archive: OpenArchive, tmp_path: Path
+) -> None:
+    archive = open_archive(tmp_path / "archive")
+    archive.begin().write(chest() + bytes(CHUNK))  # and then it is killed
+    (left,) = (tmp_path / "archive").glob("incoming/*/*")
+    assert left.stat().st_size == CHUNK
+    archive.close()
+    open_archive(tmp_path / "archive")
+    assert not list((tmp_path / "archive").glob("incoming/*/*"))
