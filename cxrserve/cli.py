@@ -201,7 +201,7 @@ def models_verify(
     contract, choice = predictor.bundle.contract, predictor.choice
     Console().print(
         f"[green]sound[/]: {contract.name} {contract.version}, {len(contract.members)} members, "
-        f"on {choice.name} {choice.version} in {choice.precision}; SHA-256 {predictor.bundle.sha256}"
+        f"on {choice.name} {choice.version} in {predictor.precision}; SHA-256 {predictor.bundle.sha256}"
     )
 
 
