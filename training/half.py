@@ -127,6 +127,22 @@ def _with_half(
     return member.model_copy(update={"variants": tuple(ordered)})
 
 
+def halved(
+    folder: Path, member: Member, model: bytes, images: Images, data: str, labels_NF: Labels | None
+) -> Member:
+    """`member` with a variant in half precision in `folder`, or with the reason why it has none.
+
+    Args: as of `add_half`, for one member.
+    """
+    refused = {precision: why for precision, why in member.refused.items() if precision != "fp16"}
+    try:
+        made = _with_half(folder, member, model, images, data, labels_NF)
+    except ValueError as error:
+        others = tuple(variant for variant in member.variants if variant.precision != "fp16")
+        return member.model_copy(update={"variants": others, "refused": refused | {"fp16": str(error)}})
+    return made.model_copy(update={"refused": refused})
+
+
 def measure_gate(
     model: bytes, half: bytes, member: Member, images: Images, data: str, labels_NF: Labels | None
 ) -> Gate:

@@ -34,7 +34,7 @@ _MAKERS: Final[dict[ActualPrecision, str]] = {
     "bf16": "quantize --precision bf16",
     "int8": "quantize",
     "mixed": "quantize --precision mixed",
-    "fp16": "import --fp16",
+    "fp16": "quantize --precision fp16",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from cxrserve.ensemble.bundle import load_bundle, load_variant
+from cxrserve.ensemble.bundle import Member, load_bundle, load_variant, write_contract
 from cxrserve.errors import BundleError
+from tests.bundles import write_tiny_bundle
+from training.gate import Limits
 from training.half import add_half, measure_gate, to_half
+from training.quantize.make import quantize_bundle
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 
@@ -86,3 +90,28 @@ def test_a_network_that_overflows_gets_no_half(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (1, 256, 256), np.uint8)
     with pytest.raises(ValueError, match="overflows in half precision"):
         measure_gate(loud, to_half(loud), member, images, "noise", None)
+
+
+def test_any_bundle_gets_halves_or_says_why_not(tmp_path: Path) -> None:
+    """By `models quantize --precision fp16`: trained here or imported, with or without a CPU for int8."""
+    folder = write_tiny_bundle(tmp_path / "tiny", sizes=(64, 128))
+
+    def quantize() -> tuple[Member, ...]:
+        quantize_bundle(
+            folder, films=(), phantoms=3, seed=0, labelled=None, precision="fp16", limits=Limits()
+        )
+        return load_bundle(folder).contract.members
+
+    assert [variant.precision for member in quantize() for variant in member.variants] == ["fp16"] * 2
+    assert set(load_bundle(folder, ("fp16",)).variants) == {64, 128}
+
+    contract = load_bundle(folder).contract
+    (folder / contract.members[0].file).write_bytes(louder(load_bundle(folder).models[64], 1e7))
+    sha256 = hashlib.sha256((folder / contract.members[0].file).read_bytes()).hexdigest()
+    loud = contract.members[0].model_copy(update={"sha256": sha256})
+    write_contract(folder, contract.model_copy(update={"members": (loud, *contract.members[1:])}))
+    first, second = quantize()
+    assert first.variants == ()
+    assert "more than float16 can" in first.refused["fp16"]
+    assert [variant.precision for variant in second.variants] == ["fp16"]
+    assert not (folder / "scale_64.fp16.onnx").exists()

@@ -25,10 +25,10 @@ def quantize(
         ),
     ] = None,
     precision: Annotated[
-        Literal["bf16", "int8", "mixed"],
+        Literal["bf16", "fp16", "int8", "mixed"],
         typer.Option(
             help="int8: whole members; mixed: sensitive layers may stay as they are; bf16: nothing is made, "
-            "only bfloat16 gated."
+            "only bfloat16 gated; fp16: variants for GPUs."
         ),
     ] = "mixed",
     most_change: Annotated[
@@ -44,6 +44,8 @@ def quantize(
     fails, the first and last layer as they were, then more from both ends. The first that passes is taken; if
     none does, the scale stays as it is, and the bundle says why. The gate compares with the member in single
     precision, on a quarter of the films or on the --labelled images, none of which calibrates.
+
+    With `fp16`, on any machine: a variant in half precision for GPUs, gated on all that is given.
 
     Early decisions of the bundle are taken out: they were calibrated on other scores. `models triage` makes
     them anew.

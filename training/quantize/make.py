@@ -1,4 +1,4 @@
-"""A bundle's members in fewer digits: bfloat16 measured, variants in 8-bit integers made.
+"""A bundle's members in fewer digits: bfloat16 measured, variants in 8-bit integers or float16 made.
 
 The contract says which passed the gate, and why others did not.
 """
@@ -25,14 +25,19 @@ from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.settings import Settings
 from training.bf16 import MOST, gated
 from training.gate import Answers, Limits, answers, measure, speed, why_refused
+from training.half import halved
 from training.quantize.graph import convolutions, quantised
 from training.quantize.images import Part, drawn, films_of, labelled_of
 
-Asked = Literal["bf16", "int8", "mixed"]
+Asked = Literal["bf16", "fp16", "int8", "mixed"]
 _Variant = Literal["int8", "mixed"]
 # Shares of the convolutions that `mixed` keeps at each end of the network, in the order of trial: what goes
 # wrong early is carried by all that follows, what goes wrong late reaches the answer undiminished.
 KEPT_SHARES: Final = (0.0, 1 / 8, 1 / 4)
+# Both are other roundings of the same weights: there is nothing to calibrate.
+ROUNDED: Final = ("bf16", "fp16")
+# Images that judge float16 on ONNX Runtime, where a CPU takes seconds for one of 2048.
+HALVES: Final = 64
 # Images that calibrate; more take longer and say the same.
 CALIBRATE: Final = 64
 
@@ -53,18 +58,10 @@ def quantize_bundle(
         RequestError: the films or labels cannot be used.
         EngineError: this CPU does not compute in what was asked for.
     """
-    only_judged = precision == "bf16" and labelled
+    only_judged = precision in ROUNDED and labelled
     if not only_judged and bool(films) == bool(phantoms):
         raise RequestError("give films, or --phantoms with their number: one of the two.")
-    able, needs = (
-        (computes_bf16(), "for bfloat16 (AMX-BF16, AVX-512 BF16)")
-        if precision == "bf16"
-        else (computes_int8(), "for 8-bit integers (VNNI, AMX-INT8)")
-    )
-    if not able:
-        raise EngineError(
-            f"this CPU has no instructions {needs}: the gate has to be measured where it will serve"
-        )
+    _check_able(precision)
     console = Console(stderr=True)
     settings = Settings(bundle=bundle)
     loaded = load_bundle(bundle)
@@ -78,8 +75,9 @@ def quantize_bundle(
             for member in contract.members
         ]
         members = tuple(maker.make(precision, console) for maker in makers)
-    if precision == "bf16":
+    if precision in ROUNDED:
         write_contract(bundle, contract.model_copy(update={"members": members}))
+        _remove_others(bundle, contract.members, members)
         _show(members, Console())
         return
     write_contract(bundle, contract.model_copy(update={"members": members, "triage": None}))
@@ -87,6 +85,21 @@ def quantize_bundle(
     _show(members, Console())
     if contract.triage is not None:
         console.print("Early decisions were taken out: calibrate them anew with `cxrserve models triage`.")
+
+
+def _check_able(precision: Asked) -> None:
+    """float16 serves on GPUs, and any CPU measures what it changes; the others serve where they are made."""
+    if precision == "fp16":
+        return
+    able, needs = (
+        (computes_bf16(), "for bfloat16 (AMX-BF16, AVX-512 BF16)")
+        if precision == "bf16"
+        else (computes_int8(), "for 8-bit integers (VNNI, AMX-INT8)")
+    )
+    if not able:
+        raise EngineError(
+            f"this CPU has no instructions {needs}: the gate has to be measured where it will serve"
+        )
 
 
 def _parts(
@@ -99,16 +112,16 @@ def _parts(
     work: Path,
     console: Console,
 ) -> tuple[Part, Part]:
-    """The images that calibrate, and those that judge; bfloat16 has nothing to calibrate."""
+    """The images that calibrate, and those that judge; roundings have nothing to calibrate."""
     judging = labelled_of(labelled, preprocessing, work, console) if labelled else None
-    if precision == "bf16" and judging:
+    if precision in ROUNDED and judging:
         return judging, judging
     given = (
         films_of(films, preprocessing, work, console)
         if films
         else drawn(phantoms, seed, preprocessing, work, console)
     )
-    if judging or precision == "bf16":
+    if judging or precision in ROUNDED:
         return given, judging or given
     return given.parted()
 
@@ -132,6 +145,10 @@ class Quantizer:
 
     def make(self, asked: Asked, console: Console) -> Member:
         """The member with bfloat16 gated and its variant, or with the reasons why it has none."""
+        if asked == "fp16":
+            judges = self._checking.thinned(HALVES)
+            images = np.stack(judges.images(self._size))
+            return halved(self._folder, self._member, self._model, images, judges.words, judges.labels_NF)
         judges = self._checking.thinned(MOST)
         self._member = gated(
             self._member, self._model, judges.images(self._size), judges.labels_NF, judges.words
@@ -142,7 +159,7 @@ class Quantizer:
         expected = self._answers(self._engine(self._model, "f32"))
         rest: ActualPrecision = "bf16" if self._member.bf16 else "f32"
         served = self._engine(self._model, rest)
-        refused = {name: why for name, why in self._member.refused.items() if name == "bf16"}
+        refused = {name: why for name, why in self._member.refused.items() if name in ROUNDED}
         for precision, keep in self._attempts(asked):
             console.print(f"{self._size}: {precision}, {len(keep)} layers kept", highlight=False)
             model = quantised(self._model, self._images(), keep)
