@@ -1,8 +1,12 @@
-"""A disk that fills while an object comes: the sender is told so, nothing is half kept, and it goes on."""
+"""A disk that fills while an object comes: the sender is told so, nothing is half kept, and it goes on.
+
+So it is with a database that is locked.
+"""
 
 from __future__ import annotations
 
 import resource
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +20,7 @@ from pynetdicom.dsutils import encode
 
 from cxrserve.pacs.arrivals import COMMAND, LAST
 from tests import dcmtk, radiographs
+from tests.archive.test_faults import locked
 from tests.pacs import upper_layer as ul
 from tests.pacs.conftest import new_chest
 from tests.pacs.test_arrivals import left_over, status
@@ -41,7 +46,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, bool]
 def node(tiny_bundle: Path, disk: tuple[Path, bool]) -> Iterator[Station]:
     """A station that has its archive on that disk, and reads nothing for an hour."""
     rules = {"quiet_time_s": 3600, "rules": [{"name": "all"}]}
-    with station(tiny_bundle, disk[0] / "archive", rules, "--no-http") as running:
+    with station(tiny_bundle, disk[0] / "archive", rules, "--no-http", database_timeout_s=1) as running:
         yield running
 
 
@@ -94,33 +99,33 @@ def objects(running: Station) -> list[Path]:
     ]
 
 
+def sent(connection: socket.socket, path: Path) -> int:
+    """Send an object by hand; the status of the answer."""
+    dataset = dcmread(path)
+    data = encode(dataset, False, True) or b""
+    connection.sendall(ul.p_data(3, COMMAND | LAST, ul.store_rq(dataset.SOPClassUID, dataset.SOPInstanceUID)))
+    pieces = [data[start : start + 100_000] for start in range(0, len(data), 100_000)]
+    for piece in pieces[:-1]:
+        connection.sendall(ul.p_data(3, 0, piece))
+    connection.sendall(ul.p_data(3, LAST, pieces[-1]))
+    return status(connection)
+
+
 def test_a_full_disk_is_out_of_resources_and_costs_only_time(
     node: Station, fill: Callable[[], Callable[[], object]], tmp_path: Path
 ) -> None:
     path = film(tmp_path / "film.dcm")
-    dataset = dcmread(path)
-    command = ul.store_rq(dataset.SOPClassUID, dataset.SOPInstanceUID)
-    data = encode(dataset, False, True) or b""
     before = objects(node)
     with ul.associated(node.dicom_port) as connection:
-
-        def sent() -> int:
-            connection.sendall(ul.p_data(3, COMMAND | LAST, command))
-            pieces = [data[start : start + 100_000] for start in range(0, len(data), 100_000)]
-            for piece in pieces[:-1]:
-                connection.sendall(ul.p_data(3, 0, piece))
-            connection.sendall(ul.p_data(3, LAST, pieces[-1]))
-            return status(connection)
-
         make_room = fill()
         for _ in range(3):  # nor does it add up
-            assert sent() == 0xA700
+            assert sent(connection, path) == 0xA700
             assert objects(node) == before
         make_room()
-        assert sent() == 0x0000  # in the same association
+        assert sent(connection, path) == 0x0000  # in the same association
         (kept,) = set(objects(node)) - set(before)
-        assert kept.read_bytes().endswith(data)
-        assert sent() == 0x0000
+        assert kept.read_bytes().endswith(dcmread(path).PixelData)
+        assert sent(connection, path) == 0x0000
         assert set(objects(node)) == {*before, kept}
     assert not left_over(node)
     assert not any("Traceback" in line for line in node.lines), node.lines
@@ -139,3 +144,13 @@ def test_a_sender_of_others_is_told_so_too(
     assert "Received Store Response (Success)" in small
     assert "Received Store Response (Success)" in dcmtk.storescu(node.dicom_port, path)
     assert len(objects(node)) == len(before) + 2
+
+
+def test_a_locked_database_is_out_of_resources_and_costs_only_time(node: Station, tmp_path: Path) -> None:
+    path, before = film(tmp_path / "film.dcm"), objects(node)
+    with ul.associated(node.dicom_port) as connection:
+        with locked(node.archive / "index.db"):
+            assert sent(connection, path) == 0xA700
+        assert not left_over(node)
+        assert sent(connection, path) == 0x0000
+    assert len(objects(node)) == len(before) + 1
