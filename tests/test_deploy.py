@@ -239,6 +239,18 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_panels_of_the_dashboard_lie_side_by_side() -> None:
+    panels = json.loads((DEPLOY / "grafana" / "dashboards" / "cxrserve.json").read_text())["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    taken: set[tuple[int, int]] = set()
+    for panel in panels:
+        place = panel["gridPos"]
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert max(x for x, _ in cells) < 24  # Grafana's columns
+        taken |= cells
+
+
 def test_prometheus_asks_where_metrics_are(server: Running) -> None:
     configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     (job,) = configuration["scrape_configs"]
