@@ -4,6 +4,7 @@ archive.py       all of it behind one door: open, receive, has, close
 receipt.py       who sent an object, and what became of it
 rules.py         the YAML file: what is worked on, where results go; callers.py: who may send
 intake.py        keep, then acknowledge; room.py: how much more may be kept
+committer.py     the thread that commits; entry.py: what the index says of an object
 incoming.py      an object on its way to disk; parsed.py: what is known of it before it is kept
 store.py         the files: durable, named by their content, checked when read
 index.py         the tables: what there is, and what is still to be done
