@@ -53,17 +53,26 @@ def _cpu_name() -> str:
 
 
 def _packages() -> list[tuple[str, str]]:
-    """Every dependency of the base install, with its version."""
+    """Every dependency of the base install, with its version; or what is installed in its place for GPUs."""
     found = []
     for requirement in requires("cxrserve") or []:
         name = match(r"[A-Za-z0-9._-]+", requirement)
         if name is None or "extra ==" in requirement:
             continue
-        try:
-            found.append((name.group(), version(name.group())))
-        except PackageNotFoundError:
+        stands_in = [each for each in (name.group(), f"{name.group()}-gpu") if _version(each)]
+        if stands_in:
+            found += [(each, _version(each)) for each in stands_in]
+        else:
             found.append((name.group(), "[red]missing[/]: pip install cxrserve"))
     return found
+
+
+def _version(package: str) -> str:
+    """Of an installed package; nothing where it is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _engine(settings: Settings) -> tuple[str, str, bool]:

@@ -37,6 +37,9 @@ class Output:
 class Engine(Protocol):
     """One member, compiled for this machine. Not thread-safe: one owner calls it.
 
+    What it says of an image depends on no other image. On a GPU the number of images of a run decides which
+    kernels add up: the same image may get logits that differ in their last digits, alone and in a batch.
+
     Attributes:
         most_images: how many images one run gains from; 1 where a batch is no faster than its images one by
             one. `run` takes any number all the same.
