@@ -28,7 +28,7 @@ def build_member(
     Raises:
         BundleError, EngineError: it cannot be built, or answers otherwise than the member; nothing is kept.
     """
-    from cxrserve.engines import cuda, engine_cache, tensorrt
+    from cxrserve.engines import cuda, engine_cache, tensorrt, tensorrt_build
     from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
 
     cuda.use(device)
@@ -37,7 +37,7 @@ def build_member(
     if engine_cache.find(folder, key) is not None:
         return folder / f"{key.digest}.engine", True
     engine_cache.prepare(folder)
-    built = tensorrt.build(model, size, progress)
+    built = tensorrt_build.build(model, size, progress)
     reference = OnnxRuntimeEngine(member, size=size, precision="f32", threads=0, cpu=True)
     with closing(tensorrt.Runner(built, size=size, device=device)) as runner:
         gates = gate(runner, reference, size, runner.buckets)

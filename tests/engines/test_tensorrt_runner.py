@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,7 +24,8 @@ from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import BundleError, EngineError, EngineLost
 from cxrserve.settings import Precision
 from tests.bundles import write_tiny_bundle
-from tests.engines.host_gpu import HostCuda, host_gpus
+from tests.engines.host_cuda import HostCuda
+from tests.engines.host_gpu import host_gpus
 
 # Their largest bucket is 64 images.
 SIZES = (64, 256)
@@ -171,3 +174,17 @@ def test_a_gpu_that_fails_for_good_says_so(gpu: HostCuda, bundle: Path) -> None:
     assert held
     with pytest.raises(EngineLost, match="CUDA error 700"):
         engine.run(films(64, 1))
+
+
+def test_a_driver_that_is_too_old_is_said(
+    gpu: HostCuda, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tensorrt: Any = sys.modules["tensorrt"]
+
+    def refuses(log: Any) -> None:
+        log.log(tensorrt.ILogger.Severity.ERROR, "CUDA initialization failure with error: 35")
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(tensorrt, "Builder", refuses)
+    with pytest.raises(EngineError, match=r"does not start on this GPU, driver .*error: 35"):
+        _build_one(load_bundle(bundle).models[64])
