@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from cxrserve.engines.select import choose
 from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.errors import EngineError, EngineLost
 from tests.bundles import write_tiny_bundle
+from tests.engines.host_cuda import HostCuda
 
 SIZE = 64
 KEY = EngineKey(
@@ -178,6 +180,35 @@ def test_errors_of_the_gpu_say_what_to_do() -> None:
         cuda.check("cudaGraphLaunch", 801, lambda code: "not supported")
     with pytest.raises(EngineLost, match=r"an illegal address \(CUDA error 700\).*to be started again"):
         cuda.check("cudaGraphLaunch", 700, lambda code: "an illegal address")
+
+
+def _has_runtime() -> bool:
+    try:
+        cuda.runtime()
+    except EngineError:
+        return False
+    return True
+
+
+# torch from the registry brings it along on Linux, with a GPU or without.
+needs_runtime = pytest.mark.skipif(not _has_runtime(), reason="the CUDA runtime is not installed")
+
+
+@needs_runtime
+def test_every_function_that_is_called_is_in_the_runtime() -> None:
+    """Of CUDA itself; and `host_cuda`, which stands in for it, has the same."""
+    called = set(re.findall(r'call\(\s*"(cuda\w+)"', Path(cuda.__file__).read_text()))
+    assert {"cudaMalloc", "cudaFree", "cudaGraphLaunch", "cudaGraphExecDestroy"} <= called
+    for name in called:
+        assert hasattr(cuda.runtime(), name), name
+        assert hasattr(HostCuda, "_" + name.removeprefix("cuda")), name
+
+
+@needs_runtime
+@pytest.mark.skipif(cuda.device_count() > 0, reason="this machine has a GPU")
+def test_the_real_runtime_says_why_it_refuses() -> None:
+    with pytest.raises(EngineError, match=r"refused cudaMalloc: .+ \(CUDA error \d+\)"):
+        cuda.device_memory(1)
 
 
 def test_a_machine_without_a_driver_has_no_gpu(tmp_path: Path) -> None:
