@@ -321,8 +321,10 @@ def test_files_that_no_row_names_are_swept(open_archive: OpenArchive, tmp_path: 
     aside = archive.receive(chest(SOPInstanceUID=receipt.sop_instance_uid, PatientName="B"), SENDER)
     store, index = archive._store, archive._index
     kept = {store.object_path(receipt.sha256), store.quarantine_path(aside.sha256)}
-    left = {store.keep(b"left", "ab" * 32), store.keep(b"left", "cd" * 32, quarantined=True)}
-    young = store.keep(b"its row may still come", "ef" * 32)
+    left = {store.object_path("ab" * 32), store.quarantine_path("cd" * 32)}
+    young = store.object_path("ef" * 32)  # its row may still come
+    for path in left | {young}:
+        path.write_bytes(b"left")
     for path in kept | left:
         os.utime(path, (time.time() - 2 * 86_400,) * 2)
     assert expire(store, index, Retention()) == 2
