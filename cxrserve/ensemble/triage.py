@@ -7,9 +7,10 @@ sum, so the scales that have run already bound it:
 
 Two guarantees:
 
-- *exact*: these bounds and nothing else. The decision is the full ensemble's, always, to the last bit: a
-  probability at its threshold counts as above, here as there. Nothing tighter can be proved without running
-  the scale: a network's logit has no useful bound that holds for every image.
+- *exact*: these bounds and nothing else. The decision is the full ensemble's of the same logits, always, to
+  the last bit: a probability at its threshold counts as above, here as there. (On a GPU a batch of another
+  size may round a logit otherwise.) Nothing tighter can be proved without running the scale: a network's
+  logit has no useful bound that holds for every image.
 - *conformal*: what the scales left will add is predicted from what the others said, and the prediction's
   error is bounded by conformal risk control (Angelopoulos et al. 2022) on images that fitted nothing. For
   an image exchangeable with those, on an engine and precision whose logits they were, the probability that
