@@ -33,9 +33,9 @@ class TriageQuery(BaseModel):
     )
     guarantee: Guarantee = Field(
         "exact",
-        description="`exact`: every decision is the full ensemble's of the same scores, always. `conformal`: the "
-        "probability that any asked for differs is at most `epsilon`, for images like those the bundle was calibrated "
-        "on, on an engine and precision it was calibrated with.",
+        description="`exact`: every decision is the full ensemble's of the same scores, always. `conformal`: "
+        "the probability that any asked for differs is at most `epsilon`, for images like those the bundle "
+        "was calibrated on, on an engine and precision it was calibrated with.",
     )
     epsilon: float = Field(0.001, gt=0, lt=1, description="For the guarantee `conformal`.")
     priority: Priority = Field("routine", description="As for /predict.")
