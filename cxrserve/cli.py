@@ -209,7 +209,7 @@ def models_verify(
 def models_build(
     folder: Annotated[Path, typer.Argument(help="The bundle's folder.")] = Path("models/demo"),
     precision: Annotated[
-        str | None, typer.Option(help="As it will be served: auto (fp16 where there is a variant), fp16, f32.")
+        str | None, typer.Option(help="As it will be served: auto (fp16 where there is one), fp16, f32.")
     ] = None,
 ) -> None:
     """Build a bundle's TensorRT engines for the GPUs of this machine; takes minutes, and is done once.
