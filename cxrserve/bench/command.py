@@ -71,6 +71,8 @@ def show(console: Console, measured: Sequence[Measured], bare: dict[str, float] 
         console.print(f"the engines alone: {bare['images_per_s']:.2f} images/s")
     console.print(report.overview(measured, bare))
     for one in measured:
+        if one.stages:
+            console.print(report.stages(one))
         if one.levels:
             console.print(report.levels(one))
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cxrserve.bench.load import REFUSED, Arrivals, Client, Level, closed_loop, open_loop
 from cxrserve.bench.service import Started, resident_mib
+from cxrserve.bench.stages import Stage, between, read_stages
 from cxrserve.errors import RequestError
 
 # Clients of the closed loops that look for saturation: enough that no engine waits for a client.
@@ -36,12 +37,19 @@ class Plan:
 
 @dataclass(kw_only=True, slots=True)
 class Measured:
-    """What one service came to; `levels` by percent of its capacity, megabytes are MiB, resident."""
+    """What one service came to.
+
+    Attributes:
+        stages: of our own services, where the time went while it was saturated.
+        levels: by percent of its capacity.
+        resident_mib: memory of all its processes, added up.
+    """
 
     name: str
     ready_s: float | None
     alone: Level
     saturated: Level
+    stages: dict[str, Stage] = field(default_factory=dict)
     levels: dict[int, Level] = field(default_factory=dict)
     resident_mib: float | None = None
 
@@ -53,6 +61,10 @@ class Measured:
             "resident_mib": self.resident_mib,
             "alone": level_json(self.alone),
             "saturated": level_json(self.saturated),
+            "stages": {
+                stage: {"runs": part.runs, "mean_s": part.mean_s, "images_per_s": part.images_per_s}
+                for stage, part in self.stages.items()
+            },
             "levels": {str(share): level_json(level) for share, level in self.levels.items()},
         }
 
@@ -117,12 +129,14 @@ def _measure(
     told(f"{name}: one at a time", _ALONE_REQUESTS_S)
     alone = closed_loop(client, films, clients=1, seconds=_ALONE_REQUESTS_S)
     told(f"{name}: saturated", plan.seconds)
+    before = read_stages(service.url)
     measured = Measured(
         name=name,
         ready_s=service.ready_s,
         alone=alone,
         saturated=closed_loop(client, films, clients=_SATURATING, seconds=plan.seconds),
     )
+    measured.stages = between(before, read_stages(service.url))
     capacity = measured.saturated.rate
     for share in plan.shares:
         told(f"{name}: {share} % of {capacity:.2f} images/s", plan.seconds)

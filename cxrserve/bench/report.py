@@ -47,6 +47,18 @@ def levels(measured: Measured) -> Table:
     return table
 
 
+def stages(measured: Measured) -> Table:
+    """One row a stage, while saturated: time of one run, and the images a second of one worker in it."""
+    table = Table(
+        header_style="dim", title=f"{measured.name}, saturated", title_justify="left", padding=(0, 1)
+    )
+    for heading in ("stage", "runs", "one takes", "images/s"):
+        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    for stage, part in measured.stages.items():
+        table.add_row(stage, f"{part.runs:.0f}", _seconds(part.mean_s), f"{part.images_per_s:.2f}")
+    return table
+
+
 def _latencies(level: Level) -> list[str]:
     return [
         *(_seconds(level.percentile(percent)) for percent in (50, 95, 99)),
@@ -67,4 +79,6 @@ def _others(level: Level) -> str:
 def _seconds(seconds: float) -> str:
     if math.isnan(seconds):
         return "–"
+    if seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.2f} s"

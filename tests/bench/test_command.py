@@ -32,6 +32,12 @@ def test_it_measures_a_service_of_its_own(tiny_bundle: Path, chest_jpeg: bytes, 
     assert service["resident_mib"] > 50
     assert set(service["levels"]) == {"50", "400"}
     assert service["saturated"]["statuses"].keys() == {"200"}
+    stages, answered = service["stages"], service["saturated"]["statuses"]["200"]
+    assert {"decode", "pyramid", "stack"} < stages.keys()
+    # A film may still be on its way at either end.
+    assert abs(stages["decode"]["runs"] - answered) <= 4
+    assert all(0 < stage["mean_s"] < 10 for stage in stages.values())
+    assert "one takes" in done.stdout
     assert service["levels"]["400"]["asked_rate"] > service["saturated"]["rate"]
 
 
