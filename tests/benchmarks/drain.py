@@ -1,0 +1,67 @@
+"""How fast the station works off what it has kept, beside what its engines can do alone.
+
+    python -m tests.benchmarks.drain --bundle runs/benchmark/haque2021-untrained
+
+Full-size films (2500 × 3056, JPEG-LS), each a study of its own, come by C-STORE at once; each is predicted,
+its report, overlay and presentation state are built and sent to an Orthanc. Counted from the first image that
+is begun to the last object that has arrived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cxrserve.bench.measure import bare_engine
+from cxrserve.cores import usable_cores
+from tests.benchmarks.films import native_films
+from tests.benchmarks.main_job import WORK, full_size_bundle
+from tests.benchmarks.store_rate import compressed, measure, write
+from tests.orthanc import Orthanc, orthanc
+from tests.stations import station
+
+# A report, an overlay and a presentation state.
+RESULTS = 3
+QUIET_S = 1.0
+
+
+def drained_s(bundle: Path, pacs: Orthanc, files: list[Path], folder: Path) -> tuple[float, float]:
+    """Objects acknowledged a second, and seconds from the first study that is complete to the last result."""
+    peer = {"protocol": "dimse", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": pacs.dicom_port}
+    rules = {
+        "quiet_time_s": QUIET_S,
+        "destinations": {"pacs": peer},
+        "rules": [{"name": "all", "destinations": ["pacs"]}],
+    }
+    with station(bundle, folder / "archive", rules, threads=usable_cores(), decode_workers=2) as running:
+        begun = time.perf_counter()
+        rate = measure(running, files, 4, ["-xt"])
+        pacs.wait_for(RESULTS * len(files), timeout_s=60 + 20 * len(files))
+        return rate, time.perf_counter() - begun - QUIET_S
+
+
+def main() -> None:
+    """Measure, and print one line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bundle", type=Path, default=None, help="full-size and untrained by default")
+    parser.add_argument("--objects", type=int, default=30)
+    asked = parser.parse_args()
+    bundle = (asked.bundle or full_size_bundle()).resolve()
+    jpeg = native_films(WORK / "native")[0]
+    alone = bare_engine(bundle, jpeg, 20.0)["images_per_s"]
+    with tempfile.TemporaryDirectory() as name, orthanc(Path(name) / "orthanc") as pacs:
+        files, _ = write(compressed, asked.objects, Path(name) / "films")
+        rate, seconds = drained_s(bundle, pacs, files, Path(name))
+    drained = asked.objects / seconds
+    print(
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {bundle.name}: {asked.objects} films kept at {rate:.1f} a "
+        f"second, results of all in Orthanc after {seconds:.1f} s: {drained:.2f} images/s, "
+        f"{drained / alone:.0%} of the {alone:.2f} images/s that the engines reach alone"
+    )
+
+
+if __name__ == "__main__":
+    main()
