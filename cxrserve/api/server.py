@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import socket
 import sys
 from functools import partial
 from typing import Any, Final
@@ -59,6 +61,13 @@ class Server(uvicorn.Server):
             self._said_ready = True
             self._say_ready()
         return self.service.failure is not None or await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; and connections that outstayed the time given to them are cut, not left open."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # they learn of it on the loop's next turn
 
     @property
     def address(self) -> str:
