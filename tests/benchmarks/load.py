@@ -77,8 +77,12 @@ def peers(venv: Path, networks: Path, film: bytes, port: int) -> list[Peer]:
     ]
 
 
-def main(venv: Path | None, seconds: float, arrivals: Arrivals) -> None:
-    """Measure all of them, print the tables, write the note."""
+def main(venv: Path | None, int8: Path | None, seconds: float, arrivals: Arrivals) -> None:
+    """Measure all of them, print the tables, write the note.
+
+    Args:
+        int8: the same bundle with variants by `cxrserve models quantize`.
+    """
     console = Console()
     bundle, films = full_size_bundle().resolve(), native_films(WORK / "native")
     data = [film.read_bytes() for film in films]
@@ -93,6 +97,9 @@ def main(venv: Path | None, seconds: float, arrivals: Arrivals) -> None:
         measured.append(measure(service, "cxrserve", data, Plan(seconds=seconds, arrivals=arrivals), told))
         heatmaps = Plan(seconds=seconds, path="/predict?heatmaps=all", shares=())
         measured.append(measure(service, "cxrserve, 14 heatmaps", data, heatmaps, told))
+    if int8:
+        with started(cxrserve(int8.resolve(), port), port=port, ready="/readyz") as service:
+            measured.append(measure(service, "cxrserve, int8", data, Plan(seconds=seconds, shares=()), told))
     plain = plain_networks(WORK / "plain", bundle).resolve() if venv else bundle
     for peer in peers(venv, plain, data[0], port) if venv else []:
         with started(peer.command, port=port, ready=peer.ready, body=peer.ready_body) as service:
@@ -118,7 +125,8 @@ def _write(measured: list[Measured], bare: dict[str, float], films: list[Path], 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peers", type=Path, help="virtual environment of the peers")
+    parser.add_argument("--int8", type=Path, help="the bundle with variants in int8")
     parser.add_argument("--seconds", type=float, default=60.0, help="of each level")
     parser.add_argument("--arrivals", choices=("poisson", "even"), default="poisson")
     arguments = parser.parse_args()
-    main(arguments.peers, arguments.seconds, arguments.arrivals)
+    main(arguments.peers, arguments.int8, arguments.seconds, arguments.arrivals)
