@@ -40,9 +40,9 @@ def viewed(serve: Serve) -> Iterator[Running]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium without a screen."""
+    """Chromium without a screen. While it runs, Playwright's event loop runs in this thread."""
     if CHROMIUM is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     with sync_playwright() as playwright:
