@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import Arithmetic, EarlyDecisions, Stage
+from cxrserve.ensemble.early import Arithmetic, EarlyDecisions, Stage
 from cxrserve.ensemble.stack import sigmoid, stacked
 from cxrserve.ensemble.triage import logit, predicted_logits
 from training.triage_check import GUARANTEES, decided

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import EarlyDecisions, TriageCheck
+from cxrserve.ensemble.early import EarlyDecisions, TriageCheck
 from cxrserve.ensemble.stack import stacked
 from cxrserve.ensemble.triage import Guarantee, Triage
 from cxrserve.findings import NAMES

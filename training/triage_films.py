@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from cxrserve.ensemble.bundle import EarlyDecisions, TriageCheck, load_bundle, write_contract
+from cxrserve.ensemble.bundle import load_bundle, write_contract
+from cxrserve.ensemble.early import EarlyDecisions, TriageCheck
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import RequestError
 from cxrserve.settings import Precision, Settings

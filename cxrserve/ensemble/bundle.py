@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from cxrserve.ensemble.early import EarlyDecisions
+from cxrserve.ensemble.part import Part
 from cxrserve.errors import BundleError
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.imaging.pyramid import Preprocessing
@@ -34,11 +36,7 @@ _MAX_CONTRACT_BYTES: Final = 4 * 2**20
 _MAX_MEMBER_BYTES: Final = 2 * 2**30
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Lineage(_Part):
+class Lineage(Part):
     """Where a bundle comes from: what must be the same for the same bundle to come out again."""
 
     recipe: str
@@ -57,7 +55,7 @@ class Lineage(_Part):
     )
 
 
-class Gate(_Part):
+class Gate(Part):
     """How far a variant answers from the member it stands for, measured before it may serve."""
 
     logits: float = Field(ge=0, description="Largest difference of a logit.")
@@ -77,7 +75,7 @@ class Gate(_Part):
 VariantPrecision = Literal["fp16", "int8", "mixed"]
 
 
-class Variant(_Part):
+class Variant(Part):
     """The same member in another precision: `image` uint8 in, `logits` and `maps` float32 out, as ever."""
 
     precision: VariantPrecision
@@ -86,7 +84,7 @@ class Variant(_Part):
     gate: Gate
 
 
-class Member(_Part):
+class Member(Part):
     """One network: it sees the radiograph at one size."""
 
     size: int = Field(ge=STRIDE, multiple_of=STRIDE, description="Side of its input in pixels.")
@@ -113,7 +111,7 @@ class Member(_Part):
         return self.findings is None or name in self.findings
 
 
-class OperatingPoint(_Part):
+class OperatingPoint(Part):
     """The threshold at and above which a finding counts as positive, and what it was chosen for."""
 
     threshold: float = Field(ge=0, le=1)
@@ -123,7 +121,7 @@ class OperatingPoint(_Part):
     data: str = Field(description="The data on which it was chosen.")
 
 
-class Metrics(_Part):
+class Metrics(Part):
     """Measured through the path that serves. `auc[finding]` holds one value a scale, "voting" and "stack"."""
 
     data: str
@@ -131,96 +129,7 @@ class Metrics(_Part):
     auc: dict[str, dict[str, float | None]]
 
 
-class Stage(_Part):
-    """What the coarsest K scales say of the ensemble's answer, before the others have run."""
-
-    coefficients: tuple[tuple[float, ...], ...] = Field(
-        description="One row for each finding: of the K logits of the first finding, of the second, …; "
-        "a constant."
-    )
-    spread: tuple[float, ...] = Field(
-        description="Root mean square error of the predicted logit, by finding."
-    )
-
-
-class TriageCheck(_Part):
-    """What early decisions came to, on images used neither to fit nor to calibrate them."""
-
-    guarantee: Literal["exact", "conformal"]
-    epsilon: float | None = Field(description="Promised bound on an image with a differing decision.")
-    findings: str = Field(description='A finding decided alone, or "all".')
-    data: str
-    images: int = Field(ge=1)
-    differing: int = Field(ge=0, description="Images with a decision that is not the full ensemble's.")
-    differing_above: float | None = Field(
-        None, description="Lower end of the 95 % Clopper–Pearson interval of their share; null: not noted."
-    )
-    differing_below: float = Field(description="Its upper end.")
-    work: float = Field(description="Mean share of the full ensemble's work.")
-    work_worst: float
-
-
-class Arithmetic(_Part):
-    """What computed logits: margins measured on those of one say nothing of those of another."""
-
-    engine: str
-    precisions: dict[int, str] = Field(description="By size.")
-
-    def __str__(self) -> str:
-        kinds = set(self.precisions.values())
-        sizes = ", ".join(f"{size} {kind}" for size, kind in sorted(self.precisions.items()))
-        return f"{self.engine} in {kinds.pop() if len(kinds) == 1 else sizes}"
-
-
-class EarlyDecisions(_Part):
-    """What `triage` needs besides the stack, measured when the bundle was made."""
-
-    data: str = Field(description="What the margins were measured on, in words.")
-    images: int = Field(ge=0, description="How many of them; none of them fitted a stage. 0: no margins yet.")
-    fitted_on: str | None = Field(None, description="What fitted the stages and the orders, in words.")
-    arithmetics: tuple[Arithmetic, ...] = Field(
-        (), description="What computed the logits; the margins hold for each of them. Empty: nobody noted it."
-    )
-    caveats: tuple[str, ...] = Field((), description="Why the promise may not hold, as sentences.")
-    order: tuple[int, ...] = Field(
-        description="Sizes in the order that decides all findings with least work."
-    )
-    orders: tuple[tuple[int, ...], ...] = Field(description="The same for each finding alone.")
-    predicts_all: bool = Field(
-        True,
-        description="Deciding all findings takes less work by predictions than by the exact bounds alone.",
-    )
-    predicts: tuple[bool, ...] = Field(description="The same for each finding alone; where equal, true.")
-    stages: tuple[Stage, ...]
-    worst: tuple[tuple[float, ...], ...] = Field(
-        (),
-        description="By image and finding, conformal scores: spreads by which a settled prediction lay on "
-        "the wrong side. Of the images with one of the `reach` largest scores of any finding.",
-    )
-    reach: int = Field(0, ge=0, description="How many largest scores are known, of any set of findings.")
-    checked: tuple[TriageCheck, ...] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_tails(cls, data: object) -> object:
-        """Bundles made before scores were kept by image have each finding's largest, and those of all 14.
-
-        Which of them are one image's is not known. Taken as different images', the count of images with an
-        error is no smaller than it was: the promise holds, with wider margins for several findings at once.
-        """
-        if not isinstance(data, dict) or "finding_tails" not in data:
-            return data
-        tails = data["finding_tails"]
-        rows = [
-            [score if finding == own else 0.0 for own in range(len(tails))]
-            for finding, tail in enumerate(tails)
-            for score in tail
-        ]
-        kept = {key: value for key, value in data.items() if key not in ("finding_tails", "joint_tail")}
-        return {**kept, "worst": rows, "reach": min(map(len, tails), default=0)}
-
-
-class Contract(_Part):
+class Contract(Part):
     """`bundle.json`: everything a user of the model must know, and everything serving needs."""
 
     format: Literal[1] = 1

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from cxrserve.engines.base import ActualPrecision, Engine, Output
 from cxrserve.engines.select import Choice, choose
 from cxrserve.ensemble import heatmap, stack
-from cxrserve.ensemble.bundle import Arithmetic, Bundle
+from cxrserve.ensemble.bundle import Bundle
+from cxrserve.ensemble.early import Arithmetic
 from cxrserve.errors import BundleError
 from cxrserve.findings import FINDINGS, NAMES, indices
 from cxrserve.settings import Settings

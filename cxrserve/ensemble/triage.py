@@ -30,7 +30,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import Arithmetic, EarlyDecisions
+from cxrserve.ensemble.early import Arithmetic, EarlyDecisions
 from cxrserve.ensemble.stack import sigmoid, stacked
 from cxrserve.errors import RequestError
 

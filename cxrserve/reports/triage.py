@@ -6,8 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.table import Table
 from rich.text import Text
 
-from cxrserve.ensemble.bundle import Bundle, TriageCheck
+from cxrserve.ensemble.bundle import Bundle
 from cxrserve.ensemble.decide import Decided
+from cxrserve.ensemble.early import TriageCheck
 from cxrserve.ensemble.triage import Guarantee
 from cxrserve.findings import NAMES
 from cxrserve.reports.answer import DISCLAIMER, ImageReport, ModelAbout, image_report, model_about

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cxrserve.ensemble.bundle import TriageCheck
+from cxrserve.ensemble.early import TriageCheck
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.settings import Settings
 from training.triage_check import check_triage

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import Arithmetic, EarlyDecisions
 from cxrserve.ensemble.decide import asked_findings
+from cxrserve.ensemble.early import Arithmetic, EarlyDecisions
 from cxrserve.ensemble.stack import stacked
 from cxrserve.ensemble.triage import Triage, doubts, exact_bounds, margin
 from cxrserve.errors import RequestError

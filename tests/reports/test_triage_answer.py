@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cxrserve.ensemble.bundle import Arithmetic, TriageCheck, read_contract, write_contract
+from cxrserve.ensemble.bundle import read_contract, write_contract
 from cxrserve.ensemble.decide import decide
+from cxrserve.ensemble.early import Arithmetic, TriageCheck
 from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.findings import NAMES, indices
 from cxrserve.reports.triage import TriageAnswer, triage_answer, triage_table

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrserve.ensemble.bundle import Arithmetic, Contract, read_contract
+from cxrserve.ensemble.bundle import Contract, read_contract
+from cxrserve.ensemble.early import Arithmetic
 from cxrserve.findings import NAMES
 from tests.bundles import write_tiny_bundle
 from training.steps import early as steps

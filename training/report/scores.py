@@ -13,7 +13,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import Arithmetic, Contract
+from cxrserve.ensemble.bundle import Contract
+from cxrserve.ensemble.early import Arithmetic
 from cxrserve.ensemble.predictor import Levels, Prediction, Predictor
 from cxrserve.ensemble.stack import sigmoid, stacked
 from cxrserve.findings import NAMES

@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import Arithmetic, Contract, EarlyDecisions
+from cxrserve.ensemble.bundle import Contract
+from cxrserve.ensemble.early import Arithmetic, EarlyDecisions
 from cxrserve.findings import NAMES
 from training.cache import PyramidCache
 from training.triage import FEWEST, calibrate, fit_early_decisions
