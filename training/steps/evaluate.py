@@ -12,15 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cxrserve.ensemble.bundle import (
-    CONTRACT_FILE,
-    Arithmetic,
-    Contract,
-    EarlyDecisions,
-    Metrics,
-    read_contract,
-    write_contract,
-)
+from cxrserve.ensemble.bundle import CONTRACT_FILE, Contract, Metrics, read_contract, write_contract
+from cxrserve.ensemble.early import Arithmetic, EarlyDecisions
 from cxrserve.findings import NAMES
 from training.cache import PyramidCache
 from training.card import write_card
