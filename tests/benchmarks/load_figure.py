@@ -36,7 +36,11 @@ def _latencies(axes: Axes, ours: dict[str, Any]) -> None:
     axes.plot(shares, refused, color=REFUSED, marker="s", ms=4, lw=0, label="refused (503), p99")
     axes.axhline(ours["alone"]["p50_s"], color="black", lw=0.6)
     axes.annotate(
-        "one at a time", (shares[0], ours["alone"]["p50_s"]), xytext=(0, 3), textcoords="offset points"
+        "one at a time",
+        (shares[-1], ours["alone"]["p50_s"]),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
     )
     axes.set(
         xlabel="load, % of capacity", ylabel="seconds from when it was due", title="cxrserve, open-loop load"
@@ -57,4 +61,4 @@ def _rates(axes: Axes, services: list[dict[str, Any]]) -> None:
     ]
     axes.bar_label(bars, labels, padding=4)
     axes.set(xlabel="images answered a second, saturated", title="Throughput")
-    axes.set_xlim(0, max(rates) * 1.6)
+    axes.set_xlim(0, max(rates) * 1.8)
