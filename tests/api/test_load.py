@@ -204,14 +204,28 @@ def test_a_score_that_is_no_number_is_no_answer(
     assert "not a number" in caplog.text
 
 
+def _figure(told: str, name: str) -> float:
+    lines = [line for line in told.splitlines() if line.startswith(f"{name} ")]
+    return float(lines[0].rpartition(" ")[2]) if lines else 0.0
+
+
 def test_sigterm_under_load_finishes_what_was_accepted(tiny_bundle: Path) -> None:
     picture = radiographs.png(2600, 2200)
     with started(tiny_bundle) as process, ThreadPoolExecutor(8) as threads:
         assert process.stdout is not None
         url = process.stdout.readline().split()[5]
         asked = [threads.submit(httpx.post, f"{url}/predict", content=picture, timeout=60) for _ in range(8)]
-        wait_until(lambda: "cxrserve_images_inside 8.0" in httpx.get(f"{url}/metrics").text)
+        inside = 0.0
+
+        def all_accepted() -> bool:
+            nonlocal inside
+            told = httpx.get(f"{url}/metrics").text
+            inside = _figure(told, "cxrserve_images_inside")
+            return inside + _figure(told, 'cxrserve_requests_total{path="/predict",status="200"}') == 8
+
+        wait_until(all_accepted)
         process.terminate()
+        assert inside > 0
         assert [each.result(60).status_code for each in asked] == [200] * 8
         process.communicate(timeout=30)
     assert process.returncode in (0, -signal.SIGTERM)
