@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from cxrserve.cores import usable_cores
 from cxrserve.engines.openvino import OpenVinoEngine, computes_bf16
 from cxrserve.ensemble.bundle import Member
-from cxrserve.findings import NAMES
 from training.gate import Limits, answers, measure, why_refused
 
 # It is taken for its speed wherever a CPU has it, and costs no file: nothing is asked of its speed here.
@@ -50,7 +49,7 @@ def gated(
         rounded,
         labels_NF,
         LIMITS,
-        known=[index for index, name in enumerate(NAMES) if member.knows(name)],
+        known=member.known,
         faster=None,
         data=data,
         engine="openvino, against f32",

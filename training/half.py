@@ -22,7 +22,6 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
 from cxrserve.ensemble.bundle import Contract, Gate, Member, Variant, load_bundle, write_contract
-from cxrserve.findings import NAMES
 from training.affine import fold_normalisations
 from training.gate import Limits, answers, measure, why_refused
 from training.report.graph import GraphNetwork
@@ -164,7 +163,7 @@ def measure_gate(
         found,
         labels_NF,
         LIMITS,
-        known=[index for index, name in enumerate(NAMES) if member.knows(name)],
+        known=member.known,
         faster=None,
         data=data,
         engine="onnxruntime on the CPU",

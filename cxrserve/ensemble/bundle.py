@@ -110,6 +110,11 @@ class Member(Part):
         """Whether it was trained to judge the finding `name`."""
         return self.findings is None or name in self.findings
 
+    @property
+    def known(self) -> list[int]:
+        """The findings it was trained to judge, as their places in the order of all."""
+        return [index for index, name in enumerate(NAMES) if self.knows(name)]
+
 
 class OperatingPoint(Part):
     """The threshold at and above which a finding counts as positive, and what it was chosen for."""

@@ -20,7 +20,6 @@ from cxrserve.engines.base import ActualPrecision
 from cxrserve.engines.openvino import OpenVinoEngine, computes_bf16, computes_int8
 from cxrserve.ensemble.bundle import Member, Variant, load_bundle, write_contract
 from cxrserve.errors import EngineError, RequestError
-from cxrserve.findings import NAMES
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.settings import Settings
 from training.bf16 import MOST, gated
@@ -169,7 +168,7 @@ class Quantizer:
                 self._answers(engine),
                 labels_NF,
                 self._limits,
-                known=[index for index, name in enumerate(NAMES) if self._member.knows(name)],
+                known=self._member.known,
                 faster=speed(served, engine, self._checking.images(self._size)[0]),
                 data=self._checking.words,
                 engine=f"openvino, against f32; {rest} beside int8",
