@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint deploy/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test lint bench demo clean
+.PHONY: help serve test lint fuzz sbom lock bench demo clean
 
 help: ## List the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -14,7 +14,8 @@ help: ## List the targets
 serve: $(VENV)/.serve ## Install what serving needs (no torch) and start the service; PORT=9000 for another port
 	exec $(BIN)/cxrserve serve $(if $(filter command line,$(origin HOST)),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/.test debian ## Install what the tests need and run them all; ARGS="-k pyramid" for some
+# Debian packages are installed as root only where asked: `make debian`, `make test DEBIAN=yes`, or in CI (CI=true).
+test: $(VENV)/.test $(if $(filter yes true,$(DEBIAN) $(CI)),debian,debian-missing) ## Run all tests; ARGS="-k pyramid" for some; installs 7 GB into .venv
 	$(BIN)/python -m pytest $(ARGS)
 
 lint: $(VENV)/.test ## Format, lint, types, import rules
@@ -22,12 +23,28 @@ lint: $(VENV)/.test ## Format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@command -v npm >/dev/null || { echo "JavaScript cannot be checked: npm is not installed; on Debian: apt-get install npm" >&2; exit 1; }
+	npm --prefix tests/browser ci --silent
+	npm --prefix tests/browser run --silent lint
 
-bench: $(VENV)/.test ## The benchmark behind the README's table; about ten minutes on a quiet machine
+fuzz: $(VENV)/.test ## Fuzz the parsers and decoders; an hour, FUZZ_SECONDS=60 for a minute
+	$(BIN)/python -m tests.fuzz --seconds $(or $(FUZZ_SECONDS),3600)
+
+sbom: $(VENV)/.serve ## Print the bill of materials of what is installed here, CycloneDX JSON
+	@$(BIN)/python deploy/sbom.py
+
+# The image installs from these two files: no byte that was not there when they were written (pip --require-hashes).
+LOCK := $(BIN)/uv pip compile --quiet --python-platform linux --python-version 3.11 --generate-hashes --no-header \
+  --no-annotate --no-emit-index-url --constraint deploy/constraints.txt
+lock: $(VENV)/.test ## Write deploy/requirements*.txt anew from deploy/constraints.txt: each version with its hashes
+	$(LOCK) pyproject.toml --extra pacs --extra oidc --extra signing --output-file deploy/requirements.txt
+	echo hatchling | $(LOCK) - --output-file deploy/requirements-build.txt
+
+bench: $(VENV)/.test ## Time one image against torch eager with grad-cam; about ten minutes on a quiet machine
 	$(BIN)/python -m tests.benchmarks.main_job
 
 demo: $(VENV)/.test ## Rebuild models/demo from nothing, phantoms included; under 45 minutes on two cores
-	$(BIN)/cxrserve train --recipe demo --out models/demo
+	$(BIN)/cxrserve train --recipe demo --out models/demo --replace
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -46,14 +63,27 @@ $(VENV)/.serve: pyproject.toml deploy/constraints.txt | $(VENV)/bin/python
 $(VENV)/.test: pyproject.toml deploy/constraints.txt | $(VENV)/bin/python
 	@echo "installing what training and the tests need into $(VENV), about 7 GB ..."
 	$(PIP) --editable '.[test,lint]'
+	@command -v npm >/dev/null && npm --prefix tests/identity ci --silent || \
+	  echo "The identity provider of the tests is not installed (it needs npm); the tests that need it will be skipped."
 	@touch $@ $(VENV)/.serve
 
-# Debian's programs that the tests run for real. Where they cannot be installed, their tests say so and skip.
-.PHONY: debian
-debian:
-	@missing=$$(for p in $$(grep -v '^#' tests/debian-packages.txt); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+# Debian's programs that the tests run. Tests whose program is missing are skipped, and say so.
+MISSING = $$(for p in $$(grep -v '^\#' tests/debian-packages.txt); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done)
+APT = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+
+.PHONY: debian debian-missing
+debian-missing:
+	@missing=$$(echo $(MISSING)); if [ -n "$$missing" ]; then \
+	  echo "These Debian packages are not installed; the tests that need them will be skipped:"; \
+	  echo "  $$missing"; \
+	  echo "To install them as root: make debian, or make test DEBIAN=yes. Both run"; \
+	  echo "  apt-get install --no-install-recommends $$missing"; \
+	fi
+
+debian: ## Install the Debian packages that the tests run (tests/debian-packages.txt); needs root
+	@missing=$$(echo $(MISSING)); \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; } || \
-	  echo "could not be installed, their tests are skipped:" $$missing; \
-	else echo "not installed, their tests are skipped:" $$missing; fi
+	  echo "installing Debian packages: $$missing"; \
+	  { $(APT) $$missing >/dev/null; } || echo "could not be installed, their tests will be skipped: $$missing"; \
+	else echo "not installed, their tests will be skipped (needs root and apt-get): $$missing"; fi

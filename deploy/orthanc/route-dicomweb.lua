@@ -1,6 +1,6 @@
--- As route.lua, by DICOMweb: for a cxrserve that is reached over HTTPS only. Name it in LuaScripts instead of
--- route.lua; url and token stand in orthanc.json under DicomWeb, Servers.
--- It is sent by a job of Orthanc's (Synchronous = false), so that storing here never waits for cxrserve.
+-- Like route.lua, but by DICOMweb, for a cxrserve that is reachable over HTTPS only. Name this file in LuaScripts
+-- instead of route.lua; url and token are in orthanc.json under DicomWeb, Servers.
+-- A job of Orthanc sends it (Synchronous = false), so that storing an object never waits for cxrserve.
 
 local RADIOGRAPHS = {
   ['1.2.840.10008.5.1.4.1.1.1'] = true,   -- Computed Radiography

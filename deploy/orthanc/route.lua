@@ -1,6 +1,6 @@
--- Orthanc sends every new radiograph to cxrserve, and none of what cxrserve has made of it.
--- Orthanc sends once: what it cannot send while cxrserve is away it forgets, and calls the job a success.
--- cxrserve fetches such radiographs itself (`servers` in rules.compose.yaml), if their study is of late.
+-- Sends every new radiograph to cxrserve, but none of the results of cxrserve.
+-- Orthanc tries once: if cxrserve does not answer, Orthanc forgets the object and reports success.
+-- cxrserve fetches such radiographs itself (`servers` in rules.compose.yaml) if their study is recent.
 
 local RADIOGRAPHS = {
   ['1.2.840.10008.5.1.4.1.1.1'] = true,   -- Computed Radiography
