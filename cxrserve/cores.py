@@ -1,4 +1,4 @@
-"""How many cores this process may use: affinity and the container's quota count, not the whole machine."""
+"""Number of cores this process may use, by CPU affinity and the container's quota."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _memberships(root: Path) -> Iterator[tuple[Path, PurePosixPath]]:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
-    for line in lines:
-        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+    for row in lines:
+        _, controllers, path = [*row.split(":", 2), "", ""][:3]
         if not controllers:  # version 2
             yield mounts, PurePosixPath(path or "/")
         elif "cpu" in controllers.split(","):

@@ -46,8 +46,10 @@ FINDINGS: Final[tuple[Finding, ...]] = (
     _finding("Edema", "19242006", "SCT", "Pulmonary edema"),
     _finding("Enlarged Cardiomediastinum", "ENLARGED_CM", "99CXRSERVE", "Enlarged cardiomediastinum"),
     _finding("Fracture", "125605004", "SCT", "Fracture of bone"),
-    _finding("Lung Lesion", "427359005", "SCT", "Solitary nodule of lung", exact=False),
-    _finding("Lung Opacity", "112001", "DCM", "Lung opacity"),
+    # Nodules and masses: no code that DICOM lists holds both.
+    _finding("Lung Lesion", "LUNG_LESION", "99CXRSERVE", "Lung lesion: nodule or mass"),
+    # Its meaning in PS3.16 is "Opacity": the concept of CID 6102, which is about the chest.
+    _finding("Lung Opacity", "112001", "DCM", "Opacity", exact=False),
     _finding("No Finding", "17621005", "SCT", "Normal", exact=False),
     _finding("Pleural Effusion", "60046008", "SCT", "Pleural effusion"),
     _finding("Pleural Other", "PLEURAL_OTHER", "99CXRSERVE", "Other pleural abnormality"),
@@ -57,7 +59,44 @@ FINDINGS: Final[tuple[Finding, ...]] = (
 )
 
 NAMES: Final[tuple[str, ...]] = tuple(finding.name for finding in FINDINGS)
+# The answer that nothing was found: shown apart from the other 13, and never counted as a finding.
+NO_FINDING: Final = "No Finding"
 INDEX: Final[dict[str, int]] = {name: index for index, name in enumerate(NAMES)}
+# The order in which a radiologist reports: devices, pleura, lungs, heart and mediastinum, bones.
+CLINICAL_ORDER: Final[tuple[str, ...]] = (
+    "Support Devices",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Cardiomegaly",
+    "Enlarged Cardiomediastinum",
+    "Fracture",
+    "No Finding",
+)
+# The order in which findings are shown to somebody who has little time: what may need action within minutes
+# first. An ordering for the screen, not a clinical rule.
+URGENCY_ORDER: Final[tuple[str, ...]] = (
+    "Pneumothorax",
+    "Edema",
+    "Pneumonia",
+    "Consolidation",
+    "Pleural Effusion",
+    "Enlarged Cardiomediastinum",
+    "Lung Lesion",
+    "Fracture",
+    "Atelectasis",
+    "Lung Opacity",
+    "Cardiomegaly",
+    "Pleural Other",
+    "Support Devices",
+    NO_FINDING,
+)
 
 
 def _folded(name: str) -> str:

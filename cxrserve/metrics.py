@@ -1,10 +1,11 @@
-"""What Prometheus may ask: one registry for each pipeline, names that dashboards rely on.
+"""Prometheus metrics: one registry for each pipeline, with names that dashboards rely on.
 
-No label comes from a user: sizes, stages, priorities, routes and reasons are all ours, and few.
+No label value comes from a user: sizes, stages, priorities, routes and reasons are few and fixed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -23,18 +24,27 @@ class Metrics:
         self.build: Final = Gauge(
             "cxrserve_build_info",
             "Always 1; its labels say what is being served.",
-            ["version", "bundle", "bundle_version", "bundle_sha256", "engine", "engine_version", "precision"],
+            [
+                "version",
+                "bundle",
+                "bundle_version",
+                "bundle_sha256",
+                "engine",
+                "engine_version",
+                "precision",
+                "site",
+            ],
             registry=self.registry,
         )
         self.queue_depth: Final = self._gauge(
-            "cxrserve_queue_depth", "Images that wait for the engine of this size.", "size"
+            "cxrserve_queue_depth", "Images waiting for the engine of this size.", "size"
         )
         self.queue_wait: Final = self._histogram(
-            "cxrserve_queue_wait_seconds", "From being queued to the start of its batch.", "size", "priority"
+            "cxrserve_queue_wait_seconds", "Time from queueing to the start of the batch.", "size", "priority"
         )
         self.queue_dropped: Final = self._counter(
             "cxrserve_queue_dropped",
-            "Queued work that was dropped before it ran.",
+            "Queued scales of images that were dropped before they ran.",
             "size",
             "reason",
         )
@@ -52,7 +62,7 @@ class Metrics:
         )
         self.expected_wait: Final = self._gauge(
             "cxrserve_expected_wait_seconds",
-            "Time that an image which comes now would wait for the engines; what admission goes by.",
+            "Time a new image would wait for the engines; admission decides by it.",
             "priority",
         )
         self.stage_seconds: Final = self._histogram(
@@ -62,43 +72,86 @@ class Metrics:
         )
         self.engine_busy: Final = self._counter(
             "cxrserve_engine_busy_seconds",
-            "Time a device computed; its rate is the busy share.",
+            "Time a device was computing; its rate is the busy share.",
             "device",
         )
         self.requests: Final = self._counter(
             "cxrserve_requests", "HTTP requests, by route and status.", "path", "status"
         )
         self.request_seconds: Final = self._histogram(
-            "cxrserve_request_seconds", "From the first header to the last byte of the answer.", "path"
+            "cxrserve_request_seconds", "Time from the first header to the last byte of the answer.", "path"
         )
         self.rejections: Final = self._counter(
             "cxrserve_rejections",
-            "Requests that got no result, by the problem's slug or what else befell them.",
+            "Requests without a result, by the slug of the problem or another reason.",
             "reason",
         )
         self.received: Final = self._counter(
             "cxrserve_received",
-            "Objects that came to the station, by protocol and by what became of them.",
+            "Objects received by the station, by protocol and outcome.",
             "protocol",
             "outcome",
         )
         self.deliveries: Final = self._counter(
             "cxrserve_deliveries",
-            "Tries to deliver results, by destination and what became of them: done, waiting for more, dead.",
+            "Attempts to deliver results, by destination and outcome: done, waiting for the next, dead.",
             "destination",
             "outcome",
         )
         self.associations: Final = Gauge(
-            "cxrserve_dicom_associations", "DICOM associations that are open.", registry=self.registry
+            "cxrserve_dicom_associations", "Open DICOM associations.", registry=self.registry
+        )
+        self.dicom_rejections: Final = self._counter(
+            "cxrserve_dicom_rejections",
+            "DICOM associations, and presentation contexts in them, that the node rejected.",
+            "reason",
+        )
+        self.image_warnings: Final = self._counter(
+            "cxrserve_image_warnings", "Warnings about images that were analysed, by code.", "code"
+        )
+        self.film_checks: Final = self._counter(
+            "cxrserve_film_check",
+            "Films that the film check looked at, by the first thing it found and by what was done.",
+            "seen",
+            "act",
+        )
+        self.watch_evidence: Final = Gauge(
+            "cxrserve_watch_evidence",
+            "Evidence that the films have changed, log10; the alarm is on from log10(365) = 2.56 on.",
+            registry=self.registry,
+        )
+        self.watch_alarm: Final = Gauge(
+            "cxrserve_watch_alarm",
+            "1 while the films differ from the reference, else 0.",
+            registry=self.registry,
+        )
+        self.watch_stream_evidence: Final = self._gauge(
+            "cxrserve_watch_stream_evidence",
+            "Share of one stream of numbers in the evidence, log10.",
+            "station",
+            "view",
+            "stream",
+        )
+        self.watch_films: Final = self._counter(
+            "cxrserve_watch_films", "Films that the watch has counted.", "station", "view"
+        )
+        self.watch_positives: Final = self._counter(
+            "cxrserve_watch_positives", "Films at or above a finding's operating point.", "station", "finding"
+        )
+        self.watch_expected: Final = self._counter(
+            "cxrserve_watch_expected_positives",
+            "Sum of the probabilities of a finding: as many films should show it.",
+            "station",
+            "finding",
         )
         self.decode_workers_restarted: Final = Counter(
             "cxrserve_decode_workers_restarted",
-            "Decode workers that ended or were ended, and were replaced.",
+            "Decode workers that crashed or were killed, and were replaced.",
             registry=self.registry,
         )
 
     def request(self, path: str | None, status: int, outcome: str, seconds: float) -> None:
-        """Note one HTTP request: `path` is its route's own, None where it has none."""
+        """Count one HTTP request; `path` is that of its route, None if it has no route."""
         route = path or "none"
         self.requests.labels(route, status).inc()
         self.request_seconds.labels(route).observe(seconds)
@@ -106,15 +159,20 @@ class Metrics:
             self.rejections.labels(outcome).inc()
 
     def stages(self, timing_ms: dict[str, float]) -> None:
-        """Note the stages of one image that ran outside of the engines."""
+        """Record the stages of one image outside the engines."""
         for stage, ms in timing_ms.items():
             self.stage_seconds.labels(stage).observe(ms / 1000)
 
-    def _gauge(self, name: str, says: str, *labels: str) -> Gauge:
-        return Gauge(name, says, labels, registry=self.registry)
+    def warnings(self, codes: Iterable[str]) -> None:
+        """Count the warnings about one image."""
+        for code in codes:
+            self.image_warnings.labels(code).inc()
 
-    def _counter(self, name: str, says: str, *labels: str) -> Counter:
-        return Counter(name, says, labels, registry=self.registry)
+    def _gauge(self, name: str, help_: str, *labels: str) -> Gauge:
+        return Gauge(name, help_, labels, registry=self.registry)
 
-    def _histogram(self, name: str, says: str, *labels: str) -> Histogram:
-        return Histogram(name, says, labels, buckets=_SECONDS, registry=self.registry)
+    def _counter(self, name: str, help_: str, *labels: str) -> Counter:
+        return Counter(name, help_, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_: str, *labels: str) -> Histogram:
+        return Histogram(name, help_, labels, buckets=_SECONDS, registry=self.registry)

@@ -1,20 +1,22 @@
-"""What the service says of itself: alive, ready, which model, its problems, its documentation."""
+"""Routes about the service: health, readiness, model, metrics, problem pages, documentation."""
 
 from __future__ import annotations
 
+import asyncio
 import html
 from importlib.resources import files
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from cxrserve.api import openapi
 from cxrserve.api.problems import catalogue
 from cxrserve.api.service import Service, service_of
-from cxrserve.ensemble.bundle import Contract
+from cxrserve.bundle.contract import Contract
 
 router = APIRouter(tags=["about"])
 
@@ -23,7 +25,7 @@ ServiceOf = Annotated[Service, Depends(service_of)]
 REPORT_FILE: Final = "report.html"
 REPORT_PATH: Final = "/viewer/report"
 _PAGES: Final = files("cxrserve.api") / "pages"
-# Everything the page needs comes from here; nothing may be loaded from or sent to another host.
+# The page loads everything from this service and sends nothing to another host.
 _PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -31,7 +33,7 @@ _PAGE_POLICY: Final = (
 
 
 class Alive(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     status: Literal["alive"] = "alive"
 
@@ -43,46 +45,55 @@ class Ready(BaseModel):
 
 
 class EngineReport(BaseModel):
-    """What computes, and why it was chosen."""
+    """The inference engine, and why it was chosen."""
 
     name: str
     version: str
     precision: str
     reason: str
-    scales: dict[str, str] = Field(
-        description="The precision that each scale is really computed in, by size."
-    )
+    scales: dict[str, str] = Field(description="The precision that each scale is computed in, by size.")
+
+
+class SiteAbout(BaseModel):
+    """The site file that is adopted."""
+
+    name: str
+    version: int
+    sha256: str = Field(description="SHA-256 of the site file.")
 
 
 class ModelReport(Contract):
-    """The bundle's contract, and what it runs on."""
+    """The bundle's contract, and the engine that runs it."""
 
     sha256: str = Field(description="SHA-256 of bundle.json, which names every file of the bundle.")
     engine: EngineReport
-    report: str | None = Field(description="Where the bundle's own report is, if it brings one.")
+    site: SiteAbout | None = Field(
+        None, description="The adopted site file; its calibration and operating points stand above."
+    )
+    report: str | None = Field(description="Path of the bundle's own report; null if it has none.")
 
 
-@router.get("/healthz", summary="Alive?")
+@router.get("/healthz", summary="Is the service alive?")
 async def healthz() -> Alive:
-    """200 as long as the process answers at all."""
+    """200 while the process answers requests."""
     return Alive()
 
 
-@router.get("/readyz", summary="Ready?", responses=openapi.problems(503))
+@router.get("/readyz", summary="Is the service ready?", responses=openapi.problems(503))
 async def readyz(service: ServiceOf) -> Ready:
-    """200 only once the bundle is verified, the engines are built and a warm-up has run.
+    """200 after the bundle was verified, the engines were built and a warm-up has run.
 
-    503 again where a device that computes has failed for good; the service ends then.
+    503 before that, and after a device has failed permanently; the service then ends.
     """
     _ = service.pipeline
     return Ready()
 
 
-@router.get("/model", summary="Which model?", responses=openapi.problems(503))
+@router.get("/model", summary="Describe the model", responses=openapi.problems(503))
 async def model(service: ServiceOf) -> ModelReport:
-    """The contract of the bundle being served: how it was made, what it was measured at, its limits."""
+    """The contract of the served bundle: its origin, its measured performance, its limits."""
     predictor = service.pipeline.predictor
-    choice = predictor.choice
+    choice, site = predictor.choice, predictor.bundle.site
     return ModelReport(
         **dict(predictor.bundle.contract),
         sha256=predictor.bundle.sha256,
@@ -93,13 +104,25 @@ async def model(service: ServiceOf) -> ModelReport:
             reason=choice.reason,
             scales={str(size): precision for size, precision in predictor.precisions.items()},
         ),
+        site=None if site is None else SiteAbout(name=site.name, version=site.version, sha256=site.sha256),
         report=REPORT_PATH if (service.settings.bundle / REPORT_FILE).is_file() else None,
     )
 
 
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)
+async def metrics(service: ServiceOf) -> Response:
+    """Queues, batches, stages, requests, rejections and archive work, in Prometheus' text format.
+
+    Contains no patient data.
+    """
+    # On a thread: the archive's metrics come from its database, which may be slow.
+    text = await asyncio.to_thread(generate_latest, service.metrics.registry)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
 @router.get("/problems/{slug}", response_class=HTMLResponse, responses=openapi.problems(404))
 async def problem(slug: str) -> HTMLResponse:
-    """What a problem's `type` points at (RFC 9457, 3.1.1)."""
+    """The page that a problem's `type` links to (RFC 9457, 3.1.1)."""
     try:
         status, title, meaning = catalogue()[slug]
     except KeyError:
@@ -108,13 +131,14 @@ async def problem(slug: str) -> HTMLResponse:
     return HTMLResponse(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<h1>{title}</h1><p>HTTP {status}. {meaning}</p>"
-        "<p>The problem's <code>detail</code> says what was wrong in your case, and what to do.</p></html>"
+        "<p>The problem's <code>detail</code> says what was wrong with the request, and what to do.</p>"
+        "</html>"
     )
 
 
 @router.get("/docs", include_in_schema=False)
 async def docs() -> Response:
-    """The OpenAPI document, to read and to try."""
+    """A page that shows the OpenAPI document and sends requests."""
     return _page("docs.html", "text/html")
 
 

@@ -1,64 +1,72 @@
-"""POST /predict and POST /predict/study: receive, read, answer."""
+"""POST /predict and POST /predict/study: probabilities and heatmaps of uploaded radiographs."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.requests import ClientDisconnect
+from pydantic import BaseModel, Field
 
-from cxrserve.api import departure, dicom_answer, openapi, upload
-from cxrserve.api.dicom_answer import Accept, Judged, Related
+from cxrserve.api import dicom_response, openapi, picture_response, upload
+from cxrserve.api.accept import FHIR_TYPE, PNG_TYPE, AnswerForm, answer_form
+from cxrserve.api.dicom_response import ImageResult
+from cxrserve.api.fhir_response import fhir_body
+from cxrserve.api.predict_request import FAILURES, PredictRequest, run_request
 from cxrserve.api.problems import FileRefused
-from cxrserve.api.record import Record, record_of
 from cxrserve.api.service import Service, service_of
-from cxrserve.ensemble.bundle import Bundle
-from cxrserve.ensemble.cancellation import Cancellation, Cancelled
-from cxrserve.ensemble.claim import Claim
-from cxrserve.ensemble.line import Priority
-from cxrserve.ensemble.pipeline import Pipeline, Reading
 from cxrserve.ensemble.predictor import Explain, explained
-from cxrserve.errors import ImageError, RequestError
+from cxrserve.errors import ImageError, NotAcceptable, RequestError
 from cxrserve.imaging.sniff import sniff
+from cxrserve.multipart import Body
+from cxrserve.pipeline.pipeline import Reading
 from cxrserve.reports.answer import Answer, StudyAnswer, answer, study_answer
+from cxrserve.scheduling.queue import Priority
+from cxrserve.schema import Strict
 
 router = APIRouter(tags=["predict"])
 
-# Images of one study inside at once.
-_AHEAD: Final = 2
-FAILURES: Final = (400, 406, 408, 413, 415, 422, 500, 503, 504)
+_MAX_IMAGES_IN_PIPELINE: Final = 2  # of one study: the engines run one while the next is decoded
+_DICOM_FORMS: Final = {"dicom": dicom_response.dicom_body, "fhir": fhir_body}
+_FORMS: Final = {
+    **dicom_response.DOCUMENTED[200]["content"],
+    FHIR_TYPE: {"schema": {"type": "object"}},
+}
+_PNG: Final = {PNG_TYPE: {"schema": {"type": "string", "format": "binary"}}}
+_Result = TypeVar("_Result")
+_PredictImage = Callable[[PredictRequest, bytes, int], _Result]
 
 
-class PredictQuery(BaseModel):
-    """The query string; a name that is not known is refused rather than ignored."""
-
-    model_config = ConfigDict(extra="forbid")
+class PredictQuery(Strict):
+    """The query string of /predict. An unknown parameter is an error."""
 
     heatmaps: str = Field(
         "positive",
         max_length=1000,
-        description="`none`, `positive` (those above their operating point), `all`, or names of findings "
-        "with commas between them, in any case, with blanks, `_` or `-`.",
+        description="`none`, `positive` (findings above their operating point), `all`, or the names of "
+        "findings, separated by commas. Names may be in any case, with blanks, `_` or `-`.",
         examples=["positive", "all", "Cardiomegaly,pleural_effusion"],
     )
     scales: Literal["numbers", "maps"] = Field(
-        "numbers", description="`maps` adds to each heatmap what every single scale brings to it."
+        "numbers", description="`maps` adds the contribution of every single scale to each heatmap."
     )
     priority: Priority = Field(
         "routine",
-        description="`stat` goes before `routine` requests that came a little earlier: see "
-        "`CXRSERVE_STAT_LEAD_S`. None waits for ever.",
+        description="`stat` overtakes `routine` requests that arrived a little earlier (see "
+        "`CXRSERVE_STAT_LEAD_S`). No request waits forever.",
     )
-    accept: Accept | None = Field(
+    contours: bool = Field(
+        False, description="Adds the outlines of the evidence of each heatmap, as polygons in pixels."
+    )
+    accept: AnswerForm | None = Field(
         None,
-        description="`dicom` answers with the DICOM results of a DICOM image (overlay, presentation state, "
-        'structured report) as `multipart/related; type="application/dicom"`; the Accept header may ask for '
-        "the same.",
+        description="The form of the answer, as the Accept header can request it. `dicom`: the results of a "
+        "DICOM image (overlay, presentation state, structured report) as "
+        '`multipart/related; type="application/dicom"`. `fhir`: a DiagnosticReport of a DICOM image '
+        "(`application/fhir+json`). `png`: one heatmap over the radiograph (`image/png`), of the finding "
+        "that `heatmaps` names, or of the most urgent one above its operating point.",
     )
 
 
@@ -69,119 +77,121 @@ QueryOf = Annotated[PredictQuery, Query()]
 @router.post(
     "/predict",
     response_model=Answer,
-    summary="One radiograph in, 14 probabilities and heatmaps out",
-    responses=openapi.problems(*FAILURES) | dicom_answer.DOCUMENTED,
+    summary="Predict one radiograph: 14 probabilities and heatmaps",
+    responses=openapi.problems(*FAILURES) | {200: {"content": _FORMS | _PNG}},
     openapi_extra=openapi.body(upload.RAW_TYPES, several=False),
 )
 async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Response:
     """Send the file as `multipart/form-data` in one part named `file`, or its bytes as the body.
 
-    DICOM, JPEG or PNG: the content decides, never the file's name or the Content-Type. Research use only.
+    The file is DICOM, JPEG or PNG. Its content decides, not its name or the Content-Type. Research use only.
     """
+    form = answer_form(request, query.accept)
+    images = _Images(query)
+    if form == "png":
+        picture_response.check_names_a_finding(images.explain)
 
-    def work(asked: Asked, files: list[bytes]) -> BaseModel | Related:
-        if asked.as_dicom:
-            return dicom_answer.answered([_judge_dicom(asked, files[0], 0)], _bundle(asked))
-        return _judge(asked, files[0], 0)
+    def work(predict_request: PredictRequest, files: list[bytes]) -> Body:
+        if form == "png":
+            return images.predict_picture(predict_request, files[0])
+        if form == "json":
+            return _json(images.predict(predict_request, files[0], 0))
+        result = images.predict_dicom(predict_request, files[0], 0)
+        return _DICOM_FORMS[form]([result], predict_request.bundle)
 
-    return await respond(request, service, query, work, most_files=1)
+    return await run_request(request, service, query.priority, work, max_files=1)
 
 
 @router.post(
     "/predict/study",
     response_model=StudyAnswer,
-    summary="Several radiographs of one study",
-    responses=openapi.problems(*FAILURES) | dicom_answer.DOCUMENTED,
+    summary="Predict several radiographs of one study",
+    responses=openapi.problems(*FAILURES) | {200: {"content": _FORMS}},
     openapi_extra=openapi.body((), several=True),
 )
 async def predict_study(request: Request, query: QueryOf, service: ServiceOf) -> Response:
     """Send the images as `multipart/form-data`, each in a part named `file`.
 
-    Answers for each image and for the study, by the bundle's rule. Where one file is refused, so is the
-    study, with that file's problem and its position as `file`, counted from 0: a study's probabilities
-    never silently rest on fewer images than were sent.
+    The answer has the results of each image and of the study, by the bundle's rule. If one file is refused,
+    the study is refused: the problem is that file's, and `file` is its position, counted from 0. So a
+    study's probabilities always rest on all the images that were sent.
     """
-    most = service.settings.max_study_files
+    form = answer_form(request, query.accept)
+    images = _Images(query)
+    if form == "png":
+        raise NotAcceptable("a picture shows one image. Send each image to /predict, or ask for JSON.")
 
-    def work(asked: Asked, files: list[bytes]) -> BaseModel | Related:
+    def work(predict_request: PredictRequest, files: list[bytes]) -> Body:
         if len(files) < 2:
-            raise RequestError("a study here has at least 2 files; send a single one to /predict.")
-        if asked.as_dicom:
-            return dicom_answer.answered(_each(asked, files, _judge_dicom), _bundle(asked))
-        return study_answer(_each(asked, files, _judge), _bundle(asked))
+            raise RequestError("a study needs at least 2 files; send a single file to /predict.")
+        if form != "json":
+            results = _predict_all(predict_request, files, images.predict_dicom)
+            return _DICOM_FORMS[form](results, predict_request.bundle)
+        answers = _predict_all(predict_request, files, images.predict)
+        return _json(study_answer(answers, predict_request.bundle))
 
-    return await respond(request, service, query, work, most_files=most)
+    max_files = service.settings.max_study_files
+    return await run_request(request, service, query.priority, work, max_files=max_files)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """One request, once its files are there.
+class _Images:
+    """Predicts single images as the query wants them.
 
-    Attributes:
-        claim: its place in the line, for its first image.
-        deadline: when it must be answered, on `time.perf_counter`; all images of a study share it.
+    Raises:
+        RequestError: `heatmaps` has a name that is none of the 14; the message lists them.
     """
 
-    pipeline: Pipeline
-    explain: Explain
-    explain_scales: bool
-    priority: Priority
-    record: Record
-    cancelled: Cancellation
-    claim: Claim
-    deadline: float
-    as_dicom: bool
+    def __init__(self, query: PredictQuery) -> None:
+        self.explain: Final = _explain(query.heatmaps)
+        self._explain_scales: Final = query.scales == "maps"
+        self._contours: Final = query.contours
 
+    def predict(self, predict_request: PredictRequest, data: bytes, position: int) -> Answer:
+        """The JSON answer for one image."""
+        reading = self._read(predict_request, data, self.explain, preview_side=0)
+        started = time.perf_counter()
+        result = answer(reading, predict_request.bundle, contours=self._contours)
+        predict_request.pipeline.metrics.stages({"drawing": (time.perf_counter() - started) * 1000})
+        predict_request.record.answered(position, reading.image)
+        return result
 
-_Work = Callable[[Asked, list[bytes]], BaseModel | Related]
-_One = TypeVar("_One")
+    def predict_picture(self, predict_request: PredictRequest, data: bytes) -> Body:
+        """One finding's heatmap over the image, as PNG."""
+        # "all" may only draw a positive one, so that the maps of the others need not be made.
+        explain: Explain = "positive" if isinstance(self.explain, str) else self.explain
+        reading = self._read(predict_request, data, explain, preview_side=picture_response.PREVIEW_SIDE)
+        predict_request.record.answered(0, reading.image)
+        return picture_response.picture_body(reading, predict_request.bundle, explain)
 
+    def predict_dicom(self, predict_request: PredictRequest, data: bytes, position: int) -> ImageResult:
+        """The reading and the header of one DICOM image."""
+        dicom_response.check_is_dicom(sniff(data))
+        reading = self._read(predict_request, data, "positive", preview_side=dicom_response.PREVIEW_SIDE)
+        predict_request.record.answered(position, reading.image)
+        header = predict_request.pipeline.header(data, timeout_s=predict_request.timeout_s)
+        return ImageResult(header=header, reading=reading)
 
-async def respond(
-    request: Request, service: Service, query: PredictQuery, work: _Work, *, most_files: int
-) -> Response:
-    """Receive the files, have `work` answer them off the loop, and let go of them when the client does."""
-    pipeline, explain = service.pipeline, _explain(query.heatmaps)
-    record = record_of(request.scope)
-    record.model_sha256 = pipeline.predictor.bundle.sha256
-    record.priority = query.priority
-    with service.claim(query.priority) as claim, service.slot():
-        received = await upload.receive(request, service.settings, most_files=most_files)
-        claim.confirm()
-
-        def answered() -> Related:
-            files = [bytes(received.pop(0)) for _ in range(len(received))]
-            for data in files:
-                record.received(data)
-            made = work(asked, files)
-            if isinstance(made, Related):
-                return made
-            return Related(body=made.model_dump_json().encode(), media_type="application/json")
-
-        async with departure.watched(request) as cancelled:
-            asked = Asked(
-                pipeline=pipeline,
-                explain=explain,
-                explain_scales=query.scales == "maps",
-                priority=query.priority,
-                record=record,
-                cancelled=cancelled,
-                claim=claim,
-                deadline=time.perf_counter() + service.settings.request_timeout_s,
-                as_dicom=dicom_answer.wanted(request, query.accept),
-            )
-            try:
-                made = await service.in_thread(answered)
-            except Cancelled:
-                raise ClientDisconnect from None
-    return Response(made.body, media_type=made.media_type)
+    def _read(
+        self, predict_request: PredictRequest, data: bytes, explain: Explain, *, preview_side: int
+    ) -> Reading:
+        return predict_request.pipeline.read(
+            data,
+            explain=explain,
+            explain_scales=self._explain_scales,
+            preview_side=preview_side,
+            timeout_s=predict_request.timeout_s,
+            priority=predict_request.priority,
+            cancellation=predict_request.cancellation,
+            reservation=predict_request.reservation,
+            senders=predict_request.senders,
+        )
 
 
 def _explain(heatmaps: str) -> Explain:
-    """The findings to make heatmaps of.
+    """The findings that get a heatmap.
 
     Raises:
-        RequestError: a name that is none of the 14; says which, and lists them.
+        RequestError: a name is none of the 14; the message lists them.
     """
     try:
         return explained(heatmaps)
@@ -189,54 +199,32 @@ def _explain(heatmaps: str) -> Explain:
         raise RequestError(f"heatmaps: {error}; or send none, positive or all.") from None
 
 
-def _judge(asked: Asked, data: bytes, position: int) -> Answer:
-    pipeline = asked.pipeline
-    reading = _read(asked, data)
-    started = time.perf_counter()
-    judged = answer(reading, pipeline.predictor.bundle)
-    pipeline.metrics.stages({"drawing": (time.perf_counter() - started) * 1000})
-    asked.record.answered(position, reading.image.about)
-    return judged
+def _json(result: BaseModel) -> Body:
+    return Body(content=result.model_dump_json().encode(), media_type="application/json")
 
 
-def _judge_dicom(asked: Asked, data: bytes, position: int) -> Judged:
-    dicom_answer.check_is_dicom(sniff(data))
-    reading = _read(asked, data, explain="positive", preview_side=dicom_answer.PREVIEW_SIDE)
-    asked.record.answered(position, reading.image.about)
-    header = asked.pipeline.header(data, timeout_s=asked.deadline - time.perf_counter())
-    return Judged(header=header, reading=reading)
+def _predict_all(
+    predict_request: PredictRequest, files: list[bytes], predict_image: _PredictImage[_Result]
+) -> list[_Result]:
+    """The results of all images, in order. While the engines run one image, the next is decoded.
 
-
-def _read(asked: Asked, data: bytes, explain: Explain | None = None, preview_side: int = 0) -> Reading:
-    return asked.pipeline.read(
-        data,
-        explain=asked.explain if explain is None else explain,
-        explain_scales=asked.explain_scales,
-        preview_side=preview_side,
-        timeout_s=asked.deadline - time.perf_counter(),
-        priority=asked.priority,
-        cancelled=asked.cancelled,
-        claim=asked.claim,
-    )
-
-
-def _bundle(asked: Asked) -> Bundle:
-    return asked.pipeline.predictor.bundle
-
-
-def _each(asked: Asked, files: list[bytes], judge: Callable[[Asked, bytes, int], _One]) -> list[_One]:
-    """The images one after another; while one is with the engines, the next is decoded."""
-    with ThreadPoolExecutor(_AHEAD) as threads:
-        judging = [threads.submit(judge, asked, data, position) for position, data in enumerate(files)]
-        judged: list[_One] = []
+    Raises:
+        FileRefused: one image was refused; the others are cancelled.
+    """
+    with ThreadPoolExecutor(_MAX_IMAGES_IN_PIPELINE) as threads:
+        futures = [
+            threads.submit(predict_image, predict_request, data, position)
+            for position, data in enumerate(files)
+        ]
+        results: list[_Result] = []
         try:
-            for position, one in enumerate(judging):
+            for position, future in enumerate(futures):
                 try:
-                    judged.append(one.result())
+                    results.append(future.result())
                 except (RequestError, ImageError) as error:
                     raise FileRefused(position, error) from None
         except BaseException:
-            asked.cancelled.cancel()  # of a study that is refused, no image needs to be read
+            predict_request.cancellation.cancel()
             threads.shutdown(wait=False, cancel_futures=True)
             raise
-    return judged
+    return results

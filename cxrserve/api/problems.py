@@ -1,7 +1,7 @@
-"""Problems: how every error leaves the service, as RFC 9457 `application/problem+json`.
+"""Error handlers: every error becomes an RFC 9457 problem, `application/problem+json`.
 
-One place turns the error tree into answers: the tree itself carries statuses, slugs and titles. A problem
-never holds patient data, nor anything from inside an unexpected exception.
+The error classes define statuses, slugs and titles. A problem never contains patient data, nor any text of
+an unexpected exception.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from typing import Any, Final
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from cxrserve.api.record import record_of
+from cxrserve.api.request_log import record_of
 from cxrserve.errors import (
     Busy,
     ConfigurationError,
@@ -27,31 +27,30 @@ from cxrserve.errors import (
     Unauthorized,
     UnsupportedMediaType,
 )
+from cxrserve.schema import Frozen
 
 _log: Final = logging.getLogger("cxrserve.api")
 
 MEDIA_TYPE: Final = "application/problem+json"
-# nginx's number for it; nobody is left to read the answer, only the log shows it.
+# nginx's code for a client that disconnected; only the log shows it.
 CLIENT_GONE: Final = 499
 
 
-class Problem(BaseModel):
+class Problem(Frozen):
     """RFC 9457 problem details."""
 
-    model_config = ConfigDict(frozen=True)
-
-    type: str = Field(description="What kind of problem; a page of this service that describes it.")
-    title: str = Field(description="The kind in words.")
+    type: str = Field(description="The kind of problem: a page of this service that describes it.")
+    title: str = Field(description="A short title, the same for every problem of this kind.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What was wrong this time, and what to do. No patient data.")
-    instance: str = Field(description="This request: urn:uuid: and the X-Request-ID.")
+    detail: str = Field(description="What was wrong with this request, and what to do. No patient data.")
+    instance: str = Field(description="The request: urn:uuid: and its X-Request-ID.")
     file: int | None = Field(
-        default=None, description="Position of the file at fault in a study, counted from 0."
+        default=None, description="Position of the refused file in a study, counted from 0."
     )
 
 
 class FileRefused(Exception):
-    """One file of a study was refused, and so the study: `position` says which, `cause` why."""
+    """The study is refused because of one file: its `position` and the `cause`."""
 
     def __init__(self, position: int, cause: CxrserveError) -> None:
         super().__init__(position)
@@ -60,24 +59,24 @@ class FileRefused(Exception):
 
 
 def catalogue() -> dict[str, tuple[int, str, str]]:
-    """Every problem this service answers with, by slug: status, title, meaning."""
+    """All problems of this service, by slug: status, title, meaning."""
     tree: list[type[CxrserveError]] = [CxrserveError, *_below(CxrserveError)]
-    known = {
-        each.slug: (each.http_status, each.title, (each.__doc__ or "").split("\n")[0])
-        for each in tree
-        if not issubclass(each, ConfigurationError) and "slug" in vars(each)
+    problems = {
+        error.slug: (error.http_status, error.title, (error.__doc__ or "").split("\n")[0])
+        for error in tree
+        if not issubclass(error, ConfigurationError) and "slug" in vars(error)
     }
-    known["internal-error"] = (
+    problems["internal-error"] = (
         500,
         CxrserveError.title,
-        "A fault of ours; the log holds it under the request's id.",
+        "An error of the service; its log shows the cause under the request's id.",
     )
     for status, meaning in (
         (404, "There is nothing at this path."),
-        (405, "This path takes another method."),
+        (405, "This path does not support the method."),
     ):
-        known[_slug(status)] = (status, http.HTTPStatus(status).phrase, meaning)
-    return known
+        problems[_slug(status)] = (status, http.HTTPStatus(status).phrase, meaning)
+    return problems
 
 
 def _below(error: type[CxrserveError]) -> Iterator[type[CxrserveError]]:
@@ -91,27 +90,27 @@ def _slug(status: int) -> str:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of `app` leave as a problem."""
-    app.exception_handler(CxrserveError)(_known)
-    app.exception_handler(FileRefused)(_of_file)
-    app.exception_handler(RequestValidationError)(_invalid)
-    app.exception_handler(HTTPException)(_of_routing)
-    app.exception_handler(ClientDisconnect)(_gone)
+    """Add the error handlers to `app`."""
+    app.exception_handler(CxrserveError)(_on_error)
+    app.exception_handler(FileRefused)(_on_refused_file)
+    app.exception_handler(RequestValidationError)(_on_invalid_parameter)
+    app.exception_handler(HTTPException)(_on_routing_error)
+    app.exception_handler(ClientDisconnect)(_on_disconnect)
 
 
 def unexpected(scope: MutableMapping[str, Any]) -> Response:
-    """The answer to an exception nobody foresaw: nothing of its inside."""
+    """The response to an unexpected exception; it says nothing about the exception."""
     error = CxrserveError(
-        "Something failed that should not. The log of the service holds it under this request's id."
+        "An unexpected error occurred. The log of the service shows it under this request's id."
     )
-    return _answer(Request(scope), error.slug, of_error(error, record_of(scope).request_id))
+    return _problem_response(Request(scope), error.slug, problem_of(error, record_of(scope).request_id))
 
 
-async def _known(request: Request, error: CxrserveError) -> Response:
-    return _told(request, error)
+async def _on_error(request: Request, error: CxrserveError) -> Response:
+    return _response(request, error)
 
 
-def _told(request: Request, error: CxrserveError, position: int | None = None) -> Response:
+def _response(request: Request, error: CxrserveError, position: int | None = None) -> Response:
     request_id = record_of(request.scope).request_id
     if isinstance(error, ConfigurationError):  # its detail names folders and files of the server
         _log.error("request=%s %s", request_id, error.detail)
@@ -119,44 +118,44 @@ def _told(request: Request, error: CxrserveError, position: int | None = None) -
     headers = dict(error.headers) if isinstance(error, UnsupportedMediaType | Unauthorized) else {}
     if isinstance(error, Busy):
         headers["Retry-After"] = str(error.retry_after_s)  # RFC 9110, 10.2.3
-    return _answer(request, error.slug, of_error(error, request_id, position), headers)
+    return _problem_response(request, error.slug, problem_of(error, request_id, position), headers)
 
 
-async def _of_file(request: Request, error: FileRefused) -> Response:
-    return _told(request, error.cause, error.position)
+async def _on_refused_file(request: Request, error: FileRefused) -> Response:
+    return _response(request, error.cause, error.position)
 
 
-async def _invalid(request: Request, error: RequestValidationError) -> Response:
-    """A parameter that does not fit its schema; says which and why, and does not repeat its value."""
-    faults = "; ".join(
-        f"{'.'.join(str(part)[:40] for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:4]
+async def _on_invalid_parameter(request: Request, error: RequestValidationError) -> Response:
+    """Name the invalid parameters and the reasons, without their values."""
+    reasons = "; ".join(
+        f"{'.'.join(str(part)[:40] for part in item['loc'])}: {item['msg']}" for item in error.errors()[:4]
     )
-    return _told(request, RequestError(f"{faults}. GET /docs describes every parameter."))
+    return _response(request, RequestError(f"{reasons}. GET /docs describes every parameter."))
 
 
-async def _of_routing(request: Request, error: HTTPException) -> Response:
+async def _on_routing_error(request: Request, error: HTTPException) -> Response:
     details = {
-        404: "There is nothing at this path. GET /docs lists what there is.",
-        405: f"This path does not take {request.method[:10]}; the Allow header says what it takes.",
+        404: "There is nothing at this path. GET /docs lists all paths.",
+        405: f"This path does not support {request.method[:10]}; the Allow header lists its methods.",
     }
     slug = _slug(error.status_code)
     problem = _problem(
         slug,
         http.HTTPStatus(error.status_code).phrase,
         error.status_code,
-        details.get(error.status_code, "GET /docs describes how to ask."),
+        details.get(error.status_code, "GET /docs describes the API."),
         record_of(request.scope).request_id,
     )
-    return _answer(request, slug, problem, dict(error.headers or {}))
+    return _problem_response(request, slug, problem, dict(error.headers or {}))
 
 
-async def _gone(request: Request, error: ClientDisconnect) -> Response:
+async def _on_disconnect(request: Request, error: ClientDisconnect) -> Response:
     record_of(request.scope).outcome = "client-gone"
     return Response(status_code=CLIENT_GONE)
 
 
-def of_error(error: CxrserveError, request_id: str, position: int | None = None) -> Problem:
-    """`error` as a problem of the request `request_id`; of one file of a study where it has a `position`."""
+def problem_of(error: CxrserveError, request_id: str, position: int | None = None) -> Problem:
+    """The problem that reports `error` for a request, and for one file of a study if `position` is given."""
     detail = error.detail if position is None else f"file {position} (counted from 0): {error.detail}"
     return _problem(error.slug, error.title, error.http_status, detail, request_id, position)
 
@@ -174,7 +173,7 @@ def _problem(
     )
 
 
-def _answer(
+def _problem_response(
     request: Request, slug: str, problem: Problem, headers: Mapping[str, str] | None = None
 ) -> Response:
     record_of(request.scope).outcome = slug

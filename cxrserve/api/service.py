@@ -1,70 +1,75 @@
-"""The service: the pipeline behind the routes, from its opening to its end, and the door in front of it."""
+"""The service behind the routes: opens and closes the pipeline, admits requests, runs work on threads."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from fastapi import Request
 
-from cxrserve.ensemble.claim import Claim, Limit
-from cxrserve.ensemble.line import Priority
-from cxrserve.ensemble.pipeline import Pipeline
-from cxrserve.errors import CxrserveError, EngineLost, NotReady, Overloaded
+from cxrserve.api.refusals import RefusalCounter
+from cxrserve.api.transfers import Memory, Transfers
+from cxrserve.errors import ConfigurationError, CxrserveError, EngineLost, NotReady
+from cxrserve.identity.clients import Clients
 from cxrserve.metrics import Metrics
+from cxrserve.pipeline.pipeline import Pipeline
+from cxrserve.scheduling.admission import AdmissionController, Reservation, WaitLimit
+from cxrserve.scheduling.queue import Priority
 from cxrserve.settings import Settings
+
+if TYPE_CHECKING:  # needs the extra [oidc]
+    from cxrserve.identity.single_sign_on import SingleSignOn
 
 _log: Final = logging.getLogger("cxrserve.api")
 _Result = TypeVar("_Result")
 
 
-class Slot:
-    """One request's place; it is free again when the block ends, unless it is kept.
-
-    Attributes:
-        kept: True once somebody else will call `free`.
-    """
-
-    def __init__(self, free: Callable[[], None]) -> None:
-        self._free: Callable[[], None] | None = free
-        self.kept = False
-
-    def keep(self) -> None:
-        """Hold the place beyond the block, until `free`."""
-        self.kept = True
-
-    def free(self) -> None:
-        """Give the place to the next one. Idempotent."""
-        free, self._free = self._free, None
-        if free is not None:
-            free()
-
-
 class Service:
-    """One bundle being served.
+    """Serves one bundle.
 
     Attributes:
-        metrics: of the service and its pipeline.
+        metrics: metrics of the service and its pipeline.
+        clients: those that may use it with a token of the settings.
+        single_sign_on: tokens and sign-in of an identity provider; None without one.
+        refusals: the refused tokens of each address.
+        uploads: places of the bodies of predictions and of images for display.
+        stores: places of STOW-RS requests, apart, so that neither kind can shut out the other.
     """
 
     def __init__(self, settings: Settings, pipeline: Pipeline | None) -> None:
         self.settings: Final = settings
+        self.clients: Final = Clients.of(settings)
+        self.single_sign_on: Final = _single_sign_on(settings)
+        self.refusals: Final = RefusalCounter()
         self.metrics: Final = pipeline.metrics if pipeline is not None else Metrics()
-        self._not_opened: Exception | None = None
+        self._open_error: Exception | None = None
         self._pipeline = pipeline
-        self._brought: Final = pipeline is not None
-        self._slots: Final = settings.max_waiting + 1
-        self._taken = 0
-        # One thread a request that may be inside: those that wait for the engines wait here.
-        self._threads: Final = ThreadPoolExecutor(self._slots, thread_name_prefix="predict")
+        self._owned_by_caller: Final = pipeline is not None
+        max_requests = settings.max_waiting + 1
+        self.admission: Final = (
+            pipeline.admission
+            if pipeline is not None
+            else AdmissionController(max_requests=max_requests, stat_lead_s=settings.stat_lead_s)
+        )
+        memory = Memory(settings.transfer_bytes)
+        self.uploads: Final = Transfers(memory, limit=max_requests, setting="CXRSERVE_MAX_WAITING")
+        self.stores: Final = Transfers(memory, limit=settings.max_stores, setting="CXRSERVE_MAX_STORES")
+        # One thread for each request that may be inside: those that wait for the engines wait here.
+        self._threads: Final = ThreadPoolExecutor(
+            max_requests + settings.max_stores, thread_name_prefix="predict"
+        )
+
+    @property
+    def guarded(self) -> bool:
+        """True if requests need a token or a session."""
+        return bool(self.clients) or self.single_sign_on is not None
 
     @property
     def ready(self) -> bool:
-        """True once the bundle is verified, the engines are built and a warm-up has run, and none is lost."""
+        """True once the bundle is verified and the engines are warmed up, while no engine has failed."""
         return self._pipeline is not None and self._pipeline.lost is None
 
     @property
@@ -72,90 +77,99 @@ class Service:
         """The pipeline.
 
         Raises:
-            NotReady: it is still being opened.
-            EngineLost: a device that computes has failed for good.
+            NotReady: it is being opened.
+            EngineLost: a device failed permanently.
         """
         if self._pipeline is None:
-            raise NotReady("the model is being loaded; GET /readyz tells when it is done. Try again then.")
+            raise NotReady("the model is being loaded. Try again when GET /readyz answers with 200.")
         if self._pipeline.lost is not None:
             raise EngineLost(self._pipeline.lost.detail)
         return self._pipeline
 
     @property
     def failure(self) -> Exception | None:
-        """Why the pipeline could not be opened, or cannot go on; the server stops with it."""
-        return self._pipeline.lost if self._pipeline is not None else self._not_opened
+        """The error that stops the server: opening the pipeline failed, or a device failed permanently."""
+        return self._pipeline.lost if self._pipeline is not None else self._open_error
 
     async def open(self) -> None:
-        """Open the pipeline off the loop, so that /healthz answers meanwhile."""
+        """Open the pipeline on a thread, so that /healthz answers meanwhile."""
         if self._pipeline is not None:
             return
         try:
-            self._pipeline = await self.in_thread(lambda: Pipeline(self.settings, self.metrics))
+            self._pipeline = await self.in_thread(
+                lambda: Pipeline(self.settings, self.metrics, self.admission)
+            )
         except CxrserveError as error:
-            self._not_opened = error
+            self._open_error = error
         except Exception as error:
             _log.exception("the pipeline could not be opened")
-            self._not_opened = error
+            self._open_error = error
 
     async def close(self) -> None:
-        """End the pipeline, if it was opened here, and the threads.
+        """Close the pipeline, if this service opened it, and the threads.
 
-        Requests had their time to finish; one that is left ends as its decode worker does.
+        Requests had time to finish; one that still runs ends with its decode worker.
         """
-        if self._pipeline is not None and not self._brought:
+        if self._pipeline is not None and not self._owned_by_caller:
             await asyncio.to_thread(self._pipeline.close)
+        if self.single_sign_on is not None:
+            await asyncio.to_thread(self.single_sign_on.close)
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
 
-    def claim(self, priority: Priority) -> Claim:
-        """A place in the engines' line for a request whose body has not been read.
+    def reserve_image(self, priority: Priority) -> Reservation:
+        """Reserve memory and a position in the engines' queue, before the request's body is read.
 
         Raises:
-            LineTooLong: at once, where it would wait longer than it may, or not be read in its time.
-            NotReady: the pipeline is still being opened, or the service is stopping.
+            QueueTooLong: the image would wait too long, or would not be ready within the request's time.
+            Overloaded: the maximum number of requests is inside; see `reserve`.
+            NotReady: the pipeline is being opened.
+            Stopping: the service is stopping.
+            EngineLost: a device failed permanently.
         """
-        in_time = Limit(
-            self.settings.request_timeout_s - self.pipeline.image_s(), "CXRSERVE_REQUEST_TIMEOUT_S"
+        admission = self.pipeline.admission
+        in_time = WaitLimit(
+            self.settings.request_timeout_s - admission.image_s(), "CXRSERVE_REQUEST_TIMEOUT_S"
         )
-        limit = min(in_time, Limit(self.settings.max_wait_s, "CXRSERVE_MAX_WAIT_S"))
-        return self.pipeline.claim(priority=priority, limit=limit)
+        limit = min(in_time, WaitLimit(self.settings.max_wait_s, "CXRSERVE_MAX_WAIT_S"))
+        return admission.reserve(priority=priority, limit=limit)
 
-    @contextmanager
-    def slot(self) -> Iterator[Slot]:
-        """A place for one request, from its first byte to its answer, or longer where that is large: `Slot`.
+    def reserve(self) -> Reservation:
+        """Reserve memory for one request that needs no engine, from its first byte to its answer.
 
-        Uploads lie in memory; this bounds them to `max_waiting + 1` of `max_upload_bytes` each.
+        Uploads are held in memory; this limits them to `max_waiting + 1` of `max_upload_bytes` each.
 
         Raises:
-            Overloaded: at once, where all places are taken; says when those inside will have been read.
-            NotReady: the pipeline is still being opened.
+            Overloaded: at once, if that many requests are inside.
         """
-        if self._taken >= self._slots:
-            raise Overloaded(
-                f"{self._taken} requests are being worked on, the most this service takes. Try again later.",
-                retry_after_s=self.pipeline.retry_after_s(self._taken),
-            )
-        self._taken += 1
-        place = Slot(self._free)
-        try:
-            yield place
-        finally:
-            if not place.kept:
-                place.free()
-
-    def _free(self) -> None:
-        self._taken -= 1
+        return self.admission.reserve()
 
     async def in_thread(self, work: Callable[[], _Result]) -> _Result:
-        """Run `work` off the event loop."""
+        """Run `work` on a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-async def service_of(request: Request) -> Service:
-    """The service of this request's application.
+def _single_sign_on(settings: Settings) -> SingleSignOn | None:
+    """Single sign-on, if the settings ask for it. Its libraries are loaded only then.
 
-    A coroutine, since FastAPI sends every plain function that it depends on through a thread: on a machine
-    whose cores are all at work, that alone would keep a refusal waiting.
+    Raises:
+        ConfigurationError: its file cannot be used, or the libraries are missing.
+    """
+    if settings.oidc is None:
+        return None
+    try:
+        from cxrserve.identity.single_sign_on import SingleSignOn
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"CXRSERVE_OIDC needs the package {error.name}. Install it: pip install 'cxrserve[oidc]'."
+        ) from None
+    return SingleSignOn(settings.oidc)
+
+
+async def service_of(request: Request) -> Service:
+    """The service of the request's application.
+
+    A coroutine, because FastAPI runs a plain function on a thread: on a machine whose cores are all busy,
+    that alone would delay a refusal.
     """
     service: Service = request.app.state.service
     return service

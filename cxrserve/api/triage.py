@@ -1,77 +1,77 @@
-"""POST /triage: decisions only, and no more work than they need."""
+"""POST /triage: the side of each operating point, with no more computation than needed."""
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from cxrserve.api import openapi, upload
-from cxrserve.api.predict import FAILURES, Asked, PredictQuery, respond
+from cxrserve.api.predict_request import FAILURES, PredictRequest, run_request
 from cxrserve.api.service import Service, service_of
-from cxrserve.ensemble.decide import asked_findings, decide
-from cxrserve.ensemble.line import Priority
 from cxrserve.ensemble.triage import Guarantee
+from cxrserve.multipart import Body
+from cxrserve.pipeline.triage import asked_findings, run_triage
 from cxrserve.reports.triage import TriageAnswer, triage_answer
+from cxrserve.scheduling.queue import Priority
+from cxrserve.schema import Strict
 
 router = APIRouter(tags=["predict"])
 
 
-class TriageQuery(BaseModel):
-    """The query string; a name that is not known is refused rather than ignored."""
-
-    model_config = ConfigDict(extra="forbid")
+class TriageQuery(Strict):
+    """The query string of /triage. An unknown parameter is an error."""
 
     findings: str = Field(
         "all",
         max_length=1000,
-        description="`all`, or names of findings with commas between them. One alone needs least work; all "
-        "take as much as the dearest of them, which may be everything.",
+        description="`all`, or the names of findings, separated by commas. A single finding needs the least "
+        "computation. Several need as much as the most expensive of them, which may be every scale.",
         examples=["all", "Pneumothorax"],
     )
     guarantee: Guarantee = Field(
         "exact",
-        description="`exact`: every decision is the full ensemble's of the same scores, always. `conformal`: "
-        "the probability that any asked for differs is at most `epsilon`, for images like those the bundle "
-        "was calibrated on, on an engine and precision it was calibrated with.",
+        description="`exact`: every decision equals the full ensemble's on the same scores, always. "
+        "`conformal`: the probability that any requested decision differs is at most `epsilon`, for images "
+        "like those that the bundle was calibrated on, with an engine and precision of that calibration.",
     )
-    epsilon: float = Field(0.001, gt=0, lt=1, description="For the guarantee `conformal`.")
+    epsilon: float = Field(0.001, gt=0, lt=1, description="For `guarantee=conformal`.")
     priority: Priority = Field("routine", description="As for /predict.")
 
 
 @router.post(
     "/triage",
     response_model=TriageAnswer,
-    summary="One radiograph in, the side of each operating point out, with a guarantee",
+    summary="Triage one radiograph: above or below each operating point, with a guarantee",
     responses=openapi.problems(*FAILURES),
     openapi_extra=openapi.body(upload.RAW_TYPES, several=False),
 )
 async def triage(
     request: Request, query: Annotated[TriageQuery, Query()], service: Annotated[Service, Depends(service_of)]
 ) -> Response:
-    """Runs the scales one after another and stops once every decision asked for is settled.
+    """Runs the scales one after another and stops as soon as all requested decisions are certain.
 
-    Send the file as for /predict. The answer says which scales ran, the bounds on each probability, and which
+    Send the file as for /predict. The answer says which scales ran, the bounds of each probability, and which
     guarantee holds. Research use only.
     """
     findings = asked_findings(query.findings)
 
-    def work(asked: Asked, files: list[bytes]) -> TriageAnswer:
-        decided = decide(
-            asked.pipeline,
+    def work(predict_request: PredictRequest, files: list[bytes]) -> Body:
+        result = run_triage(
+            predict_request.pipeline,
             files[0],
             findings=findings,
             guarantee=query.guarantee,
             epsilon=query.epsilon,
-            timeout_s=asked.deadline - time.perf_counter(),
-            priority=asked.priority,
-            cancelled=asked.cancelled,
-            claim=asked.claim,
+            timeout_s=predict_request.timeout_s,
+            priority=predict_request.priority,
+            cancellation=predict_request.cancellation,
+            reservation=predict_request.reservation,
+            senders=predict_request.senders,
         )
-        asked.record.answered(0, decided.image.about)
-        return triage_answer(decided, asked.pipeline.predictor.bundle)
+        predict_request.record.answered(0, result.image)
+        body = triage_answer(result, predict_request.bundle).model_dump_json()
+        return Body(content=body.encode(), media_type="application/json")
 
-    as_predict = PredictQuery(heatmaps="none", priority=query.priority)
-    return await respond(request, service, as_predict, work, most_files=1)
+    return await run_request(request, service, query.priority, work, max_files=1)

@@ -1,8 +1,7 @@
-"""The viewer: its page at `/`, its parts below `/viewer/`, and `POST /display`, the picture it shows."""
+"""Routes of the viewer: its page at `/`, its files below `/viewer/`, and `POST /display` for its images."""
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import struct
 import zlib
@@ -15,16 +14,20 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
 
 from cxrserve.api import openapi, upload
 from cxrserve.api.about import REPORT_FILE, REPORT_PATH
-from cxrserve.api.record import record_of
-from cxrserve.api.service import Service, Slot, service_of
-from cxrserve.imaging.displayed import DisplayedImage
+from cxrserve.api.compression import compressed, wants_gzip
+from cxrserve.api.login import user_of
+from cxrserve.api.paced_response import PacedResponse
+from cxrserve.api.request_log import record_of
+from cxrserve.api.service import Service, service_of
+from cxrserve.api.transfers import Pace, Transfer
+from cxrserve.imaging.display_header import DisplayedImage
+from cxrserve.scheduling.admission import Reservation
 
 router = APIRouter(tags=["viewer"])
 
@@ -38,76 +41,87 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-# Everything comes from here and nothing goes elsewhere; text can reach the page as text alone.
+# The page loads everything from this service, sends nothing elsewhere, and inserts text only as text.
 _PAGE_POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' blob:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; "
     "trusted-types 'none'"
 )
-# A bundle's report is one file with its style and pictures inside; it runs nothing and loads nothing.
+# A bundle's report is one file that includes its style and pictures; it runs no script and loads nothing.
 _REPORT_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox"
 )
-_MOST_REPORT_BYTES: Final = 64 * 2**20
+_MAX_REPORT_BYTES: Final = 64 * 2**20
 _CHUNK_BYTES: Final = 2**20
 _LENGTH: Final = struct.Struct("<I")
-_ALIGNED_TO: Final = 8  # so that a browser can lay its arrays over the bytes
+_ALIGNMENT: Final = 8  # typed arrays in the browser need aligned offsets
 _PROBE_BYTES: Final = 2**18
-_WORTH_IT: Final = 0.8
-_NEAR: Final = ("127.", "::1", "::ffff:127.")
+_MAX_COMPRESSED_SHARE: Final = 0.8  # of the probe; else compression is not worth its time
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _File:
     content: bytes
     media_type: str
     etag: str
 
 
 @cache
-def _parts() -> dict[str, _Part]:
-    """Every file of the viewer by its path: what is not among them cannot be asked for."""
+def _files() -> dict[str, _File]:
+    """All files of the viewer, by path. No other file can be requested."""
     return dict(_walk(_FOLDER, ""))
 
 
-def _walk(folder: Traversable, prefix: str) -> list[tuple[str, _Part]]:
-    found = []
-    for each in folder.iterdir():
-        suffix = Path(each.name).suffix
-        if each.is_dir():
-            found += _walk(each, f"{prefix}{each.name}/")
+def _walk(folder: Traversable, prefix: str) -> list[tuple[str, _File]]:
+    entries = []
+    for entry in folder.iterdir():
+        suffix = Path(entry.name).suffix
+        if entry.is_dir():
+            entries += _walk(entry, f"{prefix}{entry.name}/")
         elif suffix in _TYPES:
-            content = each.read_bytes()
-            etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-            found.append((prefix + each.name, _Part(content, _TYPES[suffix], etag)))
-    return found
+            content = entry.read_bytes()
+            etag = f'W/"{hashlib.sha256(content).hexdigest()[:32]}"'  # weak: of both encodings
+            entries.append((prefix + entry.name, _File(content, _TYPES[suffix], etag)))
+    return entries
 
 
-def _answer(request: Request, path: str) -> Response:
-    part = _parts().get(path)
-    if part is None:
+def _file_response(request: Request, path: str) -> Response:
+    file = _files().get(path)
+    if file is None:
         raise HTTPException(404)
-    headers = {"Content-Security-Policy": _PAGE_POLICY, "Cache-Control": "no-cache", "ETag": part.etag}
-    if request.headers.get("if-none-match") == part.etag:
+    content, headers = _packed(path) if wants_gzip(request) else (file.content, {"Vary": "Accept-Encoding"})
+    headers = {
+        **headers,
+        "Content-Security-Policy": _PAGE_POLICY,
+        "Cache-Control": "no-cache",
+        "ETag": file.etag,
+    }
+    if request.headers.get("if-none-match") == file.etag:
         return Response(status_code=304, headers=headers)
-    return Response(part.content, media_type=part.media_type, headers=headers)
+    return Response(content, media_type=file.media_type, headers=headers)
+
+
+@cache
+def _packed(path: str) -> tuple[bytes, dict[str, str]]:
+    """A file's content and headers with gzip, packed once and well."""
+    return compressed(_files()[path].content, wanted=True, level=9)
 
 
 @router.get("/", include_in_schema=False)
 async def page(request: Request) -> Response:
-    """The viewer."""
-    return _answer(request, "index.html")
+    """The page of the viewer."""
+    return _file_response(request, "index.html")
 
 
 @router.get(REPORT_PATH, include_in_schema=False)
 async def report(service: ServiceOf) -> Response:
-    """The bundle's own report, where it has one. A page like the others: it holds nothing of anyone."""
+    """The bundle's own report, if it has one. It contains no patient data."""
     path = service.settings.bundle / REPORT_FILE
 
     def read() -> bytes | None:
         try:
-            if path.is_symlink() or path.stat().st_size > _MOST_REPORT_BYTES:
+            if path.is_symlink() or path.stat().st_size > _MAX_REPORT_BYTES:
                 return None
             return path.read_bytes()
         except OSError:
@@ -124,30 +138,37 @@ async def report(service: ServiceOf) -> Response:
 
 
 class About(BaseModel):
-    """What a page must know of the service before it asks for anything."""
+    """Features of the service that the page asks for first."""
 
     worklist: bool
+    login: bool
+    user: str
 
 
 @router.get("/viewer/about", include_in_schema=False)
-async def about(request: Request) -> About:
-    """Whether there is a worklist to ask for."""
-    return About(worklist=getattr(request.app.state, "archive", None) is not None)
+async def about(request: Request, service: ServiceOf) -> About:
+    """Report whether the service has a worklist and a sign-in, and who has signed in."""
+    user = user_of(request, service)
+    return About(
+        worklist=getattr(request.app.state, "archive", None) is not None,
+        login=service.single_sign_on is not None and service.single_sign_on.login is not None,
+        user="" if user is None else user.name,
+    )
 
 
 @router.get("/viewer/{path:path}", include_in_schema=False)
-async def part(request: Request, path: str) -> Response:
-    """A page, a script or a style of the viewer."""
-    return _answer(request, path)
+async def file(request: Request, path: str) -> Response:
+    """A page, script or style sheet of the viewer."""
+    return _file_response(request, path)
 
 
 @router.post(
     "/display",
     response_class=Response,
-    summary="A radiograph for a screen: stored values at full depth, and how to show them",
+    summary="Decode a radiograph for display: stored values at full depth, and how to show them",
     responses={
         200: {
-            "description": "Four bytes, the length of a JSON header, little endian; the header "
+            "description": "Four bytes with the length of a JSON header, little endian; the header "
             "(`DisplayHeader`), padded with blanks; the samples row by row, little endian; the tables.",
             "content": {DISPLAY_TYPE: {"schema": {"type": "string", "format": "binary"}}},
         },
@@ -156,76 +177,76 @@ async def part(request: Request, path: str) -> Response:
     openapi_extra=openapi.body(upload.RAW_TYPES, several=False),
 )
 async def display(request: Request, service: ServiceOf) -> Response:
-    """Send the file as to /predict; the same limits and refusals.
+    """Send the file as to /predict; the limits and refusals are the same.
 
-    The header names the patient where the file does: it goes back to whoever sent the file, and is not kept.
+    If the file names the patient, so does the header. It is returned to the client and not stored.
     """
     pipeline = service.pipeline
-    with service.slot() as slot:
-        [received] = await upload.receive(request, service.settings, most_files=1)
-        packs = _is_far(request)
+    record = record_of(request.scope)
+    with service.reserve() as reservation, service.uploads.begin(record.address) as transfer:
+        received = await upload.receive(request, service.settings, transfer, max_files=1)
+        compress = wants_gzip(request)
 
-        def shown() -> tuple[list[memoryview], str]:
-            image = pipeline.display(bytes(received), timeout_s=service.settings.request_timeout_s)
-            return _framed(image, packs=packs)
+        def decode() -> tuple[list[memoryview], str]:
+            data = bytes(received.pop())
+            record.received(data)
+            image = pipeline.display(data, timeout_s=service.settings.request_timeout_s)
+            return _frame(image, compress=compress)
 
-        chunks, coding = await service.in_thread(shown)
-        slot.keep()  # the picture lies in memory until a slow reader has it
-    headers = {"Content-Length": str(sum(map(len, chunks))), "Vary": "Accept-Encoding"}
+        chunks, coding = await service.in_thread(decode)
+        size = sum(map(len, chunks))
+        transfer.hold(size)
+        reservation.keep()  # the image stays in memory until a slow client has read it
+        transfer.keep()
+    headers = {"Content-Length": str(size), "Vary": "Accept-Encoding"}
     if coding:
         headers["Content-Encoding"] = coding
-    return _Picture(
-        slot,
-        service.settings.upload_timeout_s,
-        _pieces(chunks),
+    return _ImageResponse(
+        reservation,
+        transfer,
+        upload.pace_of(service.settings),
+        _split(chunks),
         media_type=DISPLAY_TYPE,
         headers=headers,
     )
 
 
-class _Picture(StreamingResponse):
-    """An answer that holds its request's place until it is sent; one that is read too slowly is cut off."""
+class _ImageResponse(PacedResponse):
+    """A response that holds its request's place and memory until it is sent."""
 
-    def __init__(self, slot: Slot, patience_s: float, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._slot: Final = slot
-        self._patience_s: Final = patience_s
+    def __init__(
+        self, reservation: Reservation, transfer: Transfer, pace: Pace, *args: Any, **kwargs: Any
+    ) -> None:
+        super().__init__(pace, *args, **kwargs)
+        self._reservation: Final = reservation
+        self._transfer: Final = transfer
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As any response."""
-        try:
-            async with asyncio.timeout(self._patience_s):
-                await super().__call__(scope, receive, send)
-        except TimeoutError:  # the server closes a connection whose answer is not whole
-            record_of(scope).outcome = "not-read"
-        finally:
-            self._slot.free()
+    def release(self) -> None:
+        """Give back both."""
+        self._reservation.release()
+        self._transfer.release()
 
 
-def _framed(image: DisplayedImage, *, packs: bool) -> tuple[list[memoryview], str]:
-    """The body, and its Content-Encoding: "gzip" where a probe says that it pays, else ""."""
+def _frame(image: DisplayedImage, *, compress: bool) -> tuple[list[memoryview], str]:
+    """The body and its Content-Encoding: "gzip" if a probe shows that compression pays, else ""."""
     header = image.header.model_dump_json().encode()
-    header += b" " * (-(len(header) + _LENGTH.size) % _ALIGNED_TO)
+    header += b" " * (-(len(header) + _LENGTH.size) % _ALIGNMENT)
     start, payload = _LENGTH.pack(len(header)) + header, memoryview(image.payload)
-    if not packs or not _shrinks(payload):
+    if not compress or not _is_compressible(payload):
         return [memoryview(start), payload], ""
-    packer = zlib.compressobj(1, wbits=31)
-    return [memoryview(b"".join((packer.compress(start), packer.compress(payload), packer.flush())))], "gzip"
+    compressor = zlib.compressobj(1, wbits=31)
+    return [
+        memoryview(b"".join((compressor.compress(start), compressor.compress(payload), compressor.flush())))
+    ], "gzip"
 
 
-def _shrinks(payload: memoryview) -> bool:
+def _is_compressible(payload: memoryview) -> bool:
     middle = len(payload) // 2
     probe = payload[middle : middle + _PROBE_BYTES]
-    return len(zlib.compress(probe, 1)) < _WORTH_IT * len(probe)
+    return len(zlib.compress(probe, 1)) < _MAX_COMPRESSED_SHARE * len(probe)
 
 
-def _is_far(request: Request) -> bool:
-    """Over a network compressing takes less time than sending; on this machine, or to a proxy here, more."""
-    here = request.client is not None and request.client.host.startswith(_NEAR)
-    return not here and "gzip" in request.headers.get("accept-encoding", "")
-
-
-async def _pieces(chunks: list[memoryview]) -> AsyncIterator[memoryview]:
+async def _split(chunks: list[memoryview]) -> AsyncIterator[memoryview]:
     for chunk in chunks:
         for start in range(0, len(chunk), _CHUNK_BYTES):
             yield chunk[start : start + _CHUNK_BYTES]

@@ -1,4 +1,4 @@
-"""The archive behind one door: receive, look up, deliver."""
+"""Archive: store what is received, work on it, deliver the results."""
 
 from __future__ import annotations
 
@@ -6,139 +6,218 @@ import fcntl
 import logging
 import os
 import socket
+import uuid
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import sqlalchemy as sa
 
-from cxrserve.archive.catalogue import Catalogue
-from cxrserve.archive.destination import Destination
-from cxrserve.archive.gauges import Gauges
-from cxrserve.archive.home import check_home
-from cxrserve.archive.incoming import Incoming
-from cxrserve.archive.index import OBJECTS, answering, sqlalchemy_url
-from cxrserve.archive.intake import Intake
-from cxrserve.archive.letters import Letters, open_index
-from cxrserve.archive.planner import Planner
+from cxrserve.archive.destination import (
+    CommitmentReporter,
+    CommitmentRequest,
+    Destination,
+    PatientDirectory,
+)
+from cxrserve.archive.jobs.alarm import Alarm
+from cxrserve.archive.jobs.job_store import JobStore, open_database
+from cxrserve.archive.jobs.queue import DurableQueue, new_job
+from cxrserve.archive.jobs.reconciliation_job import ReconciliationJob, request_reconciliation
+from cxrserve.archive.jobs.retries import RetryPolicy
+from cxrserve.archive.jobs.scheduler import Scheduler
+from cxrserve.archive.jobs.send_jobs import CommitmentJob, DeliveryJob
+from cxrserve.archive.jobs.study_job import StudyJob
+from cxrserve.archive.jobs.upgrade import upgrade_folder
+from cxrserve.archive.jobs.workers import RunJob, Workers, pools_of
+from cxrserve.archive.labels import Labels
+from cxrserve.archive.quarantine import Quarantine
 from cxrserve.archive.receipt import Receipt, Source
-from cxrserve.archive.retention import expire
-from cxrserve.archive.retries import Retries
-from cxrserve.archive.rules import Rules, load_rules
-from cxrserve.archive.store import DamagedObject, Store
-from cxrserve.archive.study import StudySteps
-from cxrserve.archive.work import Work
-from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.archive.receiving.incoming_file import IncomingFile
+from cxrserve.archive.receiving.intake import Intake
+from cxrserve.archive.rules import CurrentRules, Rules, load_rules
+from cxrserve.archive.storage.database import answering
+from cxrserve.archive.storage.files import DamagedObject, Store
+from cxrserve.archive.storage.identity import check_archive_identity
+from cxrserve.archive.storage.retention import Expiry, latest_received
+from cxrserve.archive.storage.retention_clock import RetentionClock
+from cxrserve.archive.storage.tables import JOBS, OBJECTS, JobKind, JobRow, JobState
+from cxrserve.archive.views.metrics import ArchiveMetrics
+from cxrserve.archive.views.worklist import Worklist
 from cxrserve.errors import ConfigurationError, TooLarge
+from cxrserve.pipeline.pipeline import Pipeline
 from cxrserve.settings import Settings
 
 _audit: Final = logging.getLogger("cxrserve.audit")
+_DECODE_TIMEOUT_S: Final = 60.0
+_AFTER_COMMIT_S: Final = 0.05  # objects that come together wake the scheduler once
 
 
 class Archive:
-    """One archive folder, its index and its workers. Thread-safe; a context manager.
+    """One archive folder, its database and its workers. Thread-safe; a context manager.
 
-    What `receive` has acknowledged survives the end of the process at any moment, and is worked on at the
-    next start.
+    Objects that `receive` has acknowledged survive the end of the process at any moment, and are worked on at
+    the next start.
 
     Attributes:
-        rules: as they were read at the opening.
-        catalogue: what is held, for those who look.
-        letters: jobs that wait, and dead letters.
+        worklist: studies, images and results, read-only.
+        jobs: waiting jobs and dead letters.
+        labels: what readers say about studies.
+        quarantine: objects that a person has to decide on.
     """
 
     def __init__(
-        self, settings: Settings, pipeline: Pipeline, destinations: Mapping[str, Destination]
+        self,
+        settings: Settings,
+        pipeline: Pipeline,
+        destinations: Mapping[str, Destination],
+        reporter: CommitmentReporter | None,
+        directory: PatientDirectory | None,
     ) -> None:
         self._settings: Final = settings
-        self.rules: Final = load_rules(settings.rules)
+        self._rules: Final = CurrentRules(load_rules(settings.rules))
         _check_destinations(self.rules, destinations)
         if settings.archive is None:
             raise ConfigurationError("no archive is set. Give its folder as CXRSERVE_ARCHIVE.")
         node = settings.node_name or (socket.gethostname() if _shared(settings) else "cxrserve")
+        self._alarm: Final = Alarm()
         with ExitStack() as opened:
             lock = _locked(settings.archive, node if _shared(settings) else "cxrserve")
             opened.callback(os.close, lock)
-            self._index: Final = open_index(settings)
-            opened.callback(self._index.close)
-            if _shared(settings):  # SQLite's files lie in the folder itself
-                check_home(settings.archive, self._index)
+            self._database: Final = open_database(settings)
+            opened.callback(self._database.close)
+            if self._database.shared:  # SQLite's files lie in the folder itself
+                check_archive_identity(settings.archive, self._database)
             self._store: Final = Store(settings.archive, node)
-            gauges, registry = Gauges(self._store, self._index), pipeline.metrics.registry
-            registry.register(gauges)
-            opened.callback(registry.unregister, gauges)
+            upgrade_folder(self._store.folder, self._database)
+            clock = RetentionClock(self._store.folder, partial(latest_received, self._database))
+            self._database.now = clock.received
+            self._expiry: Final = Expiry(self._store, self._database, clock.now)
+            metrics, registry = ArchiveMetrics(self._store, self._database), pipeline.metrics.registry
+            registry.register(metrics)
+            opened.callback(registry.unregister, metrics)
             self._received: Final = pipeline.metrics.received
-            self.catalogue: Final = Catalogue(self._store, self._index)
-            self.letters: Final = Letters(self._index)
+            self._delivered: Final = pipeline.metrics.deliveries
+            self.worklist: Final = Worklist(self._store, self._database)
+            self.jobs: Final = JobStore(self._database)
+            self.labels: Final = Labels(self._database, self.worklist)
+            self.quarantine: Final = Quarantine(settings, self._store, self._database, self._alarm.ring)
             self._intake: Final = Intake(
-                self._store, self._index, self.rules, settings, pipeline.predictor.bundle
+                self._store,
+                self._database,
+                self._rules,
+                settings,
+                pipeline.predictor.bundle,
+                decode=partial(pipeline.display, timeout_s=_DECODE_TIMEOUT_S),
+                committed=lambda: self._alarm.ring(_AFTER_COMMIT_S),
+                undecided=self._reconcile,
             )
             opened.callback(self._intake.close)
-            self._work: Final = self._launched(pipeline, destinations, node)
-            opened.callback(self._work.close, settings.shutdown_timeout_s)
-            self._planner: Final = Planner(
-                self._index, self._work, self._retries, node=node, expire=self._expire
+            policy = RetryPolicy(
+                max_pause_s=settings.delivery_max_pause_s, give_up_s=settings.delivery_give_up_s
             )
-            opened.callback(self._planner.close)
+            self._queue: Final = DurableQueue(self._database, node, policy)
+            workers = self._workers(pipeline, destinations, reporter, directory)
+            opened.callback(workers.close, settings.shutdown_timeout_s)
+            scheduler = Scheduler(
+                self._database, self._queue, workers, self._alarm, node=node, expire=self._expire
+            )
+            opened.callback(scheduler.close)
             self._opened: Final = opened.pop_all()
 
     @classmethod
-    def open(cls, settings: Settings, pipeline: Pipeline, destinations: Mapping[str, Destination]) -> Self:
-        """Open (or make) the archive in `settings.archive` and take up the work that was left.
+    def open(
+        cls,
+        settings: Settings,
+        pipeline: Pipeline,
+        destinations: Mapping[str, Destination],
+        reporter: CommitmentReporter | None = None,
+        directory: PatientDirectory | None = None,
+    ) -> Self:
+        """Open or create the archive in `settings.archive`, and take up the work that is left.
 
         Args:
-            destinations: for each name in the rules' `destinations`, what sends to it.
+            destinations: one for each name in the rules' `destinations`.
+            reporter: sends Storage Commitment reports; without one this node leaves them to others.
+            directory: knows whose a study is, where the rules ask the PACS.
 
         Raises:
             ConfigurationError: no folder set, a folder or database that cannot be used or do not belong
                 together, wrong rules, or a destination without an entry in `destinations`.
         """
-        return cls(settings, pipeline, destinations)
+        return cls(settings, pipeline, destinations, reporter, directory)
 
-    def _launched(self, pipeline: Pipeline, destinations: Mapping[str, Destination], node: str) -> Work:
-        settings = self._settings
-        self._retries = Retries(
-            most_pause_s=settings.delivery_most_pause_s, give_up_s=settings.delivery_give_up_s
-        )
-        steps = StudySteps(self._store, self._index, self.rules, pipeline, destinations, self._retries)
-        # On SQLite a file of its own: its polling and the acknowledgements do not wait for each other.
-        url = sqlalchemy_url(settings.database_url.get_secret_value(), self._store.folder / "work.db")
-        work = Work(
-            url,
-            node,
-            steps,
+    def _workers(
+        self,
+        pipeline: Pipeline,
+        destinations: Mapping[str, Destination],
+        reporter: CommitmentReporter | None,
+        directory: PatientDirectory | None,
+    ) -> Workers:
+        run: dict[JobKind, RunJob] = {
+            "study": StudyJob(self._store, self._database, self._rules, pipeline).run,
+            "delivery": DeliveryJob(self._store, self._database, destinations).run,
+        }
+        if reporter is not None:
+            run["commitment"] = CommitmentJob(reporter, self.has).run
+        if directory is not None:
+            run["reconciliation"] = ReconciliationJob(self._database, self._intake, directory).run
+        pools = pools_of(
             destinations,
-            studies=settings.study_workers,
-            deliveries=settings.delivery_workers,
+            studies=self._settings.study_workers,
+            deliveries=self._settings.delivery_workers,
+            commitments=reporter is not None,
+            reconciliations=directory is not None,
         )
-        work.launch()
-        return work
+        return Workers(self._queue, pools, run, ended=self._ended, free=self._alarm.ring)
 
-    def begin(self) -> Incoming:
-        """A file for an object that comes piece by piece; it is the caller's, who gives it to `receive`.
+    def _reconcile(self, study_key: str) -> None:
+        request_reconciliation(self._database, study_key)
+        self._alarm.ring()
+
+    def _ended(self, job: JobRow, state: JobState) -> None:
+        if job.kind == "delivery":
+            self._delivered.labels(job.destination, state).inc()
+
+    @property
+    def rules(self) -> Rules:
+        """The rules at this moment."""
+        return self._rules.now
+
+    def reload_rules(self) -> None:
+        """Read the rules file again. Objects that were received before keep the rule that took them.
 
         Raises:
-            OutOfResources: there is no room.
+            RulesError: they are wrong, or name other destinations or servers; the old ones stay in use.
+        """
+        self._rules.replace(load_rules(self._settings.rules))
+
+    def begin(self) -> IncomingFile:
+        """A file for an object that comes piece by piece. The caller owns it, and passes it to `receive`.
+
+        Raises:
+            OutOfResources: the disk has too little space left.
         """
         return self._intake.begin()
 
-    def receive(self, part10: bytes | Path | Incoming, source: Source) -> Receipt:
-        """Keep one object: a whole DICOM file, as bytes, as a path that stays the caller's, or from `begin`.
+    def receive(self, part10: bytes | Path | IncomingFile, source: Source) -> Receipt:
+        """Store one object: a DICOM file, as bytes, as a path that stays the caller's, or from `begin`.
 
-        Returns only after the object and its folder are on disk and its row and work are committed.
+        Returns only after the object and its folder are on disk and its row, which is also its work, is
+        committed.
 
         Raises:
             RequestError, ImageError: it is no DICOM object, or lacks a usable UID: refuse it.
             OutOfResources: disk full or read-only, size limits reached, database locked: refuse it as out of
                 resources (DIMSE 0xA700, HTTP 503). Nothing was acknowledged; the sender tries again.
         """
-        most = self._settings.max_upload_bytes
+        max_bytes = self._settings.max_upload_bytes
         size = _size(part10)
-        if size > most:
+        if size > max_bytes:
             raise TooLarge(
-                f"the object has {size} bytes; at most {most} are taken (CXRSERVE_MAX_UPLOAD_BYTES)."
+                f"the object has {size} bytes; at most {max_bytes} are accepted (CXRSERVE_MAX_UPLOAD_BYTES)."
             )
         receipt = self._intake.receive(part10, source)
         self._received.labels(source.protocol, receipt.outcome).inc()
@@ -153,12 +232,12 @@ class Archive:
         return receipt
 
     def has(self, sop_instance_uid: str, sop_class_uid: str) -> bool:
-        """True where this very object is kept and its file is sound (its hash is computed anew).
+        """True where this object is stored and its file is sound: its hash is computed again.
 
         Raises:
             OutOfResources: the database does not answer.
         """
-        with answering(), self._index.reading() as connection:
+        with answering(), self._database.reading() as connection:
             digest = connection.execute(
                 sa.select(OBJECTS.c.sha256).where(
                     OBJECTS.c.sop_instance_uid == sop_instance_uid,
@@ -174,12 +253,29 @@ class Archive:
             return False
         return True
 
+    def request_commitment(self, request: CommitmentRequest) -> None:
+        """Queue a report of Storage Commitment; when this returns, it survives the end of the process.
+
+        Raises:
+            OutOfResources: the database does not answer.
+        """
+        job = new_job(
+            id=str(uuid.uuid4()),
+            kind="commitment",
+            destination=request.ae_title,
+            payload=request.model_dump(mode="json"),
+        )
+        with answering(), self._database.writing() as connection:
+            connection.execute(JOBS.insert().values(job))
+            self._database.touch(connection)
+        self._alarm.ring()
+
     def _expire(self) -> None:
-        expire(self._store, self._index, self.rules.retention)
-        self._work.forget()
+        self._intake.release_all_agreeing()
+        self._expiry.run(self.rules.retention)
 
     def close(self) -> None:
-        """Stop the workers after what they are at. Idempotent."""
+        """Stop the workers, once the jobs that they are at have ended or their time is up. Idempotent."""
         self._opened.close()
 
     def __enter__(self) -> Self:
@@ -193,11 +289,11 @@ class Archive:
 
 def _check_destinations(rules: Rules, destinations: Mapping[str, Destination]) -> None:
     if missing := sorted(rules.destinations.keys() - destinations.keys()):
-        raise ConfigurationError(f"nothing sends to the destinations {', '.join(missing)} of the rules.")
+        raise ConfigurationError(f"nothing can send to the destinations {', '.join(missing)} of the rules.")
 
 
-def _size(part10: bytes | Path | Incoming) -> int:
-    if isinstance(part10, Incoming):
+def _size(part10: bytes | Path | IncomingFile) -> int:
+    if isinstance(part10, IncomingFile):
         return part10.size
     return part10.stat().st_size if isinstance(part10, Path) else len(part10)
 
@@ -207,7 +303,7 @@ def _shared(settings: Settings) -> bool:
 
 
 def _locked(folder: Path, name: str) -> int:
-    """A lock that ends with the process: of two nodes with one name each would take the other's work."""
+    """Lock the node's name until the process ends: two nodes of one name would take each other's jobs."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor = os.open(folder / f"{name.replace('/', '_')}.lock", os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,12 +1,15 @@
-"""Where results go: what a destination is to the archive."""
+"""Protocols of destinations, of pulls, and of Storage Commitment reports: implemented in `pacs`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from cxrserve.archive.tls_files import TlsFiles
 from cxrserve.errors import CxrserveError
+from cxrserve.reports.dicom.patient import Patient
+from cxrserve.schema import Strict
 
 
 class DeliveryError(CxrserveError):
@@ -26,6 +29,13 @@ class DeliveryError(CxrserveError):
         self.retryable = retryable
 
 
+class PullError(DeliveryError):
+    """A study cannot be fetched from the servers of the rules."""
+
+    slug = "not-fetched"
+    title = "The study could not be fetched"
+
+
 class Destination(Protocol):
     """Something that takes DICOM objects: a C-STORE or a STOW-RS peer."""
 
@@ -41,6 +51,36 @@ class Destination(Protocol):
         ...
 
 
+class CommitmentRequest(Strict):
+    """A request of Storage Commitment (PS3.4 J.3.2), and where its report goes.
+
+    Attributes:
+        ae_title: the modality that asked.
+        objects: SOP Class UID and SOP Instance UID of each object.
+    """
+
+    ae_title: str
+    host: str
+    port: int
+    tls: TlsFiles | None = None
+    transaction_uid: str
+    objects: tuple[tuple[str, str], ...]
+
+
+class CommitmentReporter(Protocol):
+    """Sends reports of Storage Commitment."""
+
+    def report(self, request: CommitmentRequest, missing: Collection[str]) -> None:
+        """Report that all objects of `request` are stored, but the SOP Instance UIDs in `missing`.
+
+        It may be called again after a report that arrived.
+
+        Raises:
+            DeliveryError: the modality did not take the report; without patient data.
+        """
+        ...
+
+
 class Puller(Protocol):
     """Fetches a study from a PACS into the archive."""
 
@@ -49,5 +89,17 @@ class Puller(Protocol):
 
         Raises:
             DeliveryError: the PACS did not give them.
+        """
+        ...
+
+
+class PatientDirectory(Protocol):
+    """Knows whose a study is, by the PACS."""
+
+    def __call__(self, study_instance_uid: str) -> Patient | None:
+        """The patient of a study; None where the PACS does not know the study, or gives no single answer.
+
+        Raises:
+            DeliveryError: the PACS does not answer; without patient data.
         """
         ...

@@ -1,17 +1,27 @@
-"""Who sent an object, and what became of it."""
+"""Source of a received object, and its outcome."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-Outcome = Literal["kept", "duplicate", "quarantined", "ignored", "refused"]
+from cxrserve import dicom_status
+
+Outcome = Literal["kept", "duplicate", "held", "quarantined", "ignored", "refused"]
 Reason = Literal["other-content", "other-patient"]
+_STATUSES: Final[dict[Outcome, int]] = {
+    "kept": dicom_status.SUCCESS,
+    "duplicate": dicom_status.SUCCESS,
+    "held": dicom_status.SUCCESS,  # stored, and worked on once its patient is decided
+    "ignored": dicom_status.SUCCESS,
+    "refused": dicom_status.NOT_AUTHORIZED,  # no rule takes it
+    "quarantined": dicom_status.DUPLICATE_SOP_INSTANCE,  # with other content
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """Where an object came from.
+    """The source of an object.
 
     Attributes:
         protocol: how it came: "dimse", "stow", "pull" or "file".
@@ -26,21 +36,23 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Receipt:
-    """What became of one received object.
+    """The outcome of one received object.
 
     Attributes:
         outcome:
             "kept": on disk, its hash stored, its work committed: answer success.
             "duplicate": the same object was kept before: answer success, nothing more will happen.
-            "ignored": no rule takes it, and the rules say to acknowledge such objects: answer success.
+            "ignored": a result of this software, or no rule takes it and the rules say to acknowledge such
+                objects: answer success, though it was not stored.
             "refused": no rule takes it, and the rules say to refuse such objects: answer a refusal.
-            "quarantined": an object with this SOP Instance UID and other content was kept before, or this
-                study's images are another patient's. This one lies in the quarantine folder and is not
-                worked on: answer a refusal, never success.
+            "held": this study's images are another patient's, and nothing says yet who is right. This one is
+                on disk in quarantine, and is worked on once that is decided: answer success.
+            "quarantined": an object with this SOP Instance UID and other content was kept before. This one
+                lies in the quarantine folder and is not worked on: answer a refusal, never success.
         sop_class_uid, sop_instance_uid, study_instance_uid: from the data set.
         sha256: of the bytes as received.
         detail: a sentence for the log and for the peer, without patient data.
-        reason: why it was quarantined; None where it was not.
+        reason: why it was held or quarantined; None where it was not.
     """
 
     outcome: Outcome
@@ -52,6 +64,11 @@ class Receipt:
     reason: Reason | None = None
 
     @property
+    def dimse_status(self) -> int:
+        """The C-STORE status to answer with (PS3.4 Table B.2-1, PS3.7 Annex C)."""
+        return _STATUSES[self.outcome]
+
+    @property
     def acknowledged(self) -> bool:
         """True where the sender may be told that all is well."""
-        return self.outcome in ("kept", "duplicate", "ignored")
+        return self.outcome in ("kept", "duplicate", "held", "ignored")

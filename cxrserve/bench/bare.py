@@ -18,13 +18,13 @@ from cxrserve.imaging.prepare import prepare
 from cxrserve.settings import Settings
 
 
-def main(bundle: Path, seconds: float, film: Path) -> None:
+def main(bundle: Path, seconds: float, image: Path) -> None:
     """Time the bundle's engines on one film, one image after the other."""
     settings = Settings(bundle=bundle)
     predictor = Predictor.open(settings)
     predictor.warm_up()
     limits = Limits(max_pixels=settings.max_pixels, min_side_pixels=settings.min_side_pixels)
-    levels = prepare(film.read_bytes(), predictor.bundle.contract.preprocessing, limits).levels
+    levels = prepare(image.read_bytes(), predictor.bundle.contract.preprocessing, limits).levels
     took: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or len(took) < 3:

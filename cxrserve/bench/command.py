@@ -29,18 +29,23 @@ def bench(
     """
     console = Console(stderr=True)
     files = films_of(paths)
-    films = [file.read_bytes() for file in files]
+    images = [file.read_bytes() for file in files]
     bare = None
     if url is None:
         console.print(f"the engines alone, {plan.seconds:.0f} s")
         bare = bare_engine(settings.bundle, files[0], plan.seconds)
     with _service(settings, url) as service:
         measured = measure(
-            service, "cxrserve" if url is None else url, films, plan, lambda what, s: _say(console, what, s)
+            service, "cxrserve" if url is None else url, images, plan, lambda what, s: _say(console, what, s)
         )
     show(Console(), [measured], bare)
     if output is not None:
-        facts = {"cxrserve": __version__, "films": len(films), "bare": bare, "services": [measured.as_json()]}
+        facts = {
+            "cxrserve": __version__,
+            "films": len(images),
+            "bare": bare,
+            "services": [measured.as_json()],
+        }
         output.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
@@ -57,10 +62,10 @@ def _service(settings: Settings, url: str | None) -> Iterator[Started]:
 
 def changed(settings: Settings) -> dict[str, object]:
     """Settings that are not as they come, but for the address."""
-    usual, given = Settings().model_dump(), settings.model_dump()
+    usual, values = Settings().model_dump(), settings.model_dump()
     return {
         name: value
-        for name, value in given.items()
+        for name, value in values.items()
         if value != usual[name] and name not in {"bundle", "host", "port"}
     }
 
@@ -70,11 +75,11 @@ def show(console: Console, measured: Sequence[Measured], bare: dict[str, float] 
     if bare:
         console.print(f"the engines alone: {bare['images_per_s']:.2f} images/s")
     console.print(report.overview(measured, bare))
-    for one in measured:
-        if one.stages:
-            console.print(report.stages(one))
-        if one.levels:
-            console.print(report.levels(one))
+    for service in measured:
+        if service.stages:
+            console.print(report.stages(service))
+        if service.levels:
+            console.print(report.levels(service))
 
 
 def _say(console: Console, what: str, seconds: float) -> None:

@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Final, Literal, Self
 from urllib.parse import urlsplit
 
-Arrivals = Literal["poisson", "even"]
+Spacing = Literal["poisson", "even"]
 GONE: Final = 0  # the status of a request whose connection broke
 REFUSED: Final = 503
 _TIMEOUT_S: Final = 300.0
 # Connections an open loop may have; one above the most that any service here takes at once by far.
-_MOST_CONNECTIONS: Final = 256
+_MAX_CONNECTIONS: Final = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,7 +35,7 @@ class Sent:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
-    """What one level of load came to. Seconds count from when a request was due, not sent."""
+    """Result of one level of load. Latencies count from when a request was due, not sent."""
 
     asked_rate: float | None
     seconds: float
@@ -43,8 +43,8 @@ class Level:
 
     @property
     def statuses(self) -> dict[int, int]:
-        """How many requests got which status."""
-        return dict(sorted(Counter(one.status for one in self.sent).items()))
+        """Number of requests by status."""
+        return dict(sorted(Counter(request.status for request in self.sent).items()))
 
     @property
     def refused_share(self) -> float:
@@ -58,7 +58,7 @@ class Level:
 
     def percentile(self, percent: float, *, status: int = 200) -> float:
         """Seconds within which `percent` of the requests with this status were answered; NaN for none."""
-        seconds = sorted(one.seconds for one in self.sent if one.status == status)
+        seconds = sorted(request.seconds for request in self.sent if request.status == status)
         if not seconds:
             return math.nan
         return seconds[min(len(seconds) - 1, math.ceil(percent / 100 * len(seconds)) - 1)]
@@ -116,7 +116,7 @@ class Client:
         return connection
 
 
-def closed_loop(client: Client, films: Sequence[bytes], *, clients: int, seconds: float) -> Level:
+def closed_loop(client: Client, images: Sequence[bytes], *, clients: int, seconds: float) -> Level:
     """`clients` threads that each send the next film as soon as the last was answered.
 
     One that is refused comes again when it was told to: a loop that did not wait would measure refusals.
@@ -128,7 +128,7 @@ def closed_loop(client: Client, films: Sequence[bytes], *, clients: int, seconds
     def work(number: int) -> None:
         turn = number
         while (due := time.perf_counter()) < until:
-            status, pause_s = client.ask(films[turn % len(films)])
+            status, pause_s = client.ask(images[turn % len(images)])
             sent.put(Sent(status=status, seconds=time.perf_counter() - due, late_s=0.0))
             turn += clients
             time.sleep(max(0.0, min(pause_s, until - time.perf_counter())) if status == REFUSED else 0.0)
@@ -141,40 +141,40 @@ def closed_loop(client: Client, films: Sequence[bytes], *, clients: int, seconds
 
 def open_loop(
     client: Client,
-    films: Sequence[bytes],
+    images: Sequence[bytes],
     *,
     rate: float,
     seconds: float,
-    arrivals: Arrivals = "poisson",
+    spacing: Spacing = "poisson",
     seed: int = 0,
-    told: Callable[[], None] = lambda: None,
+    on_answer: Callable[[], None] = lambda: None,
 ) -> Level:
     """`rate` requests a second on average, whatever the service does.
 
     Args:
-        arrivals: at random times, as from many senders who know nothing of each other, or evenly spaced.
-        told: called after each answer.
+        spacing: at random times, as from many senders who know nothing of each other, or evenly spaced.
+        on_answer: called after each answer.
     """
     sent: queue.SimpleQueue[Sent] = queue.SimpleQueue()
-    dues = list(_dues(rate, seconds, arrivals, seed))
+    dues = list(_dues(rate, seconds, spacing, seed))
     started = time.perf_counter()
 
-    def work(due: float, film: bytes) -> None:
+    def work(due: float, image: bytes) -> None:
         late_s = time.perf_counter() - started - due
-        status = client.post(film)
+        status = client.post(image)
         sent.put(Sent(status=status, seconds=time.perf_counter() - started - due, late_s=late_s))
-        told()
+        on_answer()
 
-    with ThreadPoolExecutor(_MOST_CONNECTIONS) as pool:
+    with ThreadPoolExecutor(_MAX_CONNECTIONS) as pool:
         for turn, due in enumerate(dues):
             time.sleep(max(0.0, started + due - time.perf_counter()))
-            pool.submit(work, due, films[turn % len(films)])
+            pool.submit(work, due, images[turn % len(images)])
     took = max(seconds, time.perf_counter() - started)
     return Level(asked_rate=rate, seconds=took, sent=tuple(_drained(sent)))
 
 
-def _dues(rate: float, seconds: float, arrivals: Arrivals, seed: int) -> Iterator[float]:
-    if arrivals == "even":
+def _dues(rate: float, seconds: float, spacing: Spacing, seed: int) -> Iterator[float]:
+    if spacing == "even":
         yield from (number / rate for number in range(int(rate * seconds)))
         return
     clock = random.Random(seed)  # noqa: S311 (arrival times, not secrets)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cxrserve.bench.load import REFUSED, Arrivals, Client, Level, closed_loop, open_loop
+from cxrserve.bench.load import REFUSED, Client, Level, Spacing, closed_loop, open_loop
 from cxrserve.bench.service import Started, resident_mib
 from cxrserve.bench.stages import Stage, between, read_stages
 from cxrserve.errors import RequestError
@@ -22,7 +22,7 @@ _ALONE_REQUESTS_S: Final = 8.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What is measured.
+    """The measurements to make.
 
     Attributes:
         shares: levels of load in percent of the capacity found.
@@ -32,12 +32,12 @@ class Plan:
     shares: tuple[int, ...] = (25, 50, 75, 100, 200)
     seconds: float = 30.0
     path: str = "/predict?heatmaps=none"
-    arrivals: Arrivals = "poisson"
+    spacing: Spacing = "poisson"
 
 
 @dataclass(kw_only=True, slots=True)
 class Measured:
-    """What one service came to.
+    """Result of the measurements of one service.
 
     Attributes:
         stages: of our own services, where the time went while it was saturated.
@@ -47,7 +47,7 @@ class Measured:
 
     name: str
     ready_s: float | None
-    alone: Level
+    sequential: Level
     saturated: Level
     stages: dict[str, Stage] = field(default_factory=dict)
     levels: dict[int, Level] = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Measured:
             "name": self.name,
             "ready_s": self.ready_s,
             "resident_mib": self.resident_mib,
-            "alone": level_json(self.alone),
+            "alone": level_json(self.sequential),
             "saturated": level_json(self.saturated),
             "stages": {
                 stage: {"runs": part.runs, "mean_s": part.mean_s, "images_per_s": part.images_per_s}
@@ -82,7 +82,7 @@ def level_json(level: Level) -> dict[str, Any]:
         "refused_share": level.refused_share,
         "refused_p50_s": level.percentile(50, status=REFUSED),
         "refused_p99_s": level.percentile(99, status=REFUSED),
-        "sent_late_p99_s": sorted(one.late_s for one in level.sent)[int(0.99 * len(level.sent))]
+        "sent_late_p99_s": sorted(request.late_s for request in level.sent)[int(0.99 * len(level.sent))]
         if level.sent
         else None,
     }
@@ -95,62 +95,62 @@ def films_of(paths: Sequence[Path]) -> list[Path]:
         RequestError: there is none.
     """
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    films = [file for file in files if file.suffix.lower() in {".dcm", ".jpg", ".jpeg", ".png", ""}]
-    if not films:
+    images = [file for file in files if file.suffix.lower() in {".dcm", ".jpg", ".jpeg", ".png", ""}]
+    if not images:
         raise RequestError(f"no DICOM, JPEG or PNG file in {', '.join(map(str, paths))}.")
-    return films
+    return images
 
 
 def measure(
-    service: Started, name: str, films: Sequence[bytes], plan: Plan, told: Callable[[str, float], None]
+    service: Started, name: str, images: Sequence[bytes], plan: Plan, on_part: Callable[[str, float], None]
 ) -> Measured:
     """Measure a service that is ready.
 
     Args:
-        told: called before each part with its name and the seconds it will take.
+        on_part: called before each part with its name and the seconds it will take.
 
     Raises:
         RequestError: it refuses these films; nothing about its speed can be said then.
     """
     with Client(service.url, plan.path) as client:
-        return _measure(client, service, name, films, plan, told)
+        return _measure(client, service, name, images, plan, on_part)
 
 
 def _measure(
     client: Client,
     service: Started,
     name: str,
-    films: Sequence[bytes],
+    images: Sequence[bytes],
     plan: Plan,
-    told: Callable[[str, float], None],
+    on_part: Callable[[str, float], None],
 ) -> Measured:
-    if (status := client.post(films[0])) != 200:
+    if (status := client.post(images[0])) != 200:
         raise RequestError(f"{name} answers {status} to the first film: only answers of 200 can be timed.")
-    told(f"{name}: one at a time", _ALONE_REQUESTS_S)
-    alone = closed_loop(client, films, clients=1, seconds=_ALONE_REQUESTS_S)
-    told(f"{name}: saturated", plan.seconds)
+    on_part(f"{name}: one at a time", _ALONE_REQUESTS_S)
+    sequential = closed_loop(client, images, clients=1, seconds=_ALONE_REQUESTS_S)
+    on_part(f"{name}: saturated", plan.seconds)
     before = read_stages(service.url)
     measured = Measured(
         name=name,
         ready_s=service.ready_s,
-        alone=alone,
-        saturated=closed_loop(client, films, clients=_SATURATING, seconds=plan.seconds),
+        sequential=sequential,
+        saturated=closed_loop(client, images, clients=_SATURATING, seconds=plan.seconds),
     )
     measured.stages = between(before, read_stages(service.url))
     capacity = measured.saturated.rate
     for share in plan.shares:
-        told(f"{name}: {share} % of {capacity:.2f} images/s", plan.seconds)
+        on_part(f"{name}: {share} % of {capacity:.2f} images/s", plan.seconds)
         rate = capacity * share / 100
         measured.levels[share] = open_loop(
-            client, films, rate=rate, seconds=plan.seconds, arrivals=plan.arrivals, seed=share
+            client, images, rate=rate, seconds=plan.seconds, spacing=plan.spacing, seed=share
         )
     measured.resident_mib = resident_mib(service.pid) if service.pid else None
     return measured
 
 
-def bare_engine(bundle: Path, film: Path, seconds: float) -> dict[str, float]:
+def bare_engine(bundle: Path, image: Path, seconds: float) -> dict[str, float]:
     """Images a second of the engines alone, in a process of its own."""
-    command = [sys.executable, "-m", "cxrserve.bench.bare", str(bundle), str(seconds), str(film)]
+    command = [sys.executable, "-m", "cxrserve.bench.bare", str(bundle), str(seconds), str(image)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 (ourselves)
     figures: dict[str, float] = json.loads(output.splitlines()[-1])
     return figures

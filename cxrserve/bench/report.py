@@ -1,4 +1,4 @@
-"""What was measured, as a table for people."""
+"""Table of the measurements for the terminal."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def overview(measured: Sequence[Measured], bare: dict[str, float] | None) -> Tab
     table = Table(header_style="dim")
     for heading in ("service", "ready", "one at a time", "saturated", "of the bare engines", "memory"):
         table.add_column(heading, justify="left" if heading == "service" else "right")
-    for one in measured:
-        rate = one.saturated.rate
+    for service in measured:
+        rate = service.saturated.rate
         table.add_row(
-            one.name,
-            "–" if one.ready_s is None else f"{one.ready_s:.1f} s",
-            _seconds(one.alone.percentile(50)),
+            service.name,
+            "–" if service.ready_s is None else f"{service.ready_s:.1f} s",
+            _seconds(service.sequential.percentile(50)),
             f"{rate:.2f} images/s",
             f"{100 * rate / bare['images_per_s']:.0f} %" if bare else "–",
-            "–" if one.resident_mib is None else f"{one.resident_mib:.0f} MiB",
+            "–" if service.resident_mib is None else f"{service.resident_mib:.0f} MiB",
         )
     return table
 
@@ -33,8 +33,8 @@ def levels(measured: Measured) -> Table:
     """One row a level of load: asked, answered, p50, p95, p99; the share that got 503, and how fast."""
     table = Table(header_style="dim", title=measured.name, title_justify="left", padding=0)
     headings = ["load", "asked/s", "answered/s", "p50", "p95", "p99", "refused", "503 p50", "503 p99"]
-    others = any(_others(level) for level in measured.levels.values())
-    for heading in [*headings, *(["else"] if others else [])]:
+    has_other_statuses = any(_others(level) for level in measured.levels.values())
+    for heading in [*headings, *(["else"] if has_other_statuses else [])]:
         table.add_column(heading, justify="right", no_wrap=True)
     for share, level in measured.levels.items():
         table.add_row(
@@ -42,7 +42,7 @@ def levels(measured: Measured) -> Table:
             f"{level.asked_rate:.2f}",
             f"{level.rate:.2f}",
             *_latencies(level),
-            *([_others(level) or "none"] if others else []),
+            *([_others(level) or "none"] if has_other_statuses else []),
         )
     return table
 

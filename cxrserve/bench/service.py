@@ -48,23 +48,23 @@ def started(command: Sequence[str], *, port: int, ready: str, body: bytes | None
         ConfigurationError: it ended, or was not ready in time.
     """
     url = f"http://127.0.0.1:{port}"
-    begun = time.perf_counter()
+    start_s = time.perf_counter()
     # A file, not a pipe: nobody reads along, and a full pipe would stop the service. A session of its own:
     # what it starts ends with it.
     with (
-        tempfile.TemporaryFile() as said,
+        tempfile.TemporaryFile() as stderr_file,
         subprocess.Popen(  # noqa: S603 (ours)
-            command, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
+            command, stdout=subprocess.DEVNULL, stderr=stderr_file, start_new_session=True
         ) as process,
     ):
         try:
             while not _answers(url + ready, body):
-                if process.poll() is not None or time.perf_counter() - begun > _PATIENCE_S:
+                if process.poll() is not None or time.perf_counter() - start_s > _PATIENCE_S:
                     raise ConfigurationError(
-                        f"{' '.join(command[:4])} did not become ready{_said(process, said)}"
+                        f"{' '.join(command[:4])} did not become ready{_reason(process, stderr_file)}"
                     )
                 time.sleep(0.02)
-            yield Started(url=url, ready_s=time.perf_counter() - begun, pid=process.pid)
+            yield Started(url=url, ready_s=time.perf_counter() - start_s, pid=process.pid)
         finally:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -95,11 +95,11 @@ def _answers(url: str, body: bytes | None) -> bool:
         return False
 
 
-def _said(process: subprocess.Popen[bytes], said: IO[bytes]) -> str:
+def _reason(process: subprocess.Popen[bytes], stderr_file: IO[bytes]) -> str:
     if process.poll() is None:
         return " in time"
-    said.seek(0)
-    return f": {said.read().decode(errors='replace').strip()[-500:]}"
+    stderr_file.seek(0)
+    return f": {stderr_file.read().decode(errors='replace').strip()[-500:]}"
 
 
 def resident_mib(pid: int) -> float:
@@ -111,13 +111,13 @@ def resident_mib(pid: int) -> float:
 def _resident_kib(pid: int) -> int:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+        return next(int(row.split()[1]) for row in lines if row.startswith("VmRSS"))
     return 0
 
 
 def _children(pid: int) -> list[int]:
-    found: list[int] = []
+    children: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
-    return found
+            children += [int(child) for child in (task / "children").read_text(encoding="ascii").split()]
+    return children

@@ -1,4 +1,4 @@
-"""Where the time of an image goes, by what the service itself tells Prometheus."""
+"""Time of an image by stage, from the Prometheus metrics of the service."""
 
 from __future__ import annotations
 
@@ -27,35 +27,36 @@ class Stage:
 
     @property
     def images_per_s(self) -> float:
-        """How many images a second one worker would pass that did nothing else."""
+        """Images per second of one worker that runs this stage alone."""
         return self.runs / self.seconds
 
 
 def read_stages(url: str) -> dict[str, Stage]:
-    """What the service at `url` has told so far, by stage; nothing where it is another."""
+    """Read the stage times of the service at `url`, by stage; empty if it has no such metrics."""
     try:
         with urllib.request.urlopen(f"{url}/metrics", timeout=_TIMEOUT_S) as answer:  # noqa: S310 (http)
             families = list(text_string_to_metric_families(answer.read().decode()))
     except (urllib.error.URLError, OSError, ValueError):
         return {}
-    told: dict[str, dict[str, float]] = {}
+    values_by_stage: dict[str, dict[str, float]] = {}
     for family in families:
         if family.name == _STAGES:
             for sample in family.samples:
                 if "le" not in sample.labels:
-                    told.setdefault(sample.labels["stage"], {})[sample.name] = sample.value
+                    values_by_stage.setdefault(sample.labels["stage"], {})[sample.name] = sample.value
     return {
-        stage: Stage(values[f"{_STAGES}_count"], values[f"{_STAGES}_sum"]) for stage, values in told.items()
+        stage: Stage(values[f"{_STAGES}_count"], values[f"{_STAGES}_sum"])
+        for stage, values in values_by_stage.items()
     }
 
 
 def between(before: dict[str, Stage], after: dict[str, Stage]) -> dict[str, Stage]:
-    """What ran in between, in the order of the way through the service as it tells it."""
+    """Runs and time of each stage between two readings, in the order of `after`."""
     nothing = Stage(0, 0)
     parts = {
         stage: Stage(
-            whole.runs - before.get(stage, nothing).runs, whole.seconds - before.get(stage, nothing).seconds
+            total.runs - before.get(stage, nothing).runs, total.seconds - before.get(stage, nothing).seconds
         )
-        for stage, whole in after.items()
+        for stage, total in after.items()
     }
     return {stage: part for stage, part in parts.items() if part.runs > 0 and part.seconds > 0}

@@ -1,4 +1,4 @@
-"""What an engine is: one member, ready to run."""
+"""The engine protocol: one member of the ensemble, ready to run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import STRIDE
+from cxrserve.bundle.contract import STRIDE
 from cxrserve.errors import BundleError
 from cxrserve.findings import NAMES
 
@@ -18,10 +18,10 @@ Shape = tuple[int | None, ...]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Output:
-    """What a member says: `logits_NF` float32 [N, 14], `maps_NFhw` float32 [N, 14, S/32, S/32].
+    """Output of a member: `logits_NF` float32 [N, 14], `maps_NFhw` float32 [N, 14, S/32, S/32].
 
     Attributes:
-        seconds: how long the run took that it comes from; 0 where nobody measured.
+        seconds: duration of the run; 0 if it was not measured.
     """
 
     logits_NF: NDArray[np.float32]
@@ -29,34 +29,34 @@ class Output:
     seconds: float = 0.0
 
     def of_image(self, position: int, seconds: float) -> Output:
-        """What it says of the image at `position` alone, as an Output of N = 1."""
-        one = slice(position, position + 1)
-        return Output(logits_NF=self.logits_NF[one], maps_NFhw=self.maps_NFhw[one], seconds=seconds)
+        """The Output of the image at `position` alone, with N = 1."""
+        image = slice(position, position + 1)
+        return Output(logits_NF=self.logits_NF[image], maps_NFhw=self.maps_NFhw[image], seconds=seconds)
 
 
 class Engine(Protocol):
-    """One member, compiled for this machine. Not thread-safe: one owner calls it.
+    """One member, compiled for this machine. Not thread-safe: only one worker thread calls it.
 
-    What it says of an image depends on no other image. On a GPU the number of images of a run decides which
+    The output for an image depends on no other image. On a GPU the number of images of a run decides which
     kernels add up: the same image may get logits that differ in their last digits, alone and in a batch.
 
     Attributes:
-        most_images: how many images one run gains from; 1 where a batch is no faster than its images one by
+        max_images: how many images one run gains from; 1 where a batch is no faster than its images one by
             one. `run` takes any number all the same.
     """
 
     name: str
     precision: ActualPrecision
-    most_images: int
+    max_images: int
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S]."""
         ...
 
-    def twin(self) -> Engine | None:
-        """The same member for another owner, who runs it at the same time; both share the weights.
+    def replica(self) -> Engine | None:
+        """The same member for another worker thread, which runs it in parallel; both share the weights.
 
-        None where its device has one owner alone: a GPU runs batches, not streams, and the engine's buffers
+        None if its device has only one worker: a GPU runs batches, not streams, and the engine's buffers
         hold one batch.
         """
         ...
@@ -78,16 +78,16 @@ def check_signature(
         "logits": ("float32", (None, len(NAMES))),
         "maps": ("float32", (None, len(NAMES), cells, cells)),
     }
-    for side, found, expected in (("inputs", inputs, expected_in), ("outputs", outputs, expected_out)):
-        if set(found) != set(expected) or not all(_agree(found[name], expected[name]) for name in expected):
+    for side, actual, expected in (("inputs", inputs, expected_in), ("outputs", outputs, expected_out)):
+        if set(actual) != set(expected) or not all(_agree(actual[name], expected[name]) for name in expected):
             raise BundleError(
-                f"the member of size {size} has the {side} {found}, the contract needs {expected} "
+                f"the member of size {size} has the {side} {actual}, the contract needs {expected} "
                 "(None: any number of images)"
             )
 
 
-def _agree(found: tuple[str, Shape], expected: tuple[str, Shape]) -> bool:
-    (found_type, found_shape), (expected_type, expected_shape) = found, expected
+def _agree(actual: tuple[str, Shape], expected: tuple[str, Shape]) -> bool:
+    (found_type, found_shape), (expected_type, expected_shape) = actual, expected
     return (
         found_type == expected_type
         and len(found_shape) == len(expected_shape)

@@ -5,23 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cxrserve.ensemble.bundle import STRIDE
+from cxrserve.bundle.contract import STRIDE
 from cxrserve.findings import NAMES
 
 # Pixels of the largest batch, and images of it: beyond, a batch takes in proportion to its images.
-_MOST_PIXELS: Final = 2**24
-_MOST_IMAGES: Final = 64
+_MAX_PIXELS: Final = 2**24
+_MAX_IMAGES: Final = 64
 _F32_BYTES: Final = 4
 
 
 def buckets_of(size: int) -> tuple[int, ...]:
-    """The numbers of images that an engine of this size is built for: 1, 2, 4, …"""
-    most = max(1, min(_MOST_IMAGES, _MOST_PIXELS // size**2))
-    return tuple(2**power for power in range(most.bit_length()))
+    """Batch sizes that an engine of this size is built for: powers of two."""
+    largest = max(1, min(_MAX_IMAGES, _MAX_PIXELS // size**2))
+    return tuple(2**power for power in range(largest.bit_length()))
 
 
 def split(images: int, buckets: tuple[int, ...]) -> list[tuple[int, int]]:
-    """How `images` are run: (images, bucket) of each run, in order; the last may not fill its bucket."""
+    """Split `images` into runs: (images, bucket) of each, in order; the last may not fill its bucket."""
     largest = buckets[-1]
     runs = [(largest, largest)] * (images // largest)
     if rest := images % largest:

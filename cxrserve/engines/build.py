@@ -56,14 +56,14 @@ def build_bundle(
         EngineError: TensorRT is not installed, or there is no GPU.
         BundleError, EngineError: see `build_member`.
     """
+    from cxrserve.bundle.contract import load_bundle
     from cxrserve.engines.select import choose
-    from cxrserve.ensemble.bundle import load_bundle
 
     choice = choose("tensorrt", precision)
-    members, taken = load_bundle(folder).models, choice.load(folder)
+    members, engines = load_bundle(folder).models, choice.load(folder)
     for device in range(choice.devices):
-        for size, model in taken.models.items():
-            actual = taken.variants[size].precision if size in taken.variants else choice.precision
+        for size, model in engines.models.items():
+            actual = engines.variants[size].precision if size in engines.variants else choice.precision
             file, was_there = build_member(
                 members[size], model, size=size, precision=actual, device=device, progress=progress
             )

@@ -46,10 +46,10 @@ def device_count(library: str = "libcuda.so.1") -> int:
 def driver_version(file: Path = _DRIVER_FILE) -> str:
     """The kernel driver's version, as "580.65.06"; "unknown" where the system does not say."""
     try:
-        found = re.search(r"\b\d+\.\d+(\.\d+)?\b", file.read_text())
+        match = re.search(r"\b\d+\.\d+(\.\d+)?\b", file.read_text())
     except OSError:
         return "unknown"
-    return found.group() if found else "unknown"
+    return match.group() if match else "unknown"
 
 
 @cache
@@ -60,7 +60,7 @@ def runtime() -> ctypes.CDLL:
         EngineError: it is not installed.
     """
     spec = find_spec("nvidia")
-    roots = [Path(place).parent for place in (spec.submodule_search_locations or ())] if spec else []
+    roots = [Path(location).parent for location in (spec.submodule_search_locations or ())] if spec else []
     paths = [str(root / folder / name) for root in roots for folder in _WHEELS for name in _LIBRARIES]
     for path in (*paths, *_LIBRARIES):
         with suppress(OSError):
@@ -175,7 +175,7 @@ class Stream:
         call("cudaStreamSynchronize", ctypes.c_void_p(self.handle))
 
     def record(self, work: Callable[[], None]) -> ctypes.c_void_p:
-        """What `work` enqueues, as a graph for `replay`; it does not run yet."""
+        """Record the calls that `work` enqueues as a graph for `replay`, without running them."""
         graph, executable = ctypes.c_void_p(), ctypes.c_void_p()
         call("cudaStreamBeginCapture", ctypes.c_void_p(self.handle), _CAPTURE_THREAD_LOCAL)
         try:

@@ -1,8 +1,8 @@
-"""Engines that were built ahead, in a folder of ours. A TensorRT engine is code: nothing else is ever loaded.
+"""Cache folder of built TensorRT engines. An engine is code, so only files from this folder are loaded.
 
 The folder is $XDG_CACHE_HOME/cxrserve/engines (~/.cache otherwise), readable and writable by its owner alone.
-A file's name is the hash of all that it depends on; beside it lies what the build wrote of it: its own hash
-and the differences its gate found.
+A file is named by the hash of everything it depends on. The description beside it holds the hash of the file
+and the differences that its gate measured.
 """
 
 from __future__ import annotations
@@ -13,19 +13,17 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from cxrserve.errors import EngineError
+from cxrserve.files import write_atomically
+from cxrserve.schema import Strict
 
 _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class EngineKey(_Part):
-    """All that decides whether a built engine is the one that is needed."""
+class EngineKey(Strict):
+    """Everything that a built engine depends on."""
 
     onnx_sha256: str
     tensorrt: str
@@ -37,11 +35,11 @@ class EngineKey(_Part):
 
     @property
     def digest(self) -> str:
-        """One hash of it all: the name of the file."""
+        """One hash of all fields: the name of the file."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
 
-class BuiltGate(_Part):
+class BuiltGate(Strict):
     """The largest differences from ONNX Runtime in single precision that a bucket of an engine showed."""
 
     bucket: int
@@ -49,8 +47,8 @@ class BuiltGate(_Part):
     maps: float
 
 
-class Built(_Part):
-    """What was built: what for, the hash of its bytes, and what its gate found."""
+class Built(Strict):
+    """Description of a built engine: its key, the hash of its bytes, and the results of its gate."""
 
     key: EngineKey
     sha256: str
@@ -58,7 +56,7 @@ class Built(_Part):
 
 
 def cache_folder() -> Path:
-    """Where engines are kept."""
+    """The folder of built engines."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "cxrserve" / "engines"
 
@@ -85,12 +83,7 @@ def keep(folder: Path, key: EngineKey, engine: bytes, gates: tuple[BuiltGate, ..
     file = folder / f"{key.digest}.engine"
     built = Built(key=key, sha256=hashlib.sha256(engine).hexdigest(), gates=gates)
     for path, content in ((file, engine), (_description(file), built.model_dump_json(indent=1).encode())):
-        part = path.with_suffix(path.suffix + ".part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(path)
+        write_atomically(path, content, mode=0o600)
     return file
 
 
@@ -110,17 +103,17 @@ def find(folder: Path, key: EngineKey) -> tuple[bytes, Built] | None:
         engine = file.read_bytes()
     except (OSError, ValidationError) as error:
         raise EngineError(f"{file} cannot be read: {error}. Build it again: {_BUILD}") from error
-    found = hashlib.sha256(engine).hexdigest()
-    if built.key != key or found != built.sha256:
+    digest = hashlib.sha256(engine).hexdigest()
+    if built.key != key or digest != built.sha256:
         raise EngineError(
-            f"{file} has SHA-256 {found}, its description says {built.sha256}: it was changed or damaged. "
+            f"{file} has SHA-256 {digest}, its description says {built.sha256}: it was changed or damaged. "
             f"Delete it and build again: {_BUILD}"
         )
     return engine, built
 
 
 def not_built(size: int, key: EngineKey) -> EngineError:
-    """What to say where `find` found none."""
+    """The error for an engine that `find` did not find."""
     return EngineError(
         f"no TensorRT engine was built for the member of size {size} ({key.precision}, TensorRT "
         f"{key.tensorrt}, {key.gpu}, driver {key.driver}). It takes minutes and is never done while "
@@ -137,10 +130,10 @@ def _description(file: Path) -> Path:
 
 def _check_owner(path: Path) -> None:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError as error:
         raise EngineError(f"{path} cannot be read: {error.strerror}. Build it again: {_BUILD}") from error
-    if stat.S_ISLNK(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & _OTHERS_MAY_WRITE:
+    if stat.S_ISLNK(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & _OTHERS_MAY_WRITE:
         raise EngineError(
             f"{path} is a link, belongs to another user, or others may write to it: an engine is code, and "
             "only what this user built is loaded. Delete it and build again as this user"

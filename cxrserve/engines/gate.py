@@ -1,4 +1,4 @@
-"""The gate in front of a GPU's engine: its answers, against those of ONNX Runtime on the CPU."""
+"""The gate for engines on a GPU: compares their output with ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLUR: Final = 8
 
 
 class Runs(Protocol):
-    """What answers for images: an engine, or the runner of one that is not kept yet."""
+    """Anything that runs on images: an engine, or the runner of one that is not stored yet."""
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S]."""
@@ -35,12 +35,12 @@ def gate(engine: Runs, reference: Runs, size: int, buckets: tuple[int, ...]) -> 
     expected = reference.run(images)
     gates: list[BuiltGate] = []
     for bucket in buckets:
-        found = engine.run(images[:bucket])
+        output = engine.run(images[:bucket])
         gates.append(
             BuiltGate(
                 bucket=bucket,
-                logits=_apart(found.logits_NF, expected.logits_NF[:bucket], expected.logits_NF),
-                maps=_apart(found.maps_NFhw, expected.maps_NFhw[:bucket], expected.maps_NFhw),
+                logits=_apart(output.logits_NF, expected.logits_NF[:bucket], expected.logits_NF),
+                maps=_apart(output.maps_NFhw, expected.maps_NFhw[:bucket], expected.maps_NFhw),
             )
         )
         for what, apart in (("logit", gates[-1].logits), ("map", gates[-1].maps)):
@@ -63,7 +63,7 @@ def films(size: int, count: int) -> NDArray[np.uint8]:
     return (clouds + random.normal(0, _BLUR, clouds.shape)).clip(0, 255).astype(np.uint8)
 
 
-def _apart(found: NDArray[np.float32], expected: NDArray[np.float32], all_: NDArray[np.float32]) -> float:
-    if not np.isfinite(found).all():
+def _apart(output: NDArray[np.float32], expected: NDArray[np.float32], all_: NDArray[np.float32]) -> float:
+    if not np.isfinite(output).all():
         return float("inf")
-    return float(np.abs(found - expected).max() / max(float(all_.std()), 1e-12))
+    return float(np.abs(output - expected).max() / max(float(all_.std()), 1e-12))

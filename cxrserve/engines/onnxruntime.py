@@ -16,10 +16,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from cxrserve.bundle.contract import VariantPrecision
 from cxrserve.engines import cuda
 from cxrserve.engines.base import ActualPrecision, Output, check_signature
 from cxrserve.engines.gate import gate
-from cxrserve.ensemble.bundle import VariantPrecision
 from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import Precision
 
@@ -52,28 +52,28 @@ def on_gpu() -> bool:
     return _CUDA in ort.get_available_providers() and cuda.device_count() > 0
 
 
-def choose_variants(asked: Precision) -> tuple[VariantPrecision, ...]:
+def choose_variants(requested: Precision) -> tuple[VariantPrecision, ...]:
     """fp16 on a GPU; none on a CPU: int8 variants passed their gate on OpenVINO.
 
     Raises:
         EngineError: int8 was asked for by name.
     """
-    if asked == "int8":
+    if requested == "int8":
         raise EngineError("int8 variants are served by OpenVINO: use engine openvino, or precision auto")
-    return ("fp16",) if asked in ("auto", "fp16") and on_gpu() else ()
+    return ("fp16",) if requested in ("auto", "fp16") and on_gpu() else ()
 
 
-def choose_precision(asked: Precision) -> ActualPrecision:
+def choose_precision(requested: Precision) -> ActualPrecision:
     """The precision that will be used for the one `asked`, where no variant is taken: always f32.
 
     Raises:
         EngineError: bf16 was asked for by name, or fp16 without a GPU.
     """
-    if asked == "bf16":
+    if requested == "bf16":
         raise EngineError(
             "ONNX Runtime computes in f32 on a CPU: use engine openvino for bf16, or precision auto"
         )
-    if asked == "fp16" and not on_gpu():
+    if requested == "fp16" and not on_gpu():
         raise EngineError(
             "precision fp16 needs a GPU and the package onnxruntime-gpu in place of onnxruntime; use auto"
         )
@@ -126,15 +126,15 @@ class OnnxRuntimeEngine:
         check_signature(size, inputs, _ports(self._session.get_outputs()))
         free_batch = inputs["image"][1][0] is None
         on_cpu = _BATCHED_IMAGES if size <= _BATCHED_SIDE else 1
-        self.most_images = (max(1, _GPU_PIXELS // size**2) if gpu else on_cpu) if free_batch else 1
+        self.max_images = (max(1, _GPU_PIXELS // size**2) if gpu else on_cpu) if free_batch else 1
         if gpu:
             reference = OnnxRuntimeEngine(model, size=size, precision="f32", threads=threads, cpu=True)
-            gate(self, reference, size, tuple(sorted({1, self.most_images})))
+            gate(self, reference, size, tuple(sorted({1, self.max_images})))
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
-        """Run on uint8 [N, 1, S, S], `most_images` at a time: the graph may have a fixed batch of one."""
-        starts = range(0, len(image_N1SS), self.most_images)
-        batches = [image_N1SS[start : start + self.most_images] for start in starts]
+        """Run on uint8 [N, 1, S, S], `max_images` at a time: the graph may have a fixed batch of one."""
+        starts = range(0, len(image_N1SS), self.max_images)
+        batches = [image_N1SS[start : start + self.max_images] for start in starts]
         answers = [self._answer(batch) for batch in batches]
         return Output(
             logits_NF=np.concatenate([logits for logits, _ in answers]),
@@ -145,11 +145,11 @@ class OnnxRuntimeEngine:
         try:
             return self._session.run(["logits", "maps"], {"image": image_N1SS})
         except Exception as error:
-            if found := _FAILURE.search(str(error)):
-                cuda.check("ONNX Runtime", int(found[1]), lambda _: found[2].strip())
+            if match := _FAILURE.search(str(error)):
+                cuda.check("ONNX Runtime", int(match[1]), lambda _: match[2].strip())
             raise
 
-    def twin(self) -> OnnxRuntimeEngine | None:
+    def replica(self) -> OnnxRuntimeEngine | None:
         """Itself on a CPU: a session takes several runs at once, which share its threads. None on a GPU."""
         return None if self._gpu else self
 

@@ -10,8 +10,8 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
+from cxrserve.bundle.contract import VariantPrecision
 from cxrserve.engines.base import ActualPrecision, Output, check_signature
-from cxrserve.ensemble.bundle import VariantPrecision
 from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import Precision
 
@@ -29,23 +29,23 @@ def computes_bf16() -> bool:
 def computes_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """True where the CPU has instructions for dot products of 8-bit integers (VNNI, AMX-INT8, or Arm's)."""
     try:
-        words = cpuinfo.read_text().split()
+        flags = cpuinfo.read_text().split()
     except OSError:
         return False
-    return not _INT8_FLAGS.isdisjoint(words)
+    return not _INT8_FLAGS.isdisjoint(flags)
 
 
-def choose_variants(asked: Precision) -> tuple[VariantPrecision, ...]:
+def choose_variants(requested: Precision) -> tuple[VariantPrecision, ...]:
     """The precisions of variants that are taken where a bundle has them, best first.
 
     Raises:
         EngineError: int8 was asked for by name, and this CPU has no instructions for it.
     """
-    if asked not in ("auto", "int8"):
+    if requested not in ("auto", "int8"):
         return ()
     if computes_int8():
         return ("int8", "mixed")
-    if asked == "int8":
+    if requested == "int8":
         raise EngineError(
             "precision int8 was asked for, but this CPU has no instructions for it (VNNI, AMX-INT8); use auto"
         )
@@ -57,30 +57,30 @@ def devices() -> int:
     return 1
 
 
-def choose_precision(asked: Precision) -> ActualPrecision:
+def choose_precision(requested: Precision) -> ActualPrecision:
     """The precision that will be used for the one `asked`, where no variant is taken.
 
     Raises:
         EngineError: bf16 was asked for by name, and this CPU does not compute in it.
     """
-    if asked == "fp16":
+    if requested == "fp16":
         raise EngineError("precision fp16 is for GPUs: use engine tensorrt or onnxruntime there, or auto")
     able = computes_bf16()
-    if asked == "bf16" and not able:
+    if requested == "bf16" and not able:
         raise EngineError(
             "precision bf16 was asked for, but this CPU does not compute in bfloat16; use auto or f32"
         )
-    return "bf16" if able and asked != "f32" else "f32"
+    return "bf16" if able and requested != "f32" else "f32"
 
 
 class OpenVinoEngine:
     """One member, compiled with a static shape: dynamic shapes make OpenVINO's memory grow.
 
-    With one stream, an image has all threads; with more, each of that many twins has its share of them.
+    With one stream, an image has all threads; with more, each replica has its share of them.
     """
 
     name = "openvino"
-    most_images = 1
+    max_images = 1
 
     def __init__(
         self,
@@ -120,11 +120,11 @@ class OpenVinoEngine:
             maps_NFhw=np.concatenate([np.asarray(answer["maps"]) for answer in answers]),
         )
 
-    def twin(self) -> OpenVinoEngine:
+    def replica(self) -> OpenVinoEngine:
         """Another request to the same compiled graph; it runs on another stream."""
-        made = copy(self)
-        made._request = self._compiled.create_infer_request()
-        return made
+        second = copy(self)
+        second._request = self._compiled.create_infer_request()
+        return second
 
 
 def _ports(ports: Any) -> dict[str, tuple[str, tuple[int | None, ...]]]:

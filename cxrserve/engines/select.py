@@ -1,4 +1,4 @@
-"""Which engine serves, and why: one decision for the service, the command line and `doctor`."""
+"""Selection of the engine, and the reason: the same for the service, the command line and `doctor`."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, Literal
 
+from cxrserve.bundle.contract import Bundle, Member, VariantPrecision, load_bundle
+from cxrserve.bundle.self_contained import check_self_contained
 from cxrserve.engines import cuda
 from cxrserve.engines.base import ActualPrecision, Engine
-from cxrserve.ensemble.bundle import Bundle, Member, VariantPrecision, load_bundle
 from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import EngineName, Precision
 
@@ -72,19 +73,21 @@ class Choice:
         """
         bundle = load_bundle(folder, self.variants)
         members = bundle.contract.members
-        wanted = self.variants[0] if self.variants else self.precision
+        requested = self.variants[0] if self.variants else self.precision
         if (
             self.insists
             and not bundle.variants
-            and all(self.precision_of(each) != wanted for each in members)
+            and all(self.precision_of(member) != requested for member in members)
         ):
             why = "; ".join(
-                f"{each.size}: {each.refused[wanted]}" for each in members if wanted in each.refused
+                f"{member.size}: {member.refused[requested]}"
+                for member in members
+                if requested in member.refused
             )
             raise BundleError(
-                f"precision {wanted} was asked for, and {folder} has no member that passed its gate in it"
+                f"precision {requested} was asked for, and {folder} has no member that passed its gate in it"
                 + (f" ({why})" if why else "")
-                + f". Use precision auto, or let it be measured: cxrserve models {_MAKERS[wanted]}"
+                + f". Use precision auto, or let it be measured: cxrserve models {_MAKERS[requested]}"
             )
         self._say_slow(bundle)
         return bundle
@@ -92,16 +95,16 @@ class Choice:
     def _say_slow(self, bundle: Bundle) -> None:
         """Warn of members that could be computed faster, had anybody measured what that changes."""
         slow = [
-            str(each.size)
-            for each in bundle.contract.members
-            if self.precision_of(each) != self.precision
-            and self.precision not in each.refused
-            and each.size not in bundle.variants
+            str(member.size)
+            for member in bundle.contract.members
+            if self.precision_of(member) != self.precision
+            and self.precision not in member.refused
+            and member.size not in bundle.variants
         ]
         if slow:
             _log.warning(
-                "%s: nobody has measured what %s changes at %s, so that is computed in f32, at half the "
-                "speed or less. Let it be measured: cxrserve models %s",
+                "%s: the effect of %s at %s was not measured, so these sizes are computed in f32, at half "
+                "the speed or less. Measure it with: cxrserve models %s",
                 bundle.contract.name,
                 self.precision,
                 ", ".join(slow),
@@ -109,7 +112,7 @@ class Choice:
             )
 
     def precision_of(self, member: Member) -> ActualPrecision:
-        """What `member` itself is computed in, where no variant stands for it."""
+        """The precision in which `member` is computed if no variant replaces it."""
         return "f32" if self.precision == "bf16" and member.bf16 is None else self.precision
 
     def build(
@@ -123,7 +126,7 @@ class Choice:
         variant: VariantPrecision | None = None,
         device: int = 0,
     ) -> Engine:
-        """Compile one member, for as many twins as there are `streams`.
+        """Compile one member, for as many replicas as there are `streams`.
 
         Args:
             precision: from `precision_of`; the choice's own where nothing is said of a member.
@@ -134,6 +137,7 @@ class Choice:
             BundleError: `model` is not a graph this engine reads, or not the one the contract describes.
             EngineError: a GPU does not do what is asked of it, or its engine was not built ahead.
         """
+        check_self_contained(model, f"the member of size {size}")
         engine_class = getattr(_module(self.name), ENGINES[self.name])
         engine: Engine = engine_class(
             model,
@@ -147,14 +151,14 @@ class Choice:
         return engine
 
 
-def choose(asked: EngineName, precision: Precision) -> Choice:
+def choose(requested: EngineName, precision: Precision) -> Choice:
     """The engine for what was `asked`.
 
     Raises:
         EngineError: it is not installed, or does not run here; says what is missing.
     """
     candidates: Sequence[InstalledName] = (
-        (asked,) if asked != "auto" else _WITH_GPU if cuda.device_count() else _WITHOUT_GPU
+        (requested,) if requested != "auto" else _WITH_GPU if cuda.device_count() else _WITHOUT_GPU
     )
     missing: list[str] = []
     for name in candidates:
@@ -162,16 +166,16 @@ def choose(asked: EngineName, precision: Precision) -> Choice:
             if candidates is _WITH_GPU and name == "onnxruntime" and not _module(name).on_gpu():
                 missing.append("onnxruntime: without its CUDA provider (package onnxruntime-gpu)")
                 continue
-            return _choice(name, precision, by_name=asked != "auto")
+            return _choice(name, precision, by_name=requested != "auto")
         except (ImportError, OSError) as error:  # OSError: TensorRT without its libraries
             missing.append(f"{name}: {error}")
         except EngineError as error:
-            if asked != "auto":
+            if requested != "auto":
                 raise
             missing.append(f"{name}: {error.detail}")
     advice = (
         'pip install "cxrserve[gpu]"'
-        if asked == "tensorrt"
+        if requested == "tensorrt"
         else "Install cxrserve with its dependencies again"
     )
     raise EngineError(f"no engine can be used ({'; '.join(missing)}). {advice}.")

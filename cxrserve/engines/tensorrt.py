@@ -20,11 +20,11 @@ import numpy as np
 import tensorrt as trt
 from numpy.typing import NDArray
 
+from cxrserve.bundle.contract import STRIDE, VariantPrecision
 from cxrserve.engines import cuda
 from cxrserve.engines.base import ActualPrecision, Output, Shape, check_signature
 from cxrserve.engines.buckets import BufferPlan, buckets_of, split
 from cxrserve.engines.engine_cache import EngineKey, cache_folder, find, not_built
-from cxrserve.ensemble.bundle import STRIDE, VariantPrecision
 from cxrserve.errors import EngineError
 from cxrserve.findings import NAMES
 from cxrserve.settings import Precision
@@ -38,24 +38,24 @@ def devices() -> int:
     return cuda.device_count()
 
 
-def choose_variants(asked: Precision) -> tuple[VariantPrecision, ...]:
+def choose_variants(requested: Precision) -> tuple[VariantPrecision, ...]:
     """fp16, unless f32 was asked for.
 
     Raises:
         EngineError: int8 was asked for by name.
     """
-    if asked == "int8":
+    if requested == "int8":
         raise EngineError("int8 variants are served by OpenVINO on a CPU: use fp16 or auto on a GPU")
-    return ("fp16",) if asked in ("auto", "fp16") else ()
+    return ("fp16",) if requested in ("auto", "fp16") else ()
 
 
-def choose_precision(asked: Precision) -> ActualPrecision:
+def choose_precision(requested: Precision) -> ActualPrecision:
     """The precision of members without an fp16 variant: f32.
 
     Raises:
         EngineError: bf16 was asked for by name, or there is no GPU.
     """
-    if asked == "bf16":
+    if requested == "bf16":
         raise EngineError("TensorRT engines are built in fp16 or f32: use one of them, or precision auto")
     if not cuda.device_count():
         raise EngineError("TensorRT needs an NVIDIA GPU and its driver, and there is none; use engine auto")
@@ -89,18 +89,26 @@ class Log(trt.ILogger):  # type: ignore[misc]
 
 
 def started(make: Callable[[Log], Any], log: Log) -> Any:
-    """What `make` makes of TensorRT.
+    """Call `make` to create a TensorRT object.
+
+    TensorRT may return an object although it has logged an error, as where there is no driver; the first use
+    of such an object ends the process. So an error in the log counts like a null pointer.
 
     Raises:
         EngineError: CUDA does not start, as where the driver is older than TensorRT asks for.
     """
+    log.last = ""
+    cause: TypeError | None = None
     try:
-        return make(log)
+        made = make(log)
     except TypeError as error:  # pybind11's word for a null pointer
-        raise EngineError(
-            f"TensorRT {VERSION} does not start on this GPU, driver {cuda.driver_version()}: "
-            f"{log.last or 'it does not say why'}"
-        ) from error
+        cause = error
+    if cause is None and not log.last:
+        return made
+    raise EngineError(
+        f"TensorRT {VERSION} does not start on this GPU, driver {cuda.driver_version()}: "
+        f"{log.last or 'it does not say why'}"
+    ) from cause
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,17 +138,17 @@ class TensorRtEngine:
         self.precision: ActualPrecision = variant or precision
         cuda.use(device)
         key = key_of(model, size, self.precision, device)
-        found = find(cache_folder(), key)
-        if found is None:
+        cached = find(cache_folder(), key)
+        if cached is None:
             raise not_built(size, key)
-        self._runner = Runner(found[0], size=size, device=device)
-        self.most_images = self._runner.buckets[-1]
+        self._runner = Runner(cached[0], size=size, device=device)
+        self.max_images = self._runner.buckets[-1]
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S]."""
         return self._runner.run(image_N1SS)
 
-    def twin(self) -> None:
+    def replica(self) -> None:
         """None: two owners would overwrite each other's images in the buffers, which hold one batch."""
 
 
@@ -188,8 +196,8 @@ class Runner:
         self._engine = self._runtime = None
 
     def _forget(self) -> None:
-        for each in self._recorded.values():
-            self._stream.forget(each.recording)
+        for graph in self._recorded.values():
+            self._stream.forget(graph.recording)
         self._recorded.clear()  # the contexts, before the memory they use
 
     @staticmethod

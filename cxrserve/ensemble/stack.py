@@ -1,4 +1,4 @@
-"""The stack: p_f = Σ_s w_fs σ(l_fs), a convex sum of what each scale says (Haque, Dubey, Hinkle 2021).
+"""The stack: p_f = Σ_s w_fs σ(l_fs), a convex sum of the scales' probabilities (Haque, Dubey, Hinkle 2021).
 
 Legend: N images, F findings, S scales.
 """
@@ -32,7 +32,7 @@ def voted(logits_NFS: NDArray[np.floating]) -> Floats:
 
 
 def evidence_weights(logits_FS: NDArray[np.floating], weights_FS: NDArray[np.floating]) -> Floats:
-    """How strongly the map of each scale enters the ensemble's heatmap, [F, S].
+    """The weight of each scale's map in the ensemble's heatmap, [F, S].
 
     The gradient of −log(1 − p_f) with respect to each logit: w_fs σ(l_fs) σ(−l_fs) / (1 − p_f). That is
     the gradient of the stacked probability, w_fs σ'(l_fs), times one constant for the finding, so the

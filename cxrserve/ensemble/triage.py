@@ -30,7 +30,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.early import Arithmetic, EarlyDecisions
+from cxrserve.bundle.triage_calibration import Arithmetic, TriageCalibration
 from cxrserve.ensemble.stack import sigmoid, stacked
 from cxrserve.errors import RequestError
 
@@ -51,7 +51,7 @@ def logit(probability: NDArray[np.floating] | float) -> Floats:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bounds:
-    """What is known of each finding's probability, float64 [F] each."""
+    """Bounds on each finding's probability, float64 [F] each."""
 
     lower_F: Floats
     upper_F: Floats
@@ -63,7 +63,7 @@ class Bounds:
 
 
 def exact_bounds(logits_FS: Floats, weights_FS: Floats, done_S: NDArray[np.bool_]) -> Bounds:
-    """The bounds that hold whatever the scales left say.
+    """The bounds that hold for any output of the remaining scales.
 
     Args:
         logits_FS: float64 [F, S]; values of scales that have not run, or have no weight, are not looked at.
@@ -74,32 +74,32 @@ def exact_bounds(logits_FS: Floats, weights_FS: Floats, done_S: NDArray[np.bool_
         to the last bit, so that p ≥ threshold is answered as the full ensemble answers it.
     """
     weighs_FS = weights_FS > 0
-    heard_FS = weighs_FS & done_S
-    # σ(0) times the weight 0 adds nothing, so scales without weight need not have run: `said_F` is then, bit
-    # for bit, the full ensemble's probability, summed by the function that sums that.
-    said_F = stacked(np.where(heard_FS, logits_FS, 0.0)[None], np.where(heard_FS, weights_FS, 0.0))[0]
+    done_FS = weighs_FS & done_S
+    # σ(0) times the weight 0 adds nothing, so scales without weight need not have run: `partial_F` is then
+    # the full ensemble's probability, bit for bit, summed by the same function.
+    partial_F = stacked(np.where(done_FS, logits_FS, 0.0)[None], np.where(done_FS, weights_FS, 0.0))[0]
     left_F = np.where(done_S, 0.0, weights_FS).sum(axis=1)
     open_F = (weighs_FS & ~done_S).any(axis=1)
     return Bounds(
-        lower_F=np.where(open_F, said_F - _ROUNDING, said_F).clip(0, 1),
-        upper_F=np.where(open_F, said_F + left_F + _ROUNDING, said_F).clip(0, 1),
+        lower_F=np.where(open_F, partial_F - _ROUNDING, partial_F).clip(0, 1),
+        upper_F=np.where(open_F, partial_F + left_F + _ROUNDING, partial_F).clip(0, 1),
     )
 
 
-def predicted_logits(conformal: EarlyDecisions, logits_FS: Floats, stage: int) -> Floats:
+def predicted_logits(conformal: TriageCalibration, logits_FS: Floats, stage: int) -> Floats:
     """The logit [..., F] of the ensemble's probability, predicted from the `stage` coarsest scales.
 
     Args:
         logits_FS: float64 [..., F, S].
     """
     coefficients_FP = np.array(conformal.stages[stage - 1].coefficients, np.float64)
-    said = logits_FS[..., :stage].reshape(*logits_FS.shape[:-2], -1)
-    predicted: Floats = said @ coefficients_FP[:, :-1].T + coefficients_FP[:, -1]
+    inputs = logits_FS[..., :stage].reshape(*logits_FS.shape[:-2], -1)
+    predicted: Floats = inputs @ coefficients_FP[:, :-1].T + coefficients_FP[:, -1]
     return predicted
 
 
-def margin(conformal: EarlyDecisions, epsilon: float, findings: Collection[int]) -> float:
-    """How many spreads a predicted logit may be wrong: the conformal quantile for `epsilon`.
+def margin(conformal: TriageCalibration, epsilon: float, findings: Collection[int]) -> float:
+    """Margin of a predicted logit, in spreads: the conformal quantile for `epsilon`.
 
     It is the quantile of each image's largest score over the findings that are decided, so it bounds the
     share of images on which any of them is wrong, and is as narrow for one finding as for it alone.
@@ -123,55 +123,57 @@ def margin(conformal: EarlyDecisions, epsilon: float, findings: Collection[int])
 
 
 def _open_margin(
-    guarantee: Guarantee, early: EarlyDecisions | None, epsilon: float, findings: Collection[int]
+    guarantee: Guarantee, calibration: TriageCalibration | None, epsilon: float, findings: Collection[int]
 ) -> float:
     if guarantee == "exact":
         return math.inf
-    if early is None or not early.images:
+    if calibration is None or not calibration.images:
         raise RequestError(
             "this bundle holds no calibration for the guarantee conformal; ask for the guarantee exact."
         )
-    return margin(early, epsilon, findings)
+    return margin(calibration, epsilon, findings)
 
 
-def _predicts(guarantee: Guarantee, early: EarlyDecisions | None, findings: Collection[int]) -> bool:
+def _predicts(guarantee: Guarantee, calibration: TriageCalibration | None, findings: Collection[int]) -> bool:
     """Whether predictions are worth their way from coarse to fine; where not, the exact bounds keep any ε."""
-    if guarantee == "exact" or early is None:
+    if guarantee == "exact" or calibration is None:
         return False
-    everything = len(set(findings)) == len(early.predicts)
-    return early.predicts_all if everything else all(early.predicts[finding] for finding in findings)
+    everything = len(set(findings)) == len(calibration.predicts)
+    return (
+        calibration.predicts_all if everything else all(calibration.predicts[finding] for finding in findings)
+    )
 
 
-def doubts(early: EarlyDecisions, served: Arithmetic) -> tuple[str, ...]:
-    """Why the conformal promise does not cover what `served` computes; nothing where it does."""
-    found = list(early.caveats)
-    measured = " and ".join(map(str, early.arithmetics))
+def doubts(calibration: TriageCalibration, served: Arithmetic) -> tuple[str, ...]:
+    """The reasons why the conformal guarantee does not cover `served`; empty if it does."""
+    reasons = list(calibration.caveats)
+    measured = " and ".join(map(str, calibration.arithmetics))
     if not measured:
-        found.append(
+        reasons.append(
             "The bundle does not say on which engine its conformal margins were measured: epsilon is not "
             f"guaranteed on {served}. Calibrate it here: cxrserve models triage."
         )
-    elif served not in early.arithmetics:
-        found.append(
+    elif served not in calibration.arithmetics:
+        reasons.append(
             f"The conformal margins were measured on {measured}, and this is {served}: epsilon is not "
             "guaranteed. Calibrate the bundle here (cxrserve models triage), or ask for the guarantee exact."
         )
-    return tuple(found)
+    return tuple(reasons)
 
 
 def _order(
-    sizes: tuple[int, ...], early: EarlyDecisions | None, findings: Collection[int]
+    sizes: tuple[int, ...], calibration: TriageCalibration | None, findings: Collection[int]
 ) -> tuple[int, ...]:
-    """The scales by decision per cost, as measured when the bundle was made; else from cheap to dear."""
-    if early is None:
+    """The scales by decision per cost, as measured when the bundle was made; else from coarse to fine."""
+    if calibration is None:
         return sizes
-    return early.orders[next(iter(findings))] if len(findings) == 1 else early.order
+    return calibration.orders[next(iter(findings))] if len(findings) == 1 else calibration.order
 
 
 class Triage:
-    """The decisions about one image, as scale after scale says what it sees.
+    """The decisions about one image, settled scale after scale.
 
-    `next_size` names the scale to run, or None once all is settled; `tell` takes what it said.
+    `next_size` is the scale to run next, or None once all decisions are settled; `record` adds its output.
     """
 
     def __init__(
@@ -182,15 +184,15 @@ class Triage:
         *,
         findings: Collection[int],
         guarantee: Guarantee = "exact",
-        early: EarlyDecisions | None = None,
+        calibration: TriageCalibration | None = None,
         epsilon: float = 0.001,
     ) -> None:
-        """Start with nothing known.
+        """Start without any output.
 
         Args:
             sizes: of the scales, ascending.
             findings: indices of the findings to decide, at least one.
-            early: what the bundle was made with; without it the scales run from cheap to dear.
+            calibration: that of the bundle; without it the scales run from coarse to fine.
             epsilon: for the guarantee conformal.
 
         Raises:
@@ -202,9 +204,9 @@ class Triage:
         self._thresholds_F: Final = thresholds_F
         self._wanted_F: Final = np.zeros(len(thresholds_F), np.bool_)
         self._wanted_F[list(findings)] = True
-        self._margin: Final = _open_margin(guarantee, early, epsilon, findings)
-        self._conformal: Final = early if _predicts(guarantee, early, findings) else None
-        self._order: Final = self._sizes if self._conformal else _order(self._sizes, early, findings)
+        self._margin: Final = _open_margin(guarantee, calibration, epsilon, findings)
+        self._conformal: Final = calibration if _predicts(guarantee, calibration, findings) else None
+        self._order: Final = self._sizes if self._conformal else _order(self._sizes, calibration, findings)
         self.logits_FS: Final[Floats] = np.full(weights_FS.shape, np.nan)
         self.settled_by: Final[dict[int, int]] = {}
         self._done_S: Final = np.zeros(len(sizes), np.bool_)
@@ -214,13 +216,13 @@ class Triage:
 
     @property
     def predicts(self) -> bool:
-        """Whether anything but what is proved may settle a decision."""
+        """True if predictions may settle a decision, not only the exact bounds."""
         return self._conformal is not None
 
     @property
     def ran(self) -> tuple[int, ...]:
         """Sizes of the scales that have run."""
-        return tuple(size for size, done in zip(self._sizes, self._done_S, strict=True) if done)
+        return tuple(size for size, has_run in zip(self._sizes, self._done_S, strict=True) if has_run)
 
     @property
     def work(self) -> float:
@@ -229,17 +231,17 @@ class Triage:
 
     @property
     def bounds(self) -> Bounds:
-        """What is known of each finding; for one that is settled, what was known when it was."""
+        """The bounds of each finding; for a settled one, those at the time it was settled."""
         return self._bounds
 
     @property
     def positive_F(self) -> NDArray[np.bool_]:
-        """True where the decision is "at or above the operating point". Says nothing of what is open."""
+        """True where the decision is "at or above the operating point". Meaningless for open ones."""
         positive: NDArray[np.bool_] = self._bounds.lower_F >= self._thresholds_F
         return positive
 
     def next_size(self) -> int | None:
-        """The next scale that bears on an open decision; None where there is none."""
+        """The next scale that can settle an open decision; None if there is none."""
         open_F = self._wanted_F.copy()
         open_F[list(self.settled_by)] = False
         for size in self._order:
@@ -254,8 +256,8 @@ class Triage:
             return bool(open_F.any())
         return bool((self._weights_FS[open_F, index] > 0).any())
 
-    def tell(self, size: int, logits_F: NDArray[np.floating]) -> None:
-        """Take what the scale of `size` said, float [F]."""
+    def record(self, size: int, logits_F: NDArray[np.floating]) -> None:
+        """Add the logits of the scale of `size`, float [F]."""
         index = self._sizes.index(size)
         self.logits_FS[:, index] = logits_F
         self._done_S[index] = True

@@ -1,10 +1,11 @@
-"""What a compressed stream says about itself: size and precision, read without decoding.
+"""Size and precision of a compressed stream, read without decoding.
 
 JPEG and JPEG-LS: ITU-T T.81 Annex B, T.87 Annex C. JPEG 2000 and HTJ2K: ITU-T T.800 Annex A.5.1.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _HIERARCHICAL: Final = frozenset((0xC5, 0xC6, 0xC7))
 _STANDALONE: Final = frozenset((0x01, *range(0xD0, 0xD9)))  # markers without a length
 _START_OF_SCAN: Final = 0xDA
 _END_OF_IMAGE: Final = 0xD9
+_START_OF_DATA: Final = b"\xff\x93"
+_MARKER_IN_SCAN: Final = re.compile(rb"\xff[\x80-\xcf\xd8-\xfe]")  # others are data or restart markers
 _JFIF: Final = 0xE0
 _ADOBE: Final = 0xEE
 
@@ -67,12 +70,39 @@ def read_stream_header(stream: bytes) -> StreamHeader:
     )
 
 
-def is_ended(stream: bytes) -> bool:
-    """True if the stream ends with its end marker; what may stand after it is padding.
+def stream_end(stream: bytes) -> int | None:
+    """Length of the stream with its end marker, None where it has none. Whatever follows is not part of it.
 
-    PS3.5 A.4 pads with zeros; fill bytes, blanks and line ends are seen.
+    PS3.5 A.4 pads with zeros; cameras append films, other pictures and notes.
     """
-    return stream.rstrip(b"\0\xff \r\n").endswith(_END)
+    if stream.startswith(_START_OF_IMAGE):
+        return jpeg_end(stream)[0]
+    data = stream.find(_START_OF_DATA)  # no marker after it has the bytes of another one: T.800 B.10.1
+    end = stream.find(_END, max(data, 0))
+    return end + len(_END) if end >= 0 else None
+
+
+def jpeg_end(stream: bytes, *, max_scans: int | None = None) -> tuple[int | None, int]:
+    """The end of a JPEG or JPEG-LS stream, None where it has no end marker; and the number of its scans.
+
+    The walk stops after `max_scans`. Markers within entropy-coded data: T.81 B.1.1.2, T.87 A.1.
+    """
+    position, scans = 2, 0
+    while (marker_at := stream.find(b"\xff", position)) >= 0 and marker_at + 1 < len(stream):
+        marker = stream[marker_at + 1]
+        if marker == _END_OF_IMAGE:
+            return marker_at + 2, scans
+        if marker in (0x00, 0xFF) or marker in _STANDALONE:  # stuffing, fill bytes
+            position = marker_at + (1 if marker == 0xFF else 2)
+            continue
+        position = marker_at + 2 + int.from_bytes(stream[marker_at + 2 : marker_at + 4], "big")
+        if marker == _START_OF_SCAN:
+            scans += 1
+            following = _MARKER_IN_SCAN.search(stream, position)
+            if following is None or scans == max_scans:
+                return None, scans
+            position = following.start()
+    return None, scans
 
 
 def starts_stream(data: bytes) -> bool:

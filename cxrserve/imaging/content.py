@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from cxrserve.errors import NotAChestRadiograph
 
 JUDGED_SIDE: Final = 256
-_LEAST_CORRELATION: Final = 0.75
-_MOST_IN_TWO_GREYS: Final = 0.85
+_MIN_CORRELATION: Final = 0.75
+_SAME_GREY: Final = 2
+_MAX_IN_TWO_GREYS: Final = 0.85
 
 
 def check_content(grey_HW: NDArray[np.uint8], small_HW: NDArray[np.uint8]) -> None:
@@ -34,17 +35,22 @@ def check_content(grey_HW: NDArray[np.uint8], small_HW: NDArray[np.uint8]) -> No
     Raises:
         NotAChestRadiograph: noise, or a page of text or lines.
     """
+    if min(np.ptp(small_HW, axis=axis).max() for axis in (0, 1)) <= _SAME_GREY:
+        raise NotAChestRadiograph(
+            "all rows or all columns are the same: this is a gradient or a test pattern, not a radiograph. "
+            "Send the radiograph itself."
+        )
     correlation = neighbour_correlation(small_HW)
-    if correlation < _LEAST_CORRELATION:
+    if correlation < _MIN_CORRELATION:
         raise NotAChestRadiograph(
             f"neighbouring places are hardly alike (correlation {correlation:.2f}; radiographs have at least "
-            f"{_LEAST_CORRELATION}): this is noise, text or a pattern. Send the radiograph itself."
+            f"{_MIN_CORRELATION}): this is noise, text or a pattern. Send the radiograph itself."
         )
     share = two_greys_share(grey_HW)
-    if share > _MOST_IN_TWO_GREYS:
+    if share > _MAX_IN_TWO_GREYS:
         raise NotAChestRadiograph(
             f"two grey values make up {share:.0%} of the image (radiographs have at most "
-            f"{_MOST_IN_TWO_GREYS:.0%}): this is a page, a drawing or an empty frame. Send the film."
+            f"{_MAX_IN_TWO_GREYS:.0%}): this is a page, a drawing or an empty frame. Send the film."
         )
 
 

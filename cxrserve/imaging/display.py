@@ -11,12 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrserve.imaging.appearance import appearance_warnings
 from cxrserve.imaging.content import JUDGED_SIDE, check_content
 from cxrserve.imaging.dicom.presentation import Presentation, read_presentation
-from cxrserve.imaging.displayed import MOST_TABLES, DisplayedImage, DisplayHeader, Table
+from cxrserve.imaging.display_header import MAX_TABLES, DisplayedImage, DisplayHeader, Table
 from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.orientation import shown_directions, swaps_sides
 from cxrserve.imaging.prepare import read_radiograph
-from cxrserve.imaging.profiles import apply_profile
+from cxrserve.imaging.profiles import apply_profile, is_full_range
 from cxrserve.imaging.pyramid import Preprocessing, resize
 from cxrserve.imaging.radiograph import Radiograph
 
@@ -32,34 +34,39 @@ def display(data: bytes, preprocessing: Preprocessing, limits: Limits) -> Displa
         RequestError, UnsupportedFormat, TooLarge, ImageError: as `prepare.prepare` does.
     """
     radiograph = read_radiograph(data, limits)
-    grey_HW, _ = apply_profile(radiograph, preprocessing.profile)
+    grey_HW, _ = apply_profile(radiograph, preprocessing.profile, preprocessing.pictures)
     rows, columns = grey_HW.shape
     check_content(grey_HW, resize(grey_HW, min(rows, JUDGED_SIDE), min(columns, JUDGED_SIDE), "area"))
     shown = read_presentation(data, limits) if radiograph.about.format == "dicom" else Presentation()
-    lowest, highest = int(radiograph.pixels_HW.min()), int(radiograph.pixels_HW.max())
+    turn = radiograph.about.orientation
+    lowest, highest = radiograph.extremes
     samples_HW, offset = _samples(radiograph.pixels_HW, lowest, highest)
-    tables = [(Table(kind="file", label=table.label), table.greys(lowest, highest)) for table in shown.tables]
+    tables = [
+        (Table(kind="file", label=table.label), table.greys(lowest, highest))
+        for table in shown.greyscale.tables
+    ]
     if preprocessing.profile not in _NOT_ONE_TABLE:
         tables.append((Table(kind="network"), _seen_by_networks(radiograph, grey_HW, lowest, highest)))
-    del tables[MOST_TABLES:]
+    del tables[MAX_TABLES:]
     header = DisplayHeader(
         about=radiograph.about,
         sample="uint8" if samples_HW.dtype == np.uint8 else "uint16",
         offset=offset,
         lowest=lowest,
         highest=highest,
-        slope=shown.slope,
-        intercept=shown.intercept,
+        slope=shown.greyscale.slope,
+        intercept=shown.greyscale.intercept,
         white_is_low=radiograph.white_is_low,
-        aspect=shown.aspect,
-        windows=shown.windows,
+        aspect=1 / shown.aspect if swaps_sides(turn) else shown.aspect,
+        windows=shown.greyscale.windows,
         tables=tuple(table for table, _ in tables),
-        orientation=shown.orientation,
+        orientation=shown_directions(shown.orientation, turn) if shown.orientation else None,
         laterality=shown.laterality,
         patient=shown.patient,
         study_date=shown.study_date,
         study_description=shown.study_description,
-        warnings=radiograph.warnings,
+        warnings=radiograph.warnings
+        + appearance_warnings(radiograph, full_range=is_full_range(preprocessing.profile)),
     )
     return DisplayedImage(
         header=header, payload=b"".join((samples_HW.tobytes(), *(greys.tobytes() for _, greys in tables)))

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cxrserve.errors import UnreadableImage, UnsupportedImage
-from cxrserve.imaging.border import reading
-from cxrserve.imaging.c_messages import with_c_messages
-from cxrserve.imaging.codestream import StreamHeader, read_stream_header
-from cxrserve.imaging.exif import exif_orientation
+from cxrserve.imaging.capture_stderr import with_c_messages
+from cxrserve.imaging.codestream import StreamHeader, jpeg_end, read_stream_header
+from cxrserve.imaging.exif import jpeg_orientation
+from cxrserve.imaging.foreign_errors import reading
 from cxrserve.imaging.grey import to_grey
 from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.orientation import upright
 from cxrserve.imaging.radiograph import ImageAbout, Radiograph
 
 _AS_IT_IS: Final = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
@@ -29,8 +30,8 @@ _DECODED_PROCESSES: Final = ("baseline", "extended", "progressive")
 
 
 # Each scan of a progressive JPEG goes over the whole picture: 58 kB with 3,000 of them cost 10 s. Ten are
-# usual; start markers in embedded profiles count too.
-_MOST_SCANS: Final = 200
+# usual.
+_MAX_SCANS: Final = 200
 _START_OF_SCAN: Final = b"\xff\xda"
 _END_OF_IMAGE: Final = b"\xff\xd9"
 _EXTRANEOUS: Final = re.compile(rb"Corrupt JPEG data: (\d+) extraneous bytes before marker 0xd9")
@@ -52,8 +53,8 @@ def read_jpeg(data: bytes, limits: Limits) -> Radiograph:
                 f"the JPEG decodes to {samples.shape[:2]} pixels, its header declares "
                 f"{(header.rows, header.columns)}: damaged."
             )
-        orientation = exif_orientation(data)
-        pixels_HW, grey_steps = to_grey(samples)
+        orientation = jpeg_orientation(data)
+        pixels_HW, grey_steps, warnings = to_grey(samples)
     upright_HW = upright(pixels_HW, orientation)
     return Radiograph(
         pixels_HW=upright_HW,
@@ -65,6 +66,7 @@ def read_jpeg(data: bytes, limits: Limits) -> Radiograph:
             bits_stored=header.precision,
         ),
         steps=grey_steps + ((f"exif-orientation-{orientation}",) if orientation != 1 else ()),
+        warnings=warnings,
     )
 
 
@@ -77,10 +79,12 @@ def decode_jpeg_samples(stream: bytes, *, components_are_rgb: bool = False) -> N
     """
     header = read_stream_header(stream)
     _check_decodable(header)
-    if stream.count(_START_OF_SCAN) > _MOST_SCANS:
-        raise UnsupportedImage(f"the JPEG has more than {_MOST_SCANS} scans. Save it as baseline.")
+    end, scans = jpeg_end(stream, max_scans=_MAX_SCANS + 1)
+    if scans > _MAX_SCANS:
+        raise UnsupportedImage(f"the JPEG has more than {_MAX_SCANS} scans. Save it as baseline.")
     if components_are_rgb and not (header.adobe or header.jfif):
         return _components(stream)
+    stream = stream[:end]  # what a camera or an archive appends is not part of the picture
     encoded = np.frombuffer(stream, np.uint8)
     samples, messages = with_c_messages(lambda: cv2.imdecode(encoded, _AS_IT_IS))
     if samples is None or speaks_of_damage(messages, stream):
@@ -96,11 +100,11 @@ def speaks_of_damage(messages: bytes, stream: bytes) -> bool:
     Some encoders pad before the end marker. libjpeg calls that extraneous bytes, as it does data that it no
     longer understands: harmless are only as many as there are bytes of padding.
     """
-    if (found := _EXTRANEOUS.fullmatch(messages.strip())) is None:
+    if (match := _EXTRANEOUS.fullmatch(messages.strip())) is None:
         return b"Corrupt" in messages or b"Premature" in messages
     end = stream.find(_END_OF_IMAGE, stream.rfind(_START_OF_SCAN))
     coded = stream[: max(end, 0)]
-    return int(found[1]) > len(coded) - len(coded.rstrip(b"\0\xff"))
+    return int(match[1]) > len(coded) - len(coded.rstrip(b"\0\xff"))
 
 
 def _components(stream: bytes) -> NDArray[np.uint8]:
@@ -109,17 +113,6 @@ def _components(stream: bytes) -> NDArray[np.uint8]:
         image.draft("YCbCr", image.size)
         image.load()
         return np.asarray(image)
-
-
-def upright(pixels_HW: NDArray[np.integer], orientation: int) -> NDArray[np.integer]:
-    """`pixels_HW` as Exif orientation 1 to 8 says that it is to be shown."""
-    if orientation >= 5:
-        pixels_HW = pixels_HW.T
-    if orientation in (3, 4, 7, 8):
-        pixels_HW = pixels_HW[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels_HW = pixels_HW[:, ::-1]
-    return np.ascontiguousarray(pixels_HW)
 
 
 def _check_decodable(header: StreamHeader) -> None:

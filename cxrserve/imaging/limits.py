@@ -9,7 +9,7 @@ from cxrserve.errors import NotAChestRadiograph, TooLarge, UnreadableImage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limits:
-    """What an image may cost.
+    """Limits on the size of an image.
 
     Attributes:
         max_pixels: most rows × columns.

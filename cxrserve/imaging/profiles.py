@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.errors import NotAChestRadiograph
-from cxrserve.imaging.names import ProfileName
 from cxrserve.imaging.radiograph import Radiograph
+from cxrserve.imaging.types import Pictures, ProfileName
 
 Grey = NDArray[np.uint8]
 
@@ -104,11 +104,22 @@ _RECIPES: Final[dict[ProfileName, _Recipe]] = {
     ),
 }
 
+
+def is_full_range(profile: ProfileName) -> bool:
+    """Whether `profile` divides by the largest value that the bits allow, not by the largest there is."""
+    return _RECIPES[profile].full_range
+
+
 PROFILES: Final[tuple[ProfileName, ...]] = get_args(ProfileName)
 
 
-def apply_profile(radiograph: Radiograph, profile: ProfileName) -> tuple[Grey, tuple[str, ...]]:
+def apply_profile(
+    radiograph: Radiograph, profile: ProfileName, pictures: Pictures = "profile"
+) -> tuple[Grey, tuple[str, ...]]:
     """The 8-bit image of `radiograph` under `profile`, and the steps applied, in order.
+
+    With `pictures` "final", the 8 bits of a JPEG or PNG file are taken as they are: the published pictures of
+    MIMIC-CXR-JPG, CheXpert and NIH were made from DICOM by such a profile, and are not to pass it twice.
 
     Returns:
         grey_HW uint8, C-contiguous, same rows and columns; white is dense whatever the photometric
@@ -119,11 +130,13 @@ def apply_profile(radiograph: Radiograph, profile: ProfileName) -> tuple[Grey, t
     """
     recipe = _RECIPES[profile]
     pixels_HW = radiograph.pixels_HW
-    lowest, highest = int(pixels_HW.min()), int(pixels_HW.max())
+    lowest, highest = radiograph.extremes
     if lowest == highest:
         raise NotAChestRadiograph(
             f"every pixel has the value {lowest}: there is nothing to see. Send the exposed image."
         )
+    if pictures == "final" and radiograph.about.format != "dicom" and pixels_HW.dtype == np.uint8:
+        return np.ascontiguousarray(pixels_HW), ("grey-as-published",)
     # The published code of CheXpert subtracts nothing; on negative values convertScaleAbs would fold them
     # over zero, so signed images are lifted first, and the answer says so.
     lifts = recipe.subtracts_minimum or lowest < 0
@@ -137,9 +150,9 @@ def apply_profile(radiograph: Radiograph, profile: ProfileName) -> tuple[Grey, t
         values /= _most(radiograph.about.bits_stored, highest - base)
     table = recipe.to_grey(values)
     steps.append(recipe.to_grey_step)
-    if radiograph.white_is_low:
+    if radiograph.inverted_by:
         table = 255 - table
-        steps.append("invert-monochrome1")
+        steps.append(f"invert-{'-and-'.join(radiograph.inverted_by)}")
     grey_HW = _look_up(table, pixels_HW, lowest)
     if recipe.finish is not None:
         grey_HW = recipe.finish(grey_HW)
@@ -159,9 +172,9 @@ def _look_up(table: Grey, pixels_HW: NDArray[np.integer], lowest: int) -> Grey:
     """table[pixels − lowest], by the shortest way for each kind of pixel."""
     if lowest < 0:
         return table[pixels_HW.astype(np.int32) - lowest]
-    whole = np.zeros(256 if pixels_HW.dtype == np.uint8 else lowest + len(table), np.uint8)
-    whole[lowest : lowest + len(table)] = table
+    padded = np.zeros(256 if pixels_HW.dtype == np.uint8 else lowest + len(table), np.uint8)
+    padded[lowest : lowest + len(table)] = table
     if pixels_HW.dtype == np.uint8:
-        return cv2.LUT(pixels_HW, whole).astype(np.uint8, copy=False)
-    grey_HW: Grey = whole[pixels_HW]
+        return cv2.LUT(pixels_HW, padded).astype(np.uint8, copy=False)
+    grey_HW: Grey = padded[pixels_HW]
     return grey_HW

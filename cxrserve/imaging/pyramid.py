@@ -17,28 +17,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from cxrserve.imaging.names import Filter, Fit, ProfileName
+from cxrserve.imaging.types import Filter, Fit, Pictures, ProfileName
 
 Grey = NDArray[np.uint8]
 
-_SHRINK: Final[dict[Filter, int]] = {
-    "area": cv2.INTER_AREA,
-    "bilinear": cv2.INTER_LINEAR,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
-_ENLARGE: Final[dict[Filter, int]] = {
-    "area": cv2.INTER_LINEAR,
-    "bilinear": cv2.INTER_LINEAR,
-    "lanczos": cv2.INTER_LANCZOS4,
-}
+_SHRINK: Final = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR}
+_ENLARGE: Final = {"area": cv2.INTER_LINEAR, "bilinear": cv2.INTER_LINEAR}
 
 
 class Preprocessing(BaseModel):
-    """What is done to every radiograph before a network sees it. Part of the bundle's contract."""
+    """Preprocessing of every radiograph before the networks. Part of the bundle's contract."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    profile: ProfileName = Field(description="How stored values become 8-bit grey.")
+    profile: ProfileName = Field(description="How stored values become 8-bit grey: of every DICOM file.")
+    pictures: Pictures = Field(
+        "profile",
+        description="JPEG and PNG files of 8 bits: profile treats them as DICOM; final takes their grey as "
+        "it is, as published pictures went through such a profile before. Of more bits: always the profile.",
+    )
     fit: Fit = Field(
         "squash",
         description="squash fills the square; letterbox keeps the aspect, black around; centre-crop keeps "
@@ -50,7 +47,7 @@ class Preprocessing(BaseModel):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
-    """Where the radiograph lies in the square, as fractions of its side: what leads a map back home.
+    """Position of the radiograph in the square, as fractions of its side; used to map heatmaps back.
 
     Under centre-crop the longer side reaches out of the square on both ends: negative top or left.
     """
@@ -62,11 +59,11 @@ class Placement:
 
 
 def placement(rows: int, columns: int, fit: Fit) -> Placement:
-    """Where a radiograph of `rows` × `columns` lies in a square level under `fit`."""
+    """Position of a radiograph of `rows` × `columns` in a square level under `fit`."""
     if fit == "squash":
         return Placement(top=0.0, left=0.0, height=1.0, width=1.0)
-    whole = min(rows, columns) if fit == "centre-crop" else max(rows, columns)
-    height, width = rows / whole, columns / whole
+    side = min(rows, columns) if fit == "centre-crop" else max(rows, columns)
+    height, width = rows / side, columns / side
     return Placement(top=(1 - height) / 2, left=(1 - width) / 2, height=height, width=width)
 
 
@@ -74,8 +71,14 @@ def resize(grey_HW: Grey, rows: int, columns: int, filter_: Filter) -> Grey:
     """`grey_HW` at `rows` × `columns`; an axis that shrinks is filtered, one that grows is interpolated.
 
     The two axes are done apart where one shrinks and the other grows: OpenCV's area filter would quietly
-    turn into bilinear for both.
+    turn into bilinear for both. Lanczos is Pillow's, whose filter widens with the factor; OpenCV's always
+    looks at 8 × 8 pixels, and aliases.
     """
+    if filter_ == "lanczos":
+        from PIL import Image  # the pool of workers, which knows the levels' sizes, loads no decoder
+
+        picture = Image.fromarray(grey_HW).resize((columns, rows), Image.Resampling.LANCZOS)
+        return np.asarray(picture, np.uint8).copy()
     fewer_rows, fewer_columns = min(rows, grey_HW.shape[0]), min(columns, grey_HW.shape[1])
     if (fewer_rows, fewer_columns) != grey_HW.shape:
         grey_HW = _resized(grey_HW, fewer_rows, fewer_columns, _SHRINK[filter_])
@@ -109,8 +112,8 @@ def _fitted(grey_HW: Grey, size: int, preprocessing: Preprocessing) -> Grey:
         return resize(grey_HW, size, size, preprocessing.filter)
     if preprocessing.fit == "centre-crop":
         return resize(_middle(grey_HW), size, size, preprocessing.filter)
-    place = placement(rows, columns, preprocessing.fit)
-    inner_rows, inner_columns = max(1, round(place.height * size)), max(1, round(place.width * size))
+    position = placement(rows, columns, preprocessing.fit)
+    inner_rows, inner_columns = max(1, round(position.height * size)), max(1, round(position.width * size))
     top, left = (size - inner_rows) // 2, (size - inner_columns) // 2
     level_SS = np.zeros((size, size), np.uint8)
     level_SS[top : top + inner_rows, left : left + inner_columns] = resize(
@@ -141,13 +144,13 @@ def enlarged_sizes(rows: int, columns: int, sizes: Iterable[int]) -> tuple[int, 
 
 
 def pyramid_steps(rows: int, columns: int, preprocessing: Preprocessing) -> tuple[str, ...]:
-    """What `build_pyramid` does to a radiograph of `rows` × `columns`, in order, one name for each level."""
-    done: set[int] = set()
+    """Names of the steps of `build_pyramid` for a radiograph of `rows` × `columns`, in order."""
+    finished: set[int] = set()
     steps: list[str] = []
     for size in sorted(set(preprocessing.sizes), reverse=True):
-        if 2 * size in done:
+        if 2 * size in finished:
             steps.append(f"mean-2x2-to-{size}")
         else:
             steps.append(f"{preprocessing.fit}-{preprocessing.filter}-{rows}x{columns}-to-{size}x{size}")
-        done.add(size)
+        finished.add(size)
     return tuple(steps)

@@ -1,4 +1,4 @@
-"""What a file is, decided by its first bytes: never by its name, never by a Content-Type."""
+"""File format detection by the first bytes, never by the name or the Content-Type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cxrserve.imaging.radiograph import ImageFormat
 PREAMBLE_END: Final = 132  # 128 bytes and "DICM", PS3.10 7.1
 
 # Known only so that a refusal can say what was sent. Order counts: the longer signature first.
-_OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
+_UNSUPPORTED: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF image"),
     (rb"GIF8[79]a", "a GIF image"),
     (rb"RIFF....WEBP", "a WebP image"),
@@ -34,10 +34,10 @@ _OTHERS: Final[tuple[tuple[bytes, str], ...]] = (
     (rb"\s*<\?xml", "an XML document"),
     (rb"\s*[{\[]", "a JSON document"),
 )
-_OTHER_PATTERNS: Final = tuple((re.compile(p, re.DOTALL | re.IGNORECASE), name) for p, name in _OTHERS)
+_OTHER_PATTERNS: Final = tuple((re.compile(p, re.DOTALL | re.IGNORECASE), name) for p, name in _UNSUPPORTED)
 
 _FIRST_ELEMENT_EXPLICIT: Final = re.compile(rb"(\x02\0|\x08\0)[\s\S]{2}(UL|OB|UI|CS|SH|DA|TM|LO|SQ|UN)")
-_LONGEST_FIRST_VALUE: Final = 64 * 2**10
+_MAX_FIRST_VALUE: Final = 64 * 2**10
 
 
 def sniff(data: bytes) -> ImageFormat:
@@ -71,7 +71,7 @@ def dicom_start(data: bytes) -> int | None:
     if _FIRST_ELEMENT_EXPLICIT.match(data):
         return 0
     if data[:2] == b"\x08\0":  # implicit VR little endian: the length follows the tag at once
-        return 0 if int.from_bytes(data[4:8], "little") <= min(len(data), _LONGEST_FIRST_VALUE) else None
+        return 0 if int.from_bytes(data[4:8], "little") <= min(len(data), _MAX_FIRST_VALUE) else None
     if data[:2] == b"\0\x08" and re.match(rb"[A-Z]{2}", data[4:6]):  # explicit VR big endian
         return 0
     return None

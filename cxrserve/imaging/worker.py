@@ -1,7 +1,7 @@
 """A decode worker: `python -m cxrserve.imaging.worker`, started by `workers.DecodePool`.
 
-It does one job after another (`jobs.py`), with a limit on its memory and on its CPU time, and ends when the
-service does. What it may break is itself.
+It does one job after another (`jobs.py`), with a limit on its memory and on its CPU time, in a sandbox
+(`sandbox.py`), and ends when the service does. What it may break is itself.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ import cv2
 from PIL import Image
 
 from cxrserve.errors import CxrserveError, DecoderFailed
-from cxrserve.imaging import wire
+from cxrserve.imaging import ipc as wire
+from cxrserve.imaging import sandbox
 from cxrserve.imaging.jobs import JOBS, Answer, Setup
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.pyramid import Preprocessing
 
 _CPU_GRACE_S: Final = 2  # beyond the deadline: the service's own clock is to strike first
-_MOST_INPUT_BYTES: Final = 2**40  # the service has already counted the upload
+_MAX_INPUT_BYTES: Final = 2**40  # the service has already counted the upload
 
 
 def main() -> None:
@@ -45,14 +46,14 @@ def main() -> None:
     Image.MAX_IMAGE_PIXELS = None
     baseline = _limit_memory(config["memory_bytes"])
     with socket.socket(fileno=arguments.socket) as connection:
-        wire.send(connection, {"ready": True})
+        wire.send(connection, {"ready": True, "unprotected": sandbox.enter()})
         _serve(connection, setup, config, retire_above=baseline + config["memory_bytes"] // 2)
 
 
 def _serve(connection: socket.socket, setup: Setup, config: dict[str, Any], *, retire_above: int) -> None:
     while True:
         try:
-            request, data = wire.receive(connection, most_payload_bytes=_MOST_INPUT_BYTES)
+            request, data = wire.receive(connection, most_payload_bytes=_MAX_INPUT_BYTES)
         except wire.WireClosedError:
             return
         _limit_cpu(request["timeout_s"])

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any, Final
 
-from cxrserve.imaging import wire
+from cxrserve.imaging import ipc as wire
 
 # A worker holds no secrets: of the environment it gets what Python and the loader need.
 _ENVIRONMENT: Final = ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LANG", "TMPDIR")
@@ -23,6 +23,7 @@ class WorkerProcess:
     Attributes:
         sound: False from the start of a request until its whole answer is there, and for ever once the
             worker asks to be replaced. What is not sound is not used again.
+        unprotected: parts of the sandbox that this machine lacks, each as a short reason.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
@@ -39,6 +40,7 @@ class WorkerProcess:
                 self._connection.close()
                 raise
         self.sound = True
+        self.unprotected: tuple[str, ...] = ()
         self._greeted = False
 
     def is_ready(self) -> bool:
@@ -61,7 +63,8 @@ class WorkerProcess:
             wire.WireError: it died.
         """
         if not self._greeted:
-            wire.receive(self._connection, most_payload_bytes=0, deadline=deadline)
+            greeting, _ = wire.receive(self._connection, most_payload_bytes=0, deadline=deadline)
+            self.unprotected = tuple(map(str, greeting.get("unprotected", ())))
             self._greeted = True
 
     def ask(

@@ -6,6 +6,7 @@ its own with a memory limit and a deadline; a worker that dies is replaced at on
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import threading
@@ -16,22 +17,24 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any, Final, Self
 
-from cxrserve.errors import ConfigurationError, DeadlineExceeded, DecoderFailed, NotReady
-from cxrserve.imaging import wire
-from cxrserve.imaging.answer import (
-    MOST_HEADER_BYTES,
+from cxrserve.errors import Busy, ConfigurationError, DeadlineExceeded, DecoderFailed, Stopping
+from cxrserve.imaging import ipc as wire
+from cxrserve.imaging.correction import NO_CORRECTION, Correction
+from cxrserve.imaging.display_header import DisplayedImage, most_display_bytes
+from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.prepared import PreparedImage
+from cxrserve.imaging.pyramid import Preprocessing
+from cxrserve.imaging.worker_process import WorkerProcess
+from cxrserve.imaging.worker_response import (
+    MAX_HEADER_BYTES,
     most_answer_bytes,
     read_answer,
     read_display_answer,
     read_header_answer,
 )
-from cxrserve.imaging.displayed import DisplayedImage, most_display_bytes
-from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.prepared import PreparedImage
-from cxrserve.imaging.pyramid import Preprocessing
-from cxrserve.imaging.worker_process import WorkerProcess
 
 _START_TIMEOUT_S: Final = 30.0
+_log: Final = logging.getLogger(__name__)
 
 
 class DecodePool:
@@ -97,9 +100,20 @@ class DecodePool:
                         f"(exit code {worker.process.poll()}). Run `{sys.executable} -m "
                         "cxrserve.imaging.worker --help` to see why."
                     ) from exc
+        if missing := sorted({reason for worker in self._idle for reason in worker.unprotected}):
+            _log.warning(
+                "decode workers run without a part of their sandbox (%s): a file that takes over a decoder "
+                "could do what this user may do. Use a kernel with Landlock and seccomp.",
+                "; ".join(missing),
+            )
 
     def prepare(
-        self, data: bytes | bytearray | memoryview, *, preview_side: int = 0, timeout_s: float | None = None
+        self,
+        data: bytes | bytearray | memoryview,
+        *,
+        preview_side: int = 0,
+        correction: Correction = NO_CORRECTION,
+        timeout_s: float | None = None,
     ) -> PreparedImage:
         """As `prepare.prepare`, in a worker.
 
@@ -109,15 +123,16 @@ class DecodePool:
             RequestError, UnsupportedFormat, TooLarge, ImageError: the file is refused.
             UnreadableImage: also if its worker died, or took longer than the pool allows.
             DeadlineExceeded: `timeout_s` passed.
-            NotReady: no worker can be started, or the pool is closed.
+            Busy: no worker can be started.
+            Stopping: the pool is closed.
         """
         header, payload = self._ask(
-            {"job": "prepare", "preview_side": preview_side},
+            {"job": "prepare", "preview_side": preview_side, "correction": asdict(correction)},
             data,
             most_answer_bytes(self._preprocessing, preview_side),
             timeout_s,
         )
-        return read_answer(header, payload, self._preprocessing, preview_side)
+        return read_answer(header, payload, self._preprocessing, preview_side, correction)
 
     def header(self, data: bytes | bytearray | memoryview, *, timeout_s: float | None = None) -> bytes:
         """As `dicom.source_header.source_header`, in a worker: the small header that results need.
@@ -125,7 +140,7 @@ class DecodePool:
         Raises:
             As `prepare`; UnreadableImage where the file is no DICOM, or a UID is missing.
         """
-        return read_header_answer(*self._ask({"job": "header"}, data, MOST_HEADER_BYTES, timeout_s))
+        return read_header_answer(*self._ask({"job": "header"}, data, MAX_HEADER_BYTES, timeout_s))
 
     def display(
         self, data: bytes | bytearray | memoryview, *, timeout_s: float | None = None
@@ -141,7 +156,7 @@ class DecodePool:
         self,
         request: dict[str, Any],
         data: bytes | bytearray | memoryview,
-        most_bytes: int,
+        max_bytes: int,
         timeout_s: float | None,
     ) -> tuple[dict[str, Any], bytearray]:
         """One job in a worker, for the time both the caller and the pool allow; the answer is not checked."""
@@ -152,16 +167,16 @@ class DecodePool:
                 return worker.ask(
                     {**request, "timeout_s": self._timeout_s},
                     data,
-                    most_answer_bytes=most_bytes,
+                    most_answer_bytes=max_bytes,
                     deadline=min(deadline, allowed),
                 )
             except TimeoutError as exc:
                 raise (_too_late() if deadline < allowed else self._too_slow()) from exc
             except wire.WireError as exc:
-                raise NotReady("the service is stopping.") if self._closed else self._broke_down() from exc
+                raise Stopping("the service is stopping.") if self._closed else self._broke_down() from exc
 
     def close(self) -> None:
-        """End all workers; requests under way end with NotReady. May be called again."""
+        """End all workers; requests under way end with Stopping. May be called again."""
         with self._changed:
             self._closed = True
             idle, lent, self._idle = self._idle, list(self._lent), []
@@ -201,14 +216,12 @@ class DecodePool:
                     self._lent.append(worker)
                     return worker
                 if not self._lent:
-                    raise NotReady(
-                        "no decode worker can be started: the machine is out of processes or memory."
-                    )
+                    raise Busy("no decode worker can be started: the machine is out of processes or memory.")
                 left_s = deadline - time.monotonic()
                 if left_s <= 0:
                     raise _too_late()
                 self._changed.wait(None if math.isinf(left_s) else left_s)
-        raise NotReady("the service is stopping.")
+        raise Stopping("the service is stopping.")
 
     def _greet(self, worker: WorkerProcess, deadline: float) -> None:
         latest = time.monotonic() + _START_TIMEOUT_S
@@ -216,10 +229,10 @@ class DecodePool:
             worker.wait_ready(min(deadline, latest))
         except TimeoutError as exc:
             worker.sound = deadline < latest  # it may yet start, for the next request
-            raise (_too_late() if worker.sound else NotReady("a decode worker did not start.")) from exc
+            raise (_too_late() if worker.sound else Busy("a decode worker did not start.")) from exc
         except wire.WireError as exc:
             worker.sound = False
-            raise NotReady("a decode worker could not be started.") from exc
+            raise Busy("a decode worker could not be started.") from exc
 
     def _give_back(self, worker: WorkerProcess) -> None:
         """Back among the idle; one that is not sound is ended and replaced."""

@@ -1,9 +1,10 @@
-"""Associations that we request: one way in for every SCU, with an end to every wait."""
+"""Outgoing associations, with a timeout on every step and the same limits on PDUs as incoming ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 from pydicom.uid import UID
 from pynetdicom import _config, evt
@@ -14,9 +15,16 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from cxrserve.archive.destination import DeliveryError
+from cxrserve.archive.receiving.incoming_file import IncomingFile
 from cxrserve.archive.rules import DimsePeer
-from cxrserve.pacs.offers import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from cxrserve.errors import UnsupportedImage
+from cxrserve.pacs.connection import Connection, DimseProvider, PduReader, WireLimits
+from cxrserve.pacs.incoming_datasets import ByteBudget, CStoreCommand, IncomingDatasets
+from cxrserve.pacs.presentation_contexts import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from cxrserve.pacs.tls import client_context
+
+_TIMEOUT_S: Final = 60.0
+_MAX_PDU_BYTES: Final = 2**17
 
 
 @contextmanager
@@ -26,11 +34,11 @@ def associated(
     calling_ae: str,
     roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
 ) -> Iterator[Association]:
-    """An established association with `peer`; released at the end of the block.
+    """Request an association with `peer`; it is released at the end of the block.
 
     Raises:
-        DeliveryError: nobody listens, the handshake fails, or the peer rejects it. One that does not answer
-            within `peer.timeout_s` is given up.
+        DeliveryError: nobody listens, the handshake fails, the peer rejects the association, or does not
+            answer within `peer.timeout_s`.
     """
     _config.LOG_HANDLER_LEVEL = "none"  # its standard handlers log data sets, patients included
     entity = ApplicationEntity(calling_ae)
@@ -47,7 +55,7 @@ def associated(
             ae_title=peer.ae_title,
             tls_args=tls,
             ext_neg=list(roles),
-            evt_handlers=[(evt.EVT_CONN_OPEN, _limit_waiting)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, _limit)],
         )
     except OSError as error:  # the name cannot be resolved
         raise DeliveryError(
@@ -62,24 +70,43 @@ def associated(
             association.release()
 
 
-def _limit_waiting(event: Event) -> None:
-    """pynetdicom waits for ever for a peer that does not read what it is sent."""
-    connection = event.assoc.dul.socket
-    if connection is not None and connection.socket is not None:
-        connection.socket.settimeout(event.assoc.network_timeout)
+def _limit(event: Event) -> None:
+    """Put our socket in the place of pynetdicom's, which reads PDUs of 4 GB and waits without limit."""
+    association = event.assoc
+    connection = association.dul.socket
+    if connection is None or connection.socket is None:
+        return
+    timeout_s = association.network_timeout or _TIMEOUT_S
+    limits = WireLimits(
+        max_pdu_bytes=association.requestor.maximum_length or _MAX_PDU_BYTES,
+        max_object_bytes=0,
+        max_incoming_bytes=0,
+        pdu_timeout_s=timeout_s,
+    )
+    incoming = IncomingDatasets(ByteBudget(0))
+    incoming.begin = _refuse
+    reader = PduReader(connection.socket, limits, incoming)
+    association.dul.socket = Connection(
+        association, connection.socket, reader, None, association.acceptor.address or "", timeout_s
+    )
+    association.dimse = DimseProvider(association, incoming)
+
+
+def _refuse(command: CStoreCommand) -> IncomingFile:
+    raise UnsupportedImage("this node takes objects on its own port only.")
 
 
 def _not_established(association: Association, peer: DimsePeer) -> DeliveryError:
     if refused := association.rejected_contexts:  # and none was accepted
-        kinds = ", ".join(sorted({UID(each.abstract_syntax or "").name for each in refused}))
+        kinds = ", ".join(sorted({UID(context.abstract_syntax or "").name for context in refused}))
         return DeliveryError(
-            f"{peer.ae_title} does not take {kinds}. Have it enabled there.", retryable=False
+            f"{peer.ae_title} does not accept {kinds}. Enable these SOP classes there.", retryable=False
         )
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
         return DeliveryError(
             f"{peer.ae_title} rejected the association: {answer.reason_str}. Check the AE titles.",
-            retryable=True,  # a title that is not known yet may be entered while we wait
+            retryable=True,  # an administrator may enter the title meanwhile
         )
     return DeliveryError(
         f"{peer.ae_title} at {peer.host}:{peer.port} did not accept an association. Is it running?",

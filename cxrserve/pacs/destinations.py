@@ -1,36 +1,52 @@
-"""Where results go: a C-STORE or a STOW-RS peer for each destination that the rules name."""
+"""Destinations of results: a client of its protocol for each destination in the rules."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext, build_context
 
+from cxrserve import dicom_status
 from cxrserve.archive.destination import DeliveryError, Destination
-from cxrserve.archive.rules import DimsePeer, Peer
+from cxrserve.archive.rules import DimsePeer, FhirPeer, Hl7Peer, Peer, WebPeer
 from cxrserve.pacs.client import associated
-from cxrserve.pacs.web import DUPLICATE, NEVER, WebDestination
+from cxrserve.pacs.fhir_destination import FhirDestination
+from cxrserve.pacs.hl7_destination import Hl7Destination
+from cxrserve.pacs.transcoding import contexts_for, in_accepted_form
+from cxrserve.pacs.web import NEVER, WebDestination
 
-_UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
-_WARNINGS: Final = range(0xB000, 0xC000)  # stored, with something changed
+# A duplicate: an earlier try had arrived. UIDs of results are made from their bytes, so the peer's object
+# with this UID is this very object.
+_DELIVERED: Final = (
+    dicom_status.SUCCESS,
+    dicom_status.DUPLICATE_SOP_INSTANCE,
+    *dicom_status.WARNINGS,
+)
 
 
 def destinations_of(peers: Mapping[str, Peer], calling_ae: str) -> dict[str, Destination]:
-    """A destination for each of `peers`, by the rules' names. Nothing is sent yet.
+    """A destination for each of `peers`, by its name in the rules. Sends nothing yet.
 
     Raises:
         ConfigurationError: a file of TLS, token or password cannot be used.
     """
-    return {
-        name: StoreDestination(peer, calling_ae) if isinstance(peer, DimsePeer) else WebDestination(peer)
-        for name, peer in peers.items()
-    }
+    return {name: _destination(peer, calling_ae) for name, peer in peers.items()}
+
+
+def _destination(peer: Peer, calling_ae: str) -> Destination:
+    match peer:
+        case DimsePeer():
+            return StoreDestination(peer, calling_ae)
+        case WebPeer():
+            return WebDestination(peer)
+        case Hl7Peer():
+            return Hl7Destination(peer)
+        case FhirPeer():
+            return FhirDestination(peer)
 
 
 class StoreDestination:
@@ -44,48 +60,50 @@ class StoreDestination:
         """Send the Part 10 files `objects`.
 
         Raises:
-            DeliveryError: of the first that was not taken. One that the peer will never take holds up none
-                of the others: where presentation states are unknown, the report arrives all the same.
+            DeliveryError: an object was not accepted; the detail names each kind. The others are sent all the
+                same: where a peer does not know presentation states, the report arrives.
         """
         datasets = [dcmread(path) for path in objects]
-        refused: DeliveryError | None = None
-        with associated(self._peer, _contexts(datasets), self._calling_ae) as association:
+        refusals: list[str] = []
+        contexts = contexts_for(datasets, self._peer.report_class)
+        with associated(self._peer, contexts, self._calling_ae) as association:
+            accepted = {
+                (context.abstract_syntax, context.transfer_syntax[0])
+                for context in association.accepted_contexts
+            }
             for message_id, dataset in enumerate(datasets, 1):
-                try:
-                    self._send(association, dataset, message_id)
-                except DeliveryError as error:
-                    if error.retryable:
-                        raise
-                    refused = refused or error
-        if refused is not None:
-            raise refused
+                kind = dataset.SOPClassUID.name
+                form = in_accepted_form(dataset, lambda *pair: pair in accepted, self._peer.report_class)
+                if form is None:
+                    refusals.append(
+                        f"{self._peer.ae_title} does not accept {kind}. Enable this SOP class there."
+                    )
+                    continue
+                status = self._send(association, form, message_id)
+                if status in NEVER:
+                    refusals.append(
+                        f"{self._peer.ae_title} answered {status:04X}H to a C-STORE of {kind}. "
+                        "Its log says why."
+                    )
+        if refusals:
+            raise DeliveryError(" ".join(dict.fromkeys(refusals)), retryable=False)
 
-    def _send(self, association: Association, dataset: Dataset, message_id: int) -> None:
+    def _send(self, association: Association, dataset: Dataset, message_id: int) -> int:
+        """The status of an object that was stored, or that the peer will never store.
+
+        Raises:
+            DeliveryError: another try may succeed.
+        """
         title, kind = self._peer.ae_title, dataset.SOPClassUID.name
         if not association.is_established:
             raise DeliveryError(f"{title} ended the association.", retryable=True)
-        try:
-            answer = association.send_c_store(dataset, msg_id=message_id)
-        except ValueError as error:  # no presentation context
-            raise DeliveryError(
-                f"{title} does not take {kind}. Have it enabled there.", retryable=False
-            ) from error
-        status = answer.get("Status")
+        status = association.send_c_store(dataset, msg_id=message_id).get("Status")
         if status is None:
             raise DeliveryError(
                 f"{title} did not answer a C-STORE within {self._peer.timeout_s:g} s.", retryable=True
             )
-        if status not in (0, DUPLICATE) and status not in _WARNINGS:
+        if status not in (*_DELIVERED, *NEVER):
             raise DeliveryError(
-                f"{title} answered {status:04X}H to a C-STORE of {kind}. Its log says why.",
-                retryable=status not in NEVER,
+                f"{title} answered {status:04X}H to a C-STORE of {kind}. Its log says why.", retryable=True
             )
-
-
-def _contexts(datasets: Iterable[Dataset]) -> list[PresentationContext]:
-    """One context for each kind of object: as it is, or uncompressed where it is."""
-    kinds = {(each.SOPClassUID, each.file_meta.TransferSyntaxUID) for each in datasets}
-    return [
-        build_context(sop_class, list(_UNCOMPRESSED) if syntax in _UNCOMPRESSED else [syntax])
-        for sop_class, syntax in sorted(kinds)
-    ]
+        return int(status)

@@ -1,4 +1,4 @@
-"""Is a peer there? C-ECHO, or a QIDO-RS search that finds at most one study."""
+"""Connection check of a peer: C-ECHO, or a QIDO-RS search for at most one study."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import DimsePeer, Peer
+from cxrserve.archive.rules import DimsePeer, FhirPeer, Hl7Peer, Peer
 from cxrserve.pacs.client import associated
+from cxrserve.pacs.fhir_destination import read_capabilities
+from cxrserve.pacs.hl7_destination import connect
 from cxrserve.pacs.web import translated, web_client
 
 
@@ -18,10 +20,14 @@ def echo(peer: Peer, calling_ae: str) -> float:
     """Milliseconds until `peer` answered.
 
     Raises:
-        DeliveryError: it did not, or not well.
+        DeliveryError: it did not answer, or with an error.
     """
     started = time.perf_counter()
-    if isinstance(peer, DimsePeer):
+    if isinstance(peer, Hl7Peer):
+        connect(peer).close()
+    elif isinstance(peer, FhirPeer):
+        read_capabilities(peer)
+    elif isinstance(peer, DimsePeer):
         with associated(peer, [build_context(Verification)], calling_ae) as association:
             status = association.send_c_echo().get("Status")
         if status != 0:

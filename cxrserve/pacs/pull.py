@@ -1,13 +1,11 @@
-"""Fetching studies from a PACS, by QIDO-RS and WADO-RS (PS3.18 10.6, 10.4), into the archive.
+"""Pull of studies from a PACS into the archive, by QIDO-RS and WADO-RS (PS3.18 10.6, 10.4).
 
-Only servers that the rules name are ever asked: nobody can have this service open an address of theirs.
-Objects are kept byte for byte as they came, so that one which comes by C-STORE too is seen to be the same.
+Only servers in the rules are queried: a caller cannot make this service open another address.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,51 +14,64 @@ from typing import Any, Final
 
 import requests
 
+from cxrserve import dicom_status
 from cxrserve.archive.archive import Archive
-from cxrserve.archive.destination import DeliveryError
+from cxrserve.archive.destination import DeliveryError, PullError
 from cxrserve.archive.receipt import Source
 from cxrserve.archive.rules import PullServer
+from cxrserve.audit.event import AuditEvent
+from cxrserve.audit.trail import record
 from cxrserve.errors import CxrserveError
-from cxrserve.imaging.dicom import is_uid
-from cxrserve.pacs.offers import STORAGE_CLASSES
+from cxrserve.imaging.dicom.identity import is_uid
+from cxrserve.multipart import single_part
+from cxrserve.pacs.http_limits import AnswerTooLarge
+from cxrserve.pacs.presentation_contexts import STORAGE_CLASSES
 from cxrserve.pacs.web import session, translated, web_client
 
 _log: Final = logging.getLogger("cxrserve.pacs")
 _ACCEPT: Final = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-_BOUNDARY: Final = re.compile(r'boundary="?([^";]+)"?', re.IGNORECASE)
 _CHUNK_BYTES: Final = 256 * 1024
+_MULTIPART_BYTES: Final = 4096
 _PAGE: Final = 1000  # objects of one search; a server may give fewer at a time
-_MOST_OBJECTS: Final = 100_000
+_MAX_OBJECTS: Final = 100_000
 _REMEMBERED: Final = 100_000
-_MOST_IN_A_ROW: Final = 10  # failures: then the server is at fault, and not an object
+_MAX_IN_A_ROW: Final = 10  # failures: then the server is at fault, and not an object
 
 
 class Pull:
-    """Fetches from one server.
+    """Pulls from one server.
 
     Args:
-        most_bytes: of one object.
+        max_bytes: of one object.
     """
 
-    def __init__(self, server: PullServer, archive: Archive, *, most_bytes: int) -> None:
+    def __init__(self, server: PullServer, archive: Archive, *, max_bytes: int) -> None:
         self._server: Final = server
         self._archive: Final = archive
-        self._most_bytes: Final = most_bytes
-        self._seen: Final[set[str]] = set()  # those that need not be asked for again
-        self._failed: Final[set[str]] = set()  # those that did not come when they were asked for last
+        self._max_bytes: Final = max_bytes
+        self._seen: Final[set[str]] = set()  # SOP Instance UIDs that need not be fetched again
+        self._failed: Final[set[str]] = set()  # those whose last fetch failed
 
-    def study(self, study_instance_uid: str) -> int:
-        """Fetch the radiographs of a study that are not here yet; how many there were.
+    def study(self, study_instance_uid: str) -> int | None:
+        """Fetch the radiographs of a study that the archive does not have.
+
+        Returns:
+            their number; None where the server has no radiograph of this study.
 
         Raises:
-            DeliveryError: the server did not give all of them; those that it gave are here.
+            DeliveryError: the server did not send all of them; the archive has those that it sent.
         """
         if not is_uid(study_instance_uid):
-            raise DeliveryError("that is no Study Instance UID.", retryable=False)
-        return self._fetch_all(radiographs(self._server, StudyInstanceUID=study_instance_uid))
+            raise PullError(f"{study_instance_uid[:64]!r} is no Study Instance UID.", retryable=False)
+        images = list(radiographs(self._server, StudyInstanceUID=study_instance_uid))
+        return self._fetch_all(images) if images else None
 
-    def new(self, today: date) -> int:
-        """Fetch what is new on the server; how many objects there were.
+    def new(self, today: date, studies: list[str]) -> int:
+        """Fetch the new objects of the server; returns their number.
+
+        Args:
+            studies: the Study Instance UID of each fetched object is added, also where an error ends the
+                search.
 
         Raises:
             DeliveryError: as `study`.
@@ -70,118 +81,147 @@ class Pull:
             if len(known) > _REMEMBERED:
                 known.clear()
         return self._fetch_all(
-            found
-            for modality in self._server.modalities
-            for found in radiographs(self._server, StudyDate=days, Modality=modality)
-            if _uid(found, "00080018") not in self._seen
+            (
+                match
+                for modality in self._server.modalities
+                for match in radiographs(self._server, StudyDate=days, Modality=modality)
+                if _uid(match, "00080018") not in self._seen
+            ),
+            studies,
         )
 
-    def _fetch_all(self, found: Iterable[dict[str, Any]]) -> int:
-        """How many came and were taken. One that does not come holds up none of the others."""
+    def _fetch_all(self, matches: Iterable[dict[str, Any]], studies: list[str] | None = None) -> int:
+        """Fetch all; returns the number stored. An object that fails does not stop the others."""
         count, failed, in_a_row = 0, 0, 0
         first: DeliveryError | None = None
-        for each in self._in_turn(found):
+        for match in self._in_turn(matches):
             try:
-                count += self._fetch(each)
-                self._failed.discard(_uid(each, "00080018"))
+                stored = self._fetch(match)
+                count += stored
+                if stored and studies is not None:
+                    studies.append(_uid(match, "0020000D"))
+                self._failed.discard(_uid(match, "00080018"))
                 in_a_row = 0
             except DeliveryError as error:
-                (self._failed if error.retryable else self._seen).add(_uid(each, "00080018"))
+                (self._failed if error.retryable else self._seen).add(_uid(match, "00080018"))
                 first, failed, in_a_row = first or error, failed + 1, in_a_row + 1
-                if in_a_row == _MOST_IN_A_ROW:
+                if in_a_row == _MAX_IN_A_ROW:
                     break
         if first is not None:
             raise DeliveryError(
-                f"{failed} objects did not come, and {count} did. The first: {first.detail}",
+                f"{failed} objects could not be fetched, {count} were. The first error: {first.detail}",
                 retryable=first.retryable,
             ) from first
         return count
 
-    def _in_turn(self, found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Those that failed the last time come last: however many they are, they starve nothing new."""
+    def _in_turn(self, matches: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Put objects that failed last time at the end, so that they cannot delay new ones."""
         again = []
-        for each in found:
-            if _uid(each, "00080018") in self._failed:
-                again.append(each)
+        for match in matches:
+            if _uid(match, "00080018") in self._failed:
+                again.append(match)
             else:
-                yield each
+                yield match
         yield from again
 
-    def _fetch(self, found: dict[str, Any]) -> int:
-        """1 where the object came and was taken."""
-        sop_class, instance = _uid(found, "00080016"), _uid(found, "00080018")
-        study, series = _uid(found, "0020000D"), _uid(found, "0020000E")
-        if not all(map(is_uid, (study, series, instance))):
+    def _fetch(self, match: dict[str, Any]) -> int:
+        """1 where the object was fetched and stored, else 0."""
+        uids = instance_of(match)
+        if uids is None:
             return 0
+        study, series, instance = uids
+        sop_class = _uid(match, "00080016")
         if self._archive.has(instance, sop_class):
             self._seen.add(instance)
             return 0
-        path = f"studies/{study}/series/{series}/instances/{instance}"
         try:
-            receipt = self._archive.receive(self._retrieve(path), Source(protocol="pull"))
+            data = retrieve(self._server, study, series, instance, max_bytes=self._max_bytes)
+            receipt = self._archive.receive(data, Source(protocol="pull"))
         except DeliveryError:
             raise
         except CxrserveError as error:
-            _log.warning("a fetched object was refused: %s", error.slug)
-            if (
-                error.dimse_status != 0xA700
-            ):  # not for want of resources: it will not be taken tomorrow either
+            _log.warning("fetched object refused: %s", error.slug)
+            # An object that was refused for another reason will be refused tomorrow too.
+            if error.dimse_status != dicom_status.OUT_OF_RESOURCES:
                 self._seen.add(instance)
             return 0
         self._seen.add(instance)
         return int(receipt.outcome == "kept")
 
-    def _retrieve(self, path: str) -> bytes:
-        """The bytes of one object.
 
-        Raises:
-            DeliveryError: the server did not give them, or too many.
-        """
-        try:
-            with session(self._server).get(
-                f"{self._server.url.rstrip('/')}/{path}", headers={"Accept": _ACCEPT}, stream=True
-            ) as answer:
-                answer.raise_for_status()
-                body = bytearray()
-                for chunk in answer.iter_content(_CHUNK_BYTES):
-                    body += chunk
-                    if len(body) > self._most_bytes:
-                        raise DeliveryError(
-                            f"{self._server.url} sends an object of more than {self._most_bytes} bytes. "
-                            "Have max_upload_bytes raised.",
-                            retryable=False,
-                        )
-                return _only_part(bytes(body), answer.headers.get("Content-Type", ""))
-        except (requests.RequestException, OSError) as error:
-            raise translated(error, self._server) from error
+class ObjectTooLarge(DeliveryError):
+    """The server sends an object with more bytes than allowed."""
 
 
-def radiographs(server: PullServer, **filters: str) -> Iterator[dict[str, Any]]:
-    """The radiographs on `server` that fit, each once, page by page; DICOM JSON.
+def retrieve(server: PullServer, study: str, series: str, instance: str, *, max_bytes: int) -> bytes:
+    """The bytes of one object.
 
     Raises:
-        DeliveryError: the server did not say.
+        ObjectTooLarge: it has more than `max_bytes`.
+        DeliveryError: the server did not send it.
+    """
+    path = f"studies/{study}/series/{series}/instances/{instance}"
+    try:
+        # What is around the object in its multipart body takes a few hundred bytes.
+        with session(server, max_bytes + _MULTIPART_BYTES).get(
+            f"{server.url.rstrip('/')}/{path}", headers={"Accept": _ACCEPT}, stream=True
+        ) as answer:
+            answer.raise_for_status()
+            body = bytearray()
+            for chunk in answer.iter_content(_CHUNK_BYTES):
+                body += chunk
+            return single_part(bytes(body), answer.headers.get("Content-Type", ""))
+    except AnswerTooLarge as error:
+        raise ObjectTooLarge(
+            f"{server.url} sends an object of more than {max_bytes} bytes. Raise CXRSERVE_MAX_UPLOAD_BYTES.",
+            retryable=False,
+        ) from error
+    except (requests.RequestException, OSError) as error:
+        raise translated(error, server) from error
+
+
+def radiographs(server: PullServer, *, complete: bool = False, **filters: str) -> Iterator[dict[str, Any]]:
+    """The radiographs on `server` that match, each once, page by page; as DICOM JSON.
+
+    Args:
+        complete: all of them, however many; an error where the server gives the same page again. Without it,
+            a part of a very long list is enough.
+
+    Raises:
+        DeliveryError: the server did not answer the search.
     """
     known: set[str] = set()
     offset = 0
-    while len(known) < _MOST_OBJECTS:
+    while complete or len(known) < _MAX_OBJECTS:
         try:
             page = web_client(server).search_for_instances(search_filters=filters, limit=_PAGE, offset=offset)
         except (requests.RequestException, OSError, ValueError) as error:
             raise translated(error, server) from error
-        new = {_uid(each, "00080018"): each for each in page if _uid(each, "00080018") not in known}
-        if not new:  # all was seen, or the server knows no pages
+        new = {_uid(match, "00080018"): match for match in page if _uid(match, "00080018") not in known}
+        if not new:  # the last page, or a server that ignores offset
+            if complete and page and len(known) <= _PAGE:
+                raise DeliveryError(
+                    f"{server.url} gives the same {len(page)} objects again for the next page, so nothing "
+                    "says that its list is complete. It must support `limit` and `offset` (PS3.18 8.3.4).",
+                    retryable=False,
+                )
             return
         known |= new.keys()
         offset += len(page)
-        for each in new.values():
-            modality = (each.get("00080060", {}).get("Value") or [""])[0]
-            if _uid(each, "00080016") in STORAGE_CLASSES and modality in server.modalities:
-                yield each
+        for match in new.values():
+            modality = (match.get("00080060", {}).get("Value") or [""])[0]
+            if _uid(match, "00080016") in STORAGE_CLASSES and modality in server.modalities:
+                yield match
+
+
+def instance_of(match: dict[str, Any]) -> tuple[str, str, str] | None:
+    """The UIDs of study, series and object of a match; None where one of them is no UID."""
+    uids = _uid(match, "0020000D"), _uid(match, "0020000E"), _uid(match, "00080018")
+    return uids if all(map(is_uid, uids)) else None
 
 
 class Schedule:
-    """Looks for new images on every server that the rules want to be looked at."""
+    """Looks for new images at intervals, on every server with `every_s` in the rules."""
 
     def __init__(self, pulls: Mapping[str, Pull], servers: Mapping[str, PullServer]) -> None:
         self._closing: Final = threading.Event()
@@ -196,63 +236,76 @@ class Schedule:
             thread.start()
 
     def _run(self, name: str, pull: Pull, every_s: float) -> None:
+        failed = False
         while not self._closing.is_set():
-            started = time.monotonic()
+            started, studies, before = time.monotonic(), list[str](), failed
+            problem = ""
             try:
-                if count := pull.new(date.today()):
+                if count := pull.new(date.today(), studies):
                     _log.info("server=%s fetched=%d", name, count)
             except DeliveryError as error:
+                problem = error.slug
                 _log.warning("server=%s %s", name, error.detail)
             except Exception as error:
+                problem = type(error).__name__
                 _log.error("server=%s %s", name, type(error).__name__)
+            failed = bool(problem)
+            if studies or (failed and not before):  # a server that stays away leaves one event
+                _record_round(name, studies, problem)
             self._closing.wait(max(0.0, every_s - (time.monotonic() - started)))
 
     def close(self) -> None:
-        """Stop; what is being fetched may end. Idempotent."""
+        """Stop after the current fetch. Idempotent."""
         self._closing.set()
 
 
-def puller_of(pulls: Mapping[str, Pull]) -> FirstThatHas | None:
-    """What fetches a study by its UID, from whichever server has it; None where the rules name no server."""
-    return FirstThatHas(pulls) if pulls else None
+def _record_round(server: str, studies: list[str], problem: str) -> None:
+    record(
+        AuditEvent(
+            action="pull",
+            outcome="error" if problem else "success",
+            detail=problem or "schedule",
+            user=server,
+            studies=tuple(dict.fromkeys(studies)),
+        )
+    )
 
 
-class FirstThatHas:
-    """Asks every server in the rules' order until one has the study."""
+def puller_of(pulls: Mapping[str, Pull]) -> PullFromFirst | None:
+    """Pulls a study from the first server that has it; None where the rules name no server."""
+    return PullFromFirst(pulls) if pulls else None
+
+
+class PullFromFirst:
+    """Queries the servers in the order of the rules until one has the study."""
 
     def __init__(self, pulls: Mapping[str, Pull]) -> None:
         self._pulls: Final = pulls
 
     def __call__(self, study_instance_uid: str) -> int:
-        """The number of objects that arrived.
+        """The number of objects that arrived; 0 where the archive has all of them.
 
         Raises:
-            DeliveryError: no server gave any, and one of them failed.
+            PullError: no server has a radiograph of the study, or those that may have one failed.
         """
         failure: DeliveryError | None = None
         for pull in self._pulls.values():
             try:
-                if count := pull.study(study_instance_uid):
+                count = pull.study(study_instance_uid)
+                if count is not None:
                     return count
             except DeliveryError as error:
                 failure = error
         if failure is not None:
-            raise failure
-        return 0
+            raise PullError(failure.detail, retryable=failure.retryable) from failure
+        names = ", ".join(self._pulls)
+        raise PullError(
+            f"none of the servers {names} has a radiograph of this study. Check the UID, and `modalities` in "
+            "the rules.",
+            retryable=False,
+        )
 
 
-def _uid(found: dict[str, Any], tag: str) -> str:
-    value = (found.get(tag, {}).get("Value") or [""])[0]
+def _uid(match: dict[str, Any], tag: str) -> str:
+    value = (match.get(tag, {}).get("Value") or [""])[0]
     return value if isinstance(value, str) else ""
-
-
-def _only_part(body: bytes, content_type: str) -> bytes:
-    """The one part of a multipart/related answer; the body itself where a server sends the bare object."""
-    boundary = _BOUNDARY.search(content_type)
-    if not content_type.lower().startswith("multipart/related") or boundary is None:
-        return body
-    delimiter = b"--" + boundary[1].encode("latin-1")
-    start = body.find(delimiter)
-    head = body.find(b"\r\n\r\n", start)
-    end = body.rfind(b"\r\n" + delimiter)
-    return body[head + 4 : end] if -1 < start < head < end else b""

@@ -1,4 +1,4 @@
-"""A study's result as FHIR R4: a DiagnosticReport that contains its Observations and what they are about.
+"""A study's result as FHIR R4: a DiagnosticReport that contains its Observations, device and images.
 
 Built with the R4B models of fhir.resources, which check it. One Observation for each finding, over all images
 of the study by the bundle's rule; of several images, its members are the Observations of each. An Observation
@@ -19,15 +19,18 @@ from fhir.resources.R4B.media import Media
 from fhir.resources.R4B.observation import Observation
 from pydicom.sr.coding import Code
 
-from cxrserve.ensemble.bundle import Bundle
+from cxrserve.bundle.contract import Bundle
 from cxrserve.findings import FINDINGS, INDEX
+from cxrserve.reports.conclusion import conclusion
 from cxrserve.reports.dicom.codes import (
     ABSENT,
     PRESENT,
     PRIVATE_SCHEME_UID,
     PROBABILITY,
     THRESHOLD,
+    UNDECIDED,
     coded,
+    presence,
     procedure,
 )
 from cxrserve.reports.dicom.identity import (
@@ -40,9 +43,9 @@ from cxrserve.reports.dicom.identity import (
 from cxrserve.reports.dicom.objects import ImageSummary, Reference, Refusal
 from cxrserve.reports.dicom.source import Source
 from cxrserve.reports.dicom.study import StudyFinding, study_findings
+from cxrserve.reports.notices import REPORT_DISCLAIMER
 
 MEDIA_TYPE: Final = "application/fhir+json"
-DISCLAIMER: Final = "Research use only. Not a medical device: not for diagnosis. Not reviewed by a physician."
 
 _SYSTEMS: Final = {
     "SCT": "http://snomed.info/sct",
@@ -58,6 +61,12 @@ _MODALITIES: Final = {  # of projection radiographs, in DICOM's CID 29
     "OT": "Other",
 }
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem"
+# Of v3-ObservationInterpretation: code and display.
+_INTERPRETATIONS: Final = {
+    PRESENT: ("POS", "Positive"),
+    ABSENT: ("NEG", "Negative"),
+    UNDECIDED: ("IND", "Indeterminate"),
+}
 _UCUM: Final = "http://unitsofmeasure.org"
 _DICOM_UID: Final = "urn:dicom:uid"
 
@@ -76,8 +85,8 @@ def diagnostic_report(
 
     Args:
         sources: headers of the images; patient, study date and accession number are taken from the first.
-        summaries, refusals: the images that were judged, and those that were not.
-        when: when the results were made.
+        summaries, refusals: the images that were analysed, and those that were not.
+        when: the time of the results.
 
     Raises:
         ValueError: it would not be valid FHIR.
@@ -86,9 +95,9 @@ def diagnostic_report(
     header = source.header
     findings = study_findings(summaries, bundle)
     subject = _subject(source)
-    whole, of_images = _observations(source.study_instance_uid, findings, summaries, bundle)
+    of_study, of_images = _observations(source.study_instance_uid, findings, summaries, bundle)
     shared = {"subject": subject} | ({"effectiveDateTime": _started(source)} if _started(source) else {})
-    images = [*(each.image for each in summaries), *(each.image for each in refusals)]
+    images = [*(summary.image for summary in summaries), *(refusal.image for refusal in refusals)]
     accession = str(header.get("AccessionNumber") or "")
     report: _Json = {
         "id": f"cxrserve-{bundle.sha256[:16]}",
@@ -104,19 +113,21 @@ def diagnostic_report(
         if accession
         else None,
         "imagingStudy": [{"reference": "#study"}],
-        "media": [{"link": {"reference": f"#image-{each}"}} for each in range(1, len(summaries) + 1)] or None,
-        "result": [{"reference": f"#{each['id']}"} for each in whole],
-        "conclusion": _conclusion(findings, summaries, refusals),
-        "conclusionCode": [_coded(_code(each.finding)) for each in findings if each.positive] or None,
+        "media": [{"link": {"reference": f"#image-{number}"}} for number in range(1, len(summaries) + 1)]
+        or None,
+        "result": [{"reference": f"#{observation['id']}"} for observation in of_study],
+        "conclusion": conclusion(findings, summaries, refusals),
+        "conclusionCode": [_coded(_code(finding.finding)) for finding in findings if finding.positive]
+        or None,
         "contained": [
             Device(**_device(bundle)),
             ImagingStudy(**_imaging_study(sources, images, subject, _started(source))),
-            *(Media(**_image(number, each, subject)) for number, each in enumerate(summaries, start=1)),
-            *(Observation(**each, **shared) for each in (*whole, *of_images)),
+            *(Media(**_image(number, summary, subject)) for number, summary in enumerate(summaries, start=1)),
+            *(Observation(**observation, **shared) for observation in (*of_study, *of_images)),
         ],
     }
-    made = DiagnosticReport(**{name: value for name, value in report.items() if value is not None})
-    return bytes(made.model_dump_json(indent=1), "utf-8")
+    resource = DiagnosticReport(**{name: value for name, value in report.items() if value is not None})
+    return bytes(resource.model_dump_json(indent=1), "utf-8")
 
 
 def _observations(
@@ -130,21 +141,27 @@ def _observations(
             if finding.probability is not None and finding.threshold is not None:
                 name = f"image-{number}-finding-{INDEX[finding.finding] + 1}"
                 _, uid = tracking(bundle, summary, finding.finding)
-                said = (finding.probability, finding.threshold, finding.positive)
-                of_images.append(_observation(name, uid, finding.finding, *said, [number]))
+                values = (
+                    finding.probability,
+                    finding.threshold,
+                    presence(finding.decision, finding.positive),
+                )
+                of_images.append(_observation(name, uid, finding.finding, *values, [number]))
                 members.setdefault(finding.finding, []).append({"reference": f"#{name}"})
     images = range(1, len(summaries) + 1)
-    whole: list[_Json] = []
-    for each in findings:
+    of_study: list[_Json] = []
+    for result in findings:
+        name = result.finding
         only = summaries[0] if len(summaries) == 1 else None
-        _, uid = tracking(bundle, only, each.finding) if only else study_tracking(bundle, study, each.finding)
-        said = (each.probability, each.threshold, each.positive)
-        made = _observation(f"finding-{INDEX[each.finding] + 1}", uid, each.finding, *said, images)
+        _, uid = tracking(bundle, only, name) if only else study_tracking(bundle, study, name)
+        ensemble = (result.probability, result.threshold, presence(result.decision, result.positive))
+        observation = _observation(f"finding-{INDEX[name] + 1}", uid, name, *ensemble, images)
         if len(summaries) > 1:
             rule = f"{bundle.contract.study_rule} over {len(summaries)} images"
-            made |= {"hasMember": members[each.finding], "method": {"text": f"{PROBABILITY.meaning}: {rule}"}}
-        whole.append(made)
-    return whole, of_images
+            method = {"text": f"{PROBABILITY.meaning}: {rule}"}
+            observation |= {"hasMember": members[name], "method": method}
+        of_study.append(observation)
+    return of_study, of_images
 
 
 def _observation(
@@ -153,13 +170,12 @@ def _observation(
     finding: str,
     probability: float,
     threshold: float,
-    positive: bool,
+    answer: Code,
     images: Sequence[int],
 ) -> _Json:
-    presence = PRESENT if positive else ABSENT
-    level = ("POS", "Positive") if positive else ("NEG", "Negative")
+    level = _INTERPRETATIONS[answer]
     interpretation = _concept(level[0], f"{_TERMINOLOGY}/v3-ObservationInterpretation", level[1])
-    interpretation["coding"].append(_coding(presence))
+    interpretation["coding"].append(_coding(answer))
     return {
         "id": name,
         "identifier": [{"system": _DICOM_UID, "value": f"urn:oid:{uid}"}],
@@ -167,17 +183,17 @@ def _observation(
         "category": [_concept("imaging", f"{_TERMINOLOGY}/observation-category", "Imaging")],
         "code": _coded(_code(finding)) | {"text": finding},
         "device": {"reference": "#device"},
-        "derivedFrom": [{"reference": f"#{each}"} for each in ("study", *(f"image-{n}" for n in images))],
+        "derivedFrom": [{"reference": f"#{anchor}"} for anchor in ("study", *(f"image-{n}" for n in images))],
         "method": {"text": PROBABILITY.meaning},
         "valueQuantity": _number(probability),
         "interpretation": [interpretation],
         "component": [{"code": _coded(THRESHOLD), "valueQuantity": _number(threshold)}],
-        "note": [{"text": DISCLAIMER}],
+        "note": [{"text": REPORT_DISCLAIMER}],
     }
 
 
 def _image(number: int, summary: ImageSummary, subject: _Json) -> _Json:
-    made: _Json = {
+    media: _Json = {
         "id": f"image-{number}",
         "identifier": [{"system": _DICOM_UID, "value": f"urn:oid:{summary.image.sop_instance_uid}"}],
         "partOf": [{"reference": "#study"}],
@@ -188,7 +204,7 @@ def _image(number: int, summary: ImageSummary, subject: _Json) -> _Json:
         "width": summary.columns,
         "content": {"contentType": "application/dicom"},
     }
-    return made | ({"view": {"text": summary.view_position}} if summary.view_position else {})
+    return media | ({"view": {"text": summary.view_position}} if summary.view_position else {})
 
 
 def _device(bundle: Bundle) -> _Json:
@@ -199,14 +215,14 @@ def _device(bundle: Bundle) -> _Json:
         "deviceName": [{"name": bundle.contract.name, "type": "model-name"}],
         "serialNumber": bundle.sha256,
         "version": [{"value": version} for version in software_versions(bundle)],
-        "note": [{"text": f"{bundle.contract.intended_use} {DISCLAIMER}"}],
+        "note": [{"text": f"{bundle.contract.intended_use} {REPORT_DISCLAIMER}"}],
     }
 
 
 def _imaging_study(
     sources: Sequence[Source], images: Sequence[Reference], subject: _Json, started: str | None
 ) -> _Json:
-    modality = {each.series_instance_uid: str(each.header.get("Modality")) for each in sources}
+    modality = {source.series_instance_uid: str(source.header.get("Modality")) for source in sources}
     series = [
         {
             "uid": uid,
@@ -222,7 +238,7 @@ def _imaging_study(
         }
         for uid in dict.fromkeys(image.series_instance_uid for image in images)
     ]
-    made: _Json = {
+    resource: _Json = {
         "id": "study",
         "identifier": [{"system": _DICOM_UID, "value": f"urn:oid:{sources[0].study_instance_uid}"}],
         "status": "available",
@@ -231,11 +247,11 @@ def _imaging_study(
         "numberOfInstances": len(images),
         "series": series,
     }
-    return made | ({"started": started} if started else {})
+    return resource | ({"started": started} if started else {})
 
 
 def _modality(value: str) -> _Json:
-    """Modality (0008,0060) of a series; what is no radiograph's, such as SC, has no code there."""
+    """Modality (0008,0060) of a series; one that is no radiograph's, such as SC, becomes OT."""
     known = value if value in _MODALITIES else "OT"
     return {"system": _SYSTEMS["DCM"], "code": known, "display": _MODALITIES[known]}
 
@@ -254,24 +270,6 @@ def _started(source: Source) -> str | None:
     """Study Date as a FHIR dateTime; the time of day is left out, since its zone is not known."""
     date = str(source.header.get("StudyDate") or "")
     return f"{date[:4]}-{date[4:6]}-{date[6:]}" if date else None
-
-
-def _conclusion(
-    findings: Sequence[StudyFinding], summaries: Sequence[ImageSummary], refusals: Sequence[Refusal]
-) -> str:
-    positive = [f"{each.finding} {each.probability:.3f}" for each in findings if each.positive]
-    parts = [DISCLAIMER]
-    if summaries:
-        parts.append(f"At or above the operating point: {', '.join(positive) or 'none'}.")
-    told = {each.finding for each in findings}
-    untold = [each.name for each in FINDINGS if summaries and each.name not in told]
-    if untold:
-        parts.append(f"Not told by this model: {', '.join(untold)}.")
-    parts += [
-        f"Image {each.image.sop_instance_uid} was not analysed: {each.title}. {each.detail}"
-        for each in refusals
-    ]
-    return " ".join(parts)
 
 
 def _code(finding: str) -> Code:

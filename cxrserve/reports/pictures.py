@@ -1,4 +1,4 @@
-"""Heatmaps and overlays as pictures. One colour scale for all findings and images; nothing is stretched.
+"""Heatmaps and overlays as pictures, on one colour scale for all images, and for each finding or for all.
 
 Legend: h and w of the picture, W of the whole sheet.
 """
@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from cxrserve.bundle.contract import Contract, HeatmapCurve
 from cxrserve.ensemble import heatmap
-from cxrserve.ensemble.bundle import Contract
-from cxrserve.ensemble.pipeline import Reading
 from cxrserve.findings import NAMES
 from cxrserve.imaging.pyramid import placement, shape_within
+from cxrserve.pipeline.pipeline import Reading
+from cxrserve.reports.notices import PICTURE_DISCLAIMER
 
 Picture = NDArray[np.uint8]
 
 HEATMAP_SIDE: Final = 512  # longest side of a heatmap; the finest grid has 64 cells
 SCALE_MAP_SIDE: Final = 256  # of one scale's part: four of them come with each heatmap
 OVERLAY_SIDE: Final = 1024  # longest side of the radiograph in an overlay
-RESEARCH_USE: Final = "Research use only. Not for diagnosis."
 
 _OPACITY: Final = 0.75  # of the colour at full strength: the radiograph stays visible under it
 _COLOURS: Final = cv2.COLORMAP_INFERNO  # perceptually even, and dark where there is nothing
@@ -32,13 +32,13 @@ INK: Final = (232, 232, 235)
 FAINT: Final = (150, 150, 158)
 _MARGIN: Final = 14
 _STRIP_HEIGHT: Final = 92
-_NARROWEST: Final = 620  # sheet width at which the words below the picture fit
+_MIN_WIDTH: Final = 620  # of the sheet: the text below the picture needs it
 
 
 def heatmap_picture(
     reading: Reading, index: int, contract: Contract, shape_hw: tuple[int, int] | None = None
 ) -> heatmap.Map | None:
-    """Finding `index`'s heatmap over the whole radiograph, raw float32 [h, w]; None where none was made.
+    """Finding `index`'s heatmap over the whole radiograph, raw float32 [h, w]; None where there is none.
 
     Args:
         shape_hw: the picture's height and width; by default the radiograph's aspect, 512 on the long side.
@@ -49,7 +49,7 @@ def heatmap_picture(
 
 
 def scale_picture(reading: Reading, index: int, size: int, contract: Contract) -> heatmap.Map | None:
-    """What the scale `size` brings to finding `index`'s heatmap, raw; None where that was not asked for."""
+    """The share of scale `size` in finding `index`'s heatmap, raw; None where it was not requested."""
     about = reading.image.about
     shape_hw = shape_within(about.rows, about.columns, SCALE_MAP_SIDE)
     grid_SS = reading.prediction.scale_maps.get(index, {}).get(size)
@@ -62,8 +62,8 @@ def _laid_over(
     if grid_GG is None:
         return None
     about = reading.image.about
-    place = placement(about.rows, about.columns, contract.preprocessing.fit)
-    return heatmap.lay_over(grid_GG, place, *shape_hw)
+    position = placement(about.rows, about.columns, contract.preprocessing.fit)
+    return heatmap.lay_over(grid_GG, position, *shape_hw)
 
 
 def overlay(reading: Reading, index: int, contract: Contract) -> Picture | None:
@@ -71,10 +71,10 @@ def overlay(reading: Reading, index: int, contract: Contract) -> Picture | None:
 
     Args:
         reading: made with `preview_side=OVERLAY_SIDE`.
-        index: the finding, by its place in `findings.py`.
+        index: the finding, by its index in `findings.NAMES`.
 
     Returns:
-        uint8 [h, w, 3], RGB; None where no heatmap was asked for.
+        uint8 [h, w, 3], RGB; None where no heatmap was requested.
     """
     preview_hw = reading.image.preview_HW
     if preview_hw is None:
@@ -83,8 +83,9 @@ def overlay(reading: Reading, index: int, contract: Contract) -> Picture | None:
     picture_hw = heatmap_picture(reading, index, contract, (height, width))
     if picture_hw is None:
         return None
-    blended = blend(preview_hw, heatmap.to_grey(picture_hw, contract.heatmap_scale))
-    sheet = Image.new("RGB", (max(width, _NARROWEST), height + _STRIP_HEIGHT), PAPER)
+    scale, curve = contract.full_strength(NAMES[index]), contract.heatmap_curve(NAMES[index])
+    blended = blend(preview_hw, heatmap.to_grey(picture_hw, scale, curve))
+    sheet = Image.new("RGB", (max(width, _MIN_WIDTH), height + _STRIP_HEIGHT), PAPER)
     sheet.paste(Image.fromarray(blended), ((sheet.width - width) // 2, 0))
     _write_strip(sheet, height, index, reading, contract)
     return np.asarray(sheet)
@@ -116,18 +117,26 @@ def _write_strip(sheet: Image.Image, top: int, index: int, reading: Reading, con
         fill=FAINT,
         font=small,
     )
-    draw.text((_MARGIN, top + 64), RESEARCH_USE, fill=INK, font=small)
-    draw_scale(sheet, sheet.width - _MARGIN, top + 20, contract.heatmap_scale, small)
+    draw.text((_MARGIN, top + 64), PICTURE_DISCLAIMER, fill=INK, font=small)
+    name = NAMES[index]
+    scale, curve = contract.full_strength(name), contract.heatmap_curve(name)
+    draw_scale(sheet, sheet.width - _MARGIN, top + 20, scale, small, curve)
 
 
 def draw_scale(
     sheet: Image.Image,
     right: int,
     top: int,
-    full_strength: float,
+    full_strength: float | None,
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    curve: HeatmapCurve = "square-root",
 ) -> None:
-    """The colour scale in raw values, 200 wide and 56 high, its upper right corner at `right`, `top`."""
+    """The colour scale, 200 wide and 56 high, its upper right corner at `right`, `top`.
+
+    Args:
+        full_strength: raw value of the last colour; None: each picture has a scale of its own.
+        curve: from raw values to colours.
+    """
     width, height = 200, 14
     left = right - width
     ramp = np.tile(np.linspace(0, 255, width).round().astype(np.uint8), (height, 1))
@@ -135,8 +144,13 @@ def draw_scale(
     sheet.paste(Image.fromarray(bar), (left, top))
     draw = ImageDraw.Draw(sheet)
     draw.text((left, top + 20), "0", fill=FAINT, font=font)
-    # The colour goes with the square root of the value (`heatmap.to_grey`): half-way stands a quarter.
-    draw.text((left + width // 2, top + 20), f"{full_strength / 4:.2g}", fill=FAINT, font=font, anchor="ma")
+    if full_strength is None:
+        draw.text((right, top + 20), "limit of the picture", fill=FAINT, font=font, anchor="ra")
+        draw.text((right, top + 42), "evidence (Grad-CAM), nats", fill=FAINT, font=font, anchor="ra")
+        return
+    # On the square-root curve of `heatmap.to_grey` a quarter of the value stands half-way.
+    middle = full_strength / (2 if curve == "linear" else 4)
+    draw.text((left + width // 2, top + 20), f"{middle:.2g}", fill=FAINT, font=font, anchor="ma")
     draw.text((right, top + 20), f"{full_strength:.3g} +", fill=FAINT, font=font, anchor="ra")
     draw.text((right, top + 42), "evidence (Grad-CAM), nats", fill=FAINT, font=font, anchor="ra")
 

@@ -1,4 +1,4 @@
-"""The one progress bar of the command line: what, how many of how many, time gone and time left."""
+"""The progress bar of the command line: description, count, elapsed and remaining time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.progress import (
 
 
 def progress_bar(console: Console, *, transient: bool = False) -> Progress:
-    """A bar on `console`, silent where that is no terminal; a `transient` one is wiped when it ends."""
+    """A bar on `console`, silent where that is no terminal; a `transient` one is erased at its end."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -9,19 +9,29 @@ from typing import IO
 from rich.table import Table
 from rich.text import Text
 
-from cxrserve.findings import NAMES
-from cxrserve.reports.answer import Answer, ScaleReport
+from cxrserve.findings import NAMES, NO_FINDING
+from cxrserve.reports.answer import Answer, FindingReport, ImageReport, ScaleReport
 from cxrserve.reports.triage import TriageAnswer
+from cxrserve.warnings import ImageWarning
 
 _STRONG, _FAINT = "bold yellow", "dim"
 _UNKNOWN = "–"
+# The last columns of the CSV: what joins a line with its labels, and what stands out.
+_LAST_COLUMNS = (
+    "study_instance_uid",
+    "series_instance_uid",
+    "sop_instance_uid",
+    "view",
+    "positive",
+    "warnings",
+)
 
 
 def answer_table(title: str, answer: Answer) -> Table:
     """One radiograph: a row for each finding, a column for each scale; positive findings stand out."""
     table = Table(title=Text(title), title_justify="left", header_style=_FAINT)
-    table.add_column("finding")
-    table.add_column("probability", justify="right")
+    table.add_column("finding", no_wrap=True)
+    table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("operating point", justify="right")
     for scale in answer.findings[0].scales:
         table.add_column(f"{scale.size} px", justify="right")
@@ -44,15 +54,32 @@ def _share(scale: ScaleReport) -> str:
     return _UNKNOWN if scale.probability is None else f"{scale.probability:.2f} × {scale.weight:.0%}"
 
 
-class CsvWriter:
-    """One line for each file: its path, what went wrong if anything did, and 14 probabilities.
+def answer_line(title: str, answer: Answer) -> str:
+    """One radiograph in one line: its positive findings with their probabilities, and its warnings' codes.
 
-    The cell of a finding that the bundle does not know is empty.
+    "No Finding" is not a finding, and never listed.
+    """
+    positive = ", ".join(
+        f"{finding.finding} {finding.probability:.2f}" for finding in _positive(answer) if finding.probability
+    )
+    codes = ", ".join(sorted({str(warning.code) for warning in answer.warnings}))
+    return f"{title}: {positive or 'nothing above its operating point'}{f'  [{codes}]' if codes else ''}"
+
+
+def _positive(answer: Answer) -> list[FindingReport]:
+    return [finding for finding in answer.findings if finding.positive and finding.finding != NO_FINDING]
+
+
+class CsvWriter:
+    """Writes one line for each file: path, status, 14 probabilities, UIDs, view, and what stands out.
+
+    The cell of a finding that the bundle does not know is empty. `positive` and `warnings` hold names and
+    codes separated by semicolons.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self._writer = csv.writer(stream, lineterminator="\n")
-        self._writer.writerow(["file", "status", *NAMES, "model", "sha256"])
+        self._writer.writerow(["file", "status", *NAMES, "model", "sha256", *_LAST_COLUMNS])
 
     def answered(self, path: str, answer: Answer) -> None:
         """A line of probabilities."""
@@ -60,20 +87,36 @@ class CsvWriter:
             "" if finding.probability is None else f"{finding.probability:.6f}" for finding in answer.findings
         ]
         model = f"{answer.model.name} {answer.model.version}"
-        self._writer.writerow([_cell(path), "ok", *probabilities, model, answer.model.sha256])
+        last = _last_cells(answer.image, [finding.finding for finding in _positive(answer)], answer.warnings)
+        self._writer.writerow([_cell(path), "ok", *probabilities, model, answer.model.sha256, *last])
 
     def decided(self, path: str, answer: TriageAnswer) -> None:
-        """A line of decisions, in words: no number that could be taken for a probability."""
-        words = {one.finding: "positive" if one.positive else "negative" for one in answer.decisions}
+        """A line of decisions as words, so that no number is taken for a probability."""
+        decisions = {
+            decision.finding: "positive" if decision.positive else "negative" for decision in answer.decisions
+        }
         model = f"{answer.model.name} {answer.model.version}"
-        cells = [words.get(name, "") for name in NAMES]
-        self._writer.writerow([_cell(path), "ok", *cells, model, answer.model.sha256])
+        cells = [decisions.get(name, "") for name in NAMES]
+        positive = [name for name, cell in decisions.items() if cell == "positive" and name != NO_FINDING]
+        last = _last_cells(answer.image, positive, answer.warnings)
+        self._writer.writerow([_cell(path), "ok", *cells, model, answer.model.sha256, *last])
 
     def refused(self, path: str, reason: str) -> None:
-        """A line without probabilities: what was not judged has none."""
-        self._writer.writerow([_cell(path), _cell(reason), *[""] * len(NAMES), "", ""])
+        """A line without probabilities, for a file that was not analysed."""
+        self._writer.writerow([_cell(path), _cell(reason), *[""] * (len(NAMES) + 2 + len(_LAST_COLUMNS))])
+
+
+def _last_cells(image: ImageReport, positive: Sequence[str], warnings: Sequence[ImageWarning]) -> list[str]:
+    about = (
+        image.study_instance_uid,
+        image.series_instance_uid,
+        image.sop_instance_uid,
+        image.view_position,
+    )
+    codes = sorted({str(warning.code) for warning in warnings})
+    return [*(_cell(value or "") for value in about), "; ".join(positive), "; ".join(codes)]
 
 
 def _cell(text: str) -> str:
     """A spreadsheet must not take a file's name for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
+    return f"'{text}" if text.startswith(tuple("=+-@\t\r")) else text

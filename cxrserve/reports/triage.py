@@ -1,41 +1,42 @@
-"""Decisions as JSON and as a table: the models of `POST /triage` and `cxrserve predict --triage`."""
+"""Triage decisions as JSON and as a table, for `POST /triage` and `cxrserve predict --triage`."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import math
+
+from pydantic import Field
 from rich.table import Table
 from rich.text import Text
 
-from cxrserve.ensemble.bundle import Bundle
-from cxrserve.ensemble.decide import Decided
-from cxrserve.ensemble.early import TriageCheck
+from cxrserve.bundle.contract import Bundle, Contract
+from cxrserve.bundle.triage_calibration import TriageCheck
 from cxrserve.ensemble.triage import Guarantee
 from cxrserve.findings import NAMES
-from cxrserve.reports.answer import DISCLAIMER, ImageReport, ModelAbout, image_report, model_about
+from cxrserve.pipeline.triage import TriageResult
+from cxrserve.reports.answer import ImageReport, ModelAbout, image_report, model_about
+from cxrserve.reports.notices import DISCLAIMER
+from cxrserve.schema import Frozen
+from cxrserve.warnings import ImageWarning, WarningCode
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
-
-
-class DecisionReport(_Part):
-    """One finding: on which side of its operating point its probability lies."""
+class DecisionReport(Frozen):
+    """The decision on one finding: whether its probability reaches its operating point."""
 
     finding: str
     positive: bool = Field(description="The probability is at or above the threshold.")
     threshold: float
-    lower: float = Field(description="The probability is at least this much; under the guarantee.")
-    upper: float = Field(description="The probability is at most this much; likewise.")
-    settled_by: int = Field(description="Size of the scale after which this was settled; 0: before any ran.")
+    lower: float = Field(description="Lower bound of the probability, under the guarantee.")
+    upper: float = Field(description="Upper bound of the probability, likewise.")
+    settled_by: int = Field(description="Size of the scale that settled the decision; 0: none had to run.")
 
 
-class GuaranteeReport(_Part):
-    """What is promised of the decisions."""
+class GuaranteeReport(Frozen):
+    """The guarantee on the decisions."""
 
     name: Guarantee
     epsilon: float | None = Field(
-        description="At most this is the probability that any decision asked for differs from the full "
-        "ensemble's, for an image like those it was calibrated on. Null for exact: none differs, ever."
+        description="Upper bound of the probability that any requested decision differs from the full "
+        "ensemble's, for an image like those of the calibration. Null for exact: none ever differs."
     )
     holds: bool = Field(
         description="False where the bundle's calibration does not cover what was served; `warnings` say why."
@@ -43,14 +44,14 @@ class GuaranteeReport(_Part):
     calibrated_on: str | None
     calibrated_with: list[str] = Field(description="Engines and precisions that the calibration covers.")
     checked: list[TriageCheck] = Field(
-        description="What this guarantee came to on other images, as the bundle says: deciding what was "
-        "asked for, or, where that was not checked, each of the findings alone. Empty where nothing was "
+        description="Results of this guarantee on other images, from the bundle: for the requested findings "
+        "together, or, where that was not checked, for each finding alone. Empty where nothing was "
         "checked for this epsilon."
     )
 
 
-class TriageAnswer(_Part):
-    """What was decided about one radiograph, and how much of the ensemble that took."""
+class TriageAnswer(Frozen):
+    """The decisions on one radiograph, and the share of the ensemble's work they took."""
 
     model: ModelAbout
     disclaimer: str = DISCLAIMER
@@ -58,66 +59,90 @@ class TriageAnswer(_Part):
     decisions: list[DecisionReport]
     guarantee: GuaranteeReport
     ran: list[int] = Field(description="Sizes of the scales that ran.")
-    work: float = Field(description="Share of the full ensemble's work; a scale's work goes as its pixels.")
-    warnings: list[str]
+    work: float = Field(
+        description="Share of the full ensemble's work; the work of a scale is proportional to its pixels."
+    )
+    warnings: list[ImageWarning]
     timing_ms: dict[str, float]
 
 
-def triage_answer(decided: Decided, bundle: Bundle) -> TriageAnswer:
-    """`decided` as the service answers it."""
-    triage, contract = decided.triage, bundle.contract
+def triage_answer(result: TriageResult, bundle: Bundle) -> TriageAnswer:
+    """Make the JSON answer of a triage result."""
+    triage, contract = result.triage, bundle.contract
     bounds, positive_F = triage.bounds, triage.positive_F
     return TriageAnswer(
         model=model_about(bundle),
-        image=image_report(decided.image, contract),
+        image=image_report(result.image, contract),
         decisions=[
             DecisionReport(
                 finding=NAMES[finding],
                 positive=bool(positive_F[finding]),
                 threshold=contract.operating_points[NAMES[finding]].threshold,
-                lower=float(bounds.lower_F[finding]),
-                upper=float(bounds.upper_F[finding]),
+                **_bounds(
+                    NAMES[finding],
+                    float(bounds.lower_F[finding]),
+                    float(bounds.upper_F[finding]),
+                    positive=bool(positive_F[finding]),
+                    contract=contract,
+                ),
                 settled_by=triage.settled_by[finding],
             )
-            for finding in decided.findings
+            for finding in result.findings
         ],
-        guarantee=_guarantee(decided, bundle),
+        guarantee=_guarantee(result, bundle),
         ran=list(triage.ran),
         work=triage.work,
-        warnings=[*decided.image.warnings, *decided.doubts],
-        timing_ms={stage: round(ms, 2) for stage, ms in decided.timing_ms.items()},
+        warnings=[
+            *result.image.warnings,
+            *(ImageWarning(code=WarningCode.NO_GUARANTEE, message=doubt) for doubt in result.doubts),
+        ],
+        timing_ms={stage: round(ms, 2) for stage, ms in result.timing_ms.items()},
     )
 
 
-def _guarantee(decided: Decided, bundle: Bundle) -> GuaranteeReport:
-    early = bundle.contract.triage if decided.guarantee == "conformal" else None
+def _bounds(name: str, lower: float, upper: float, *, positive: bool, contract: Contract) -> dict[str, float]:
+    """Bounds of the score as bounds of the calibrated probability, on the decision's side of the threshold.
+
+    The calibration is strictly increasing, so its values at the bounds bound its value between them.
+    """
+    calibration, threshold = contract.calibration_of(name), contract.operating_points[name].threshold
+    low, high = float(calibration.apply(lower)), float(calibration.apply(upper))
+    if positive:
+        low = max(low, threshold)
+        high = max(high, low)
+    else:
+        high = min(high, math.nextafter(threshold, -1))
+        low = min(low, high)
+    return {"lower": low, "upper": high}
+
+
+def _guarantee(result: TriageResult, bundle: Bundle) -> GuaranteeReport:
+    calibration = bundle.contract.triage if result.guarantee == "conformal" else None
     return GuaranteeReport(
-        name=decided.guarantee,
-        epsilon=decided.epsilon,
-        holds=not decided.doubts,
-        calibrated_on=early.data if early else None,
-        calibrated_with=[str(arithmetic) for arithmetic in early.arithmetics] if early else [],
-        checked=_checks(decided, bundle),
+        name=result.guarantee,
+        epsilon=result.epsilon,
+        holds=not result.doubts,
+        calibrated_on=calibration.data if calibration else None,
+        calibrated_with=[str(arithmetic) for arithmetic in calibration.arithmetics] if calibration else [],
+        checked=_checks(result, bundle),
     )
 
 
-def _checks(decided: Decided, bundle: Bundle) -> list[TriageCheck]:
-    """Those of what was asked for: of all that the bundle knows together, or of each finding alone."""
+def _checks(result: TriageResult, bundle: Bundle) -> list[TriageCheck]:
+    """The bundle's triage checks that apply to the requested findings: all together, or each alone."""
     contract = bundle.contract
     known = len(NAMES) - len(contract.unavailable)
-    asked = {NAMES[finding] for finding in decided.findings}
-    names = {"all"} if len(asked) == known > 1 else asked
+    requested = {NAMES[finding] for finding in result.findings}
+    names = {"all"} if len(requested) == known > 1 else requested
     return [
         check
         for check in (contract.triage.checked if contract.triage else ())
-        if check.guarantee == decided.guarantee
-        and check.epsilon == decided.epsilon
-        and check.findings in names
+        if check.guarantee == result.guarantee and check.epsilon == result.epsilon and check.findings in names
     ]
 
 
 def check_words(check: TriageCheck) -> str:
-    """One line of what a guarantee came to, with both ends of the interval."""
+    """One line on the check of a guarantee, with both ends of the interval."""
     low = "" if check.differing_above is None else f"{check.differing_above:.2%} to "
     return (
         f"checked, {check.findings}: {check.differing} of {check.images} differed "
@@ -130,9 +155,9 @@ def triage_table(title: str, answer: TriageAnswer) -> Table:
     """One radiograph: a row for each decision; positive ones stand out."""
     ran = ", ".join(str(size) for size in answer.ran) or "no scale"
     checked = answer.guarantee.checked
-    promise = answer.guarantee.name + (f" {answer.guarantee.epsilon:g}" if answer.guarantee.epsilon else "")
+    guarantee = answer.guarantee.name + (f" {answer.guarantee.epsilon:g}" if answer.guarantee.epsilon else "")
     table = Table(
-        title=Text(f"{title}: {promise}, ran {ran}, {answer.work:.1%} of the work"),
+        title=Text(f"{title}: {guarantee}, ran {ran}, {answer.work:.1%} of the work"),
         title_justify="left",
         caption=Text(check_words(checked[0])) if len(checked) == 1 else None,
         caption_justify="left",
@@ -141,13 +166,13 @@ def triage_table(title: str, answer: TriageAnswer) -> Table:
     table.add_column("finding")
     for heading in ("decision", "probability", "operating point", "settled by"):
         table.add_column(heading, justify="right")
-    for one in answer.decisions:
+    for decision in answer.decisions:
         table.add_row(
-            one.finding,
-            "positive ●" if one.positive else "negative  ",
-            f"{one.lower:.3f} – {one.upper:.3f}",
-            f"{one.threshold:.3f}",
-            str(one.settled_by),
-            style="bold yellow" if one.positive else "",
+            decision.finding,
+            "positive ●" if decision.positive else "negative  ",
+            f"{decision.lower:.3f} – {decision.upper:.3f}",
+            f"{decision.threshold:.3f}",
+            str(decision.settled_by),
+            style="bold yellow" if decision.positive else "",
         )
     return table

@@ -12,8 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from cxrserve.errors import NotAChestRadiograph, NotForPresentation
-from cxrserve.imaging.dicom.body_part import BodyPart, body_part
+from cxrserve.imaging.dicom.body_part import BodyPart, body_part, contradiction, is_unknown
 from cxrserve.imaging.dicom.dataset import text
+from cxrserve.warnings import ImageWarning, WarningCode
 
 _RADIOGRAPHY_CLASSES: Final = frozenset(
     (
@@ -72,8 +73,8 @@ _VIEWS: Final = frozenset(
 )
 
 
-def check_is_chest_radiograph(dataset: Dataset) -> None:
-    """Pass, or raise why this is no chest radiograph for presentation.
+def check_is_chest_radiograph(dataset: Dataset) -> tuple[ImageWarning, ...]:
+    """Return doubts about the part of the body, or raise why this is no chest radiograph for presentation.
 
     Raises:
         NotAChestRadiograph: another object, modality or body part, or nothing that speaks for a chest.
@@ -96,6 +97,23 @@ def check_is_chest_radiograph(dataset: Dataset) -> None:
             "neither SOP class nor Modality say that this is a radiograph, and no body part says chest. Send "
             "the original CR or DX image, or the picture alone as PNG."
         )
+    return _doubts(dataset, part)
+
+
+def _doubts(dataset: Dataset, part: BodyPart | None) -> tuple[ImageWarning, ...]:
+    if other := contradiction(dataset, part):
+        message = (
+            f"{part.source if part else 'The header'} names the chest, but {other.source} another part of "
+            f"the body ({other.name}). Make sure that this is a chest radiograph."
+        )
+        return (ImageWarning(code=WarningCode.BODY_PART_CONTRADICTION, message=message),)
+    if is_unknown(dataset, part):
+        message = (
+            "BodyPartExamined names a part of the body with words that are not known here. Make sure that "
+            "this is a chest radiograph."
+        )
+        return (ImageWarning(code=WarningCode.BODY_PART_UNKNOWN, message=message),)
+    return ()
 
 
 def view_position(dataset: Dataset) -> str | None:

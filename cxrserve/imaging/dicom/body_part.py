@@ -1,4 +1,4 @@
-"""Which part of the body a header names, in whatever words.
+"""The body part that a DICOM header names, in any wording or language.
 
 The standard has terms for Body Part Examined (PS3.16 Annex L), and makers and hospitals have their own:
 abbreviated, run together, translated. So a text is searched for stems. The most specific element that names
@@ -15,9 +15,10 @@ from typing import Final
 
 from pydicom.dataset import Dataset
 
+from cxrserve.imaging.dicom.body_part_words import CHEST, OTHER_LATIN, OTHER_SCRIPTS
 from cxrserve.imaging.dicom.dataset import text, texts
 
-_MOST_CHARACTERS: Final = 1000  # a value has at most 64 (PS3.5 6.2), an element may hold gigabytes
+_MAX_CHARACTERS: Final = 1000  # a value has at most 64 (PS3.5 6.2), an element may hold gigabytes
 _CHEST: Final = re.compile(
     r"CHEST|CHST|CXR|THORAX|TORAX|TORAKS|TORACE|BRUSTKORB|BABYGRAM|MEDIASTIN|STERNUM|HEART|BRONCH|DIAPHRAG"
     r"|PULMO|POUMON|POLMON|PECHO|\bLUNG|\bRIB(?!O)|RIBS\b|RIPPEN|COSTILLA"
@@ -54,8 +55,20 @@ _OTHER_PARTS: Final = {
     "FOOT": r"FOOT|FEET|FOREFOOT|HINDFOOT|HEEL|CALCAN|TOES?\b|METATARS|TARSAL|FUSS\b|VORFUSS|PIED\b",
     "EXTREMITY": r"EXTREM|EXM\b|UPEXM|LOWEXM|LIMB",
 }  # fmt: skip
-_OTHER_PATTERNS: Final = {name: re.compile(f"{_SIDE}(?:{words})") for name, words in _OTHER_PARTS.items()}
+_OTHER_PATTERNS: Final = {
+    name: re.compile(f"{_SIDE}(?:{pattern}{'|' + OTHER_LATIN[name] if name in OTHER_LATIN else ''})")
+    for name, pattern in _OTHER_PARTS.items()
+}
 _SPINE: Final = _OTHER_PATTERNS["SPINE"]
+
+
+def _decomposed(text: str) -> str:
+    """`text` without accents and other combining marks, compatibility characters replaced."""
+    return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
+_CHEST_ELSEWHERE: Final = re.compile(_decomposed(CHEST))
+_SCRIPT_PATTERNS: Final = {name: re.compile(_decomposed(pattern)) for name, pattern in OTHER_SCRIPTS.items()}
 
 _CHEST_REGIONS: Final = frozenset(  # PS3.16 CID 4031, SNOMED CT and its older SRT codes
     (
@@ -106,6 +119,9 @@ _DESCRIPTIONS: Final = (  # the most specific first
     "PerformedProcedureStepDescription",
     "StudyDescription",
 )
+_NO_PARTS: Final = frozenset(
+    ("UNKNOWN", "OTHER", "NONE", "PORTABLE", "WHOLEBODY", "WHOLE BODY", "NULL", "DEFAULT")
+)
 # In a description these are no parts of the body: "arms up", "head end", and French for "from the front".
 _POSITIONING: Final = re.compile(r"\b(ARMS?|HEAD|FACE)\b")
 _OTHER_EXAMINATION: Final = re.compile(r"\b(CTA?|MRI?|PET|US|NM|ECHO|SCINTI\w*|TOMO\w*|DOSE|REPORT)\b")
@@ -113,7 +129,7 @@ _OTHER_EXAMINATION: Final = re.compile(r"\b(CTA?|MRI?|PET|US|NM|ECHO|SCINTI\w*|T
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BodyPart:
-    """What an element names.
+    """A body part named by one element.
 
     Attributes:
         name: one of this file's own words, never the file's.
@@ -135,33 +151,52 @@ def body_part(dataset: Dataset) -> BodyPart | None:
     )
 
 
-def _named(words: str, source: str) -> BodyPart | None:
-    folded = _folded(words)
+def contradiction(dataset: Dataset, part: BodyPart | None) -> BodyPart | None:
+    """Another part that a description names, where `part`, which decides, is the chest; else None."""
+    if part is None or not part.is_chest:
+        return None
+    for keyword in _DESCRIPTIONS:
+        described = _named(_POSITIONING.sub(" ", _folded(" ".join(texts(dataset, keyword)))), keyword)
+        if described and not described.is_chest:
+            return described
+    return None
+
+
+def is_unknown(dataset: Dataset, part: BodyPart | None) -> bool:
+    """Whether Body Part Examined has words that are not known here, and nothing else names a part."""
+    value = _folded(" ".join(texts(dataset, "BodyPartExamined"))).strip()
+    return part is None and len(value) > 2 and value not in _NO_PARTS
+
+
+def _named(description: str, source: str) -> BodyPart | None:
+    folded = _folded(description)
     if _names_chest(folded):
         return BodyPart(name="CHEST", source=source, is_chest=True)
     other = next((name for name, pattern in _OTHER_PATTERNS.items() if pattern.search(folded)), None)
+    if other is None:
+        other = next((name for name, pattern in _SCRIPT_PATTERNS.items() if pattern.search(folded)), None)
     if other is None and _THORACIC_SPINE.search(folded):
         other = "SPINE"
     return BodyPart(name=other, source=source, is_chest=False) if other else None
 
 
 def _names_chest(folded: str) -> bool:
-    if _CHEST.search(folded):
+    if _CHEST.search(folded) or _CHEST_ELSEWHERE.search(folded):
         return True
     spine = _SPINE.search(folded) or _THORACIC_SPINE.search(folded)
     return bool(_THORACIC.search(folded)) and not spine
 
 
-def _folded(words: str) -> str:
-    """Capitals without accents, everything else a space.
+def _folded(text: str) -> str:
+    """Letters alone: capitals without accents where the script has such, a space for everything else.
 
-    pydicom reads bytes beyond ASCII as Latin-1 here; most that are not are UTF-8.
+    Where no character set is declared, pydicom reads bytes as Latin-1; most that are not are UTF-8.
     """
-    words = words[:_MOST_CHARACTERS]
+    text = text[:_MAX_CHARACTERS]
     with suppress(UnicodeError):
-        words = words.encode("latin-1").decode("utf-8")
-    plain = "".join(c for c in unicodedata.normalize("NFKD", words.upper()) if not unicodedata.combining(c))
-    return re.sub("[^A-Z]+", " ", plain)
+        text = text.encode("latin-1").decode("utf-8")
+    plain = "".join(c if unicodedata.category(c)[0] in "LM" else " " for c in _decomposed(text.upper()))
+    return re.sub(" +", " ", plain)
 
 
 def _region(dataset: Dataset) -> BodyPart | None:
@@ -181,9 +216,9 @@ def _region(dataset: Dataset) -> BodyPart | None:
 def _described(dataset: Dataset) -> BodyPart | None:
     """A description speaks for a chest only where it speaks of no other examination of one."""
     descriptions = [" ".join(texts(dataset, keyword)) for keyword in _DESCRIPTIONS]
-    elsewhere = any(_OTHER_EXAMINATION.search(_folded(words)) for words in descriptions)
-    for keyword, words in zip(_DESCRIPTIONS, descriptions, strict=True):
-        named = _named(_POSITIONING.sub(" ", _folded(words)), keyword)
+    elsewhere = any(_OTHER_EXAMINATION.search(_folded(description)) for description in descriptions)
+    for keyword, description in zip(_DESCRIPTIONS, descriptions, strict=True):
+        named = _named(_POSITIONING.sub(" ", _folded(description)), keyword)
         if named:
             return None if named.is_chest and elsewhere else named
     return None

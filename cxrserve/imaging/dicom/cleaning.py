@@ -1,8 +1,9 @@
 """A header's values, cleaned: what a result takes over from an image, and nothing that is not well formed.
 
-What does not keep its value representation (PS3.5 6.2) is left out; text is cut to its length. The same
-function cleans in the worker, which reads the hostile file, and again in the service, which believes no
-worker.
+What does not keep its value representation (PS3.5 6.2) is left out. Text that is longer than its
+representation allows is repeated word for word, as a PACS does: a shortened identifier is another order's or
+another patient's. The same function cleans in the worker, which reads the hostile file, and again in the
+service, which trusts no worker.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
-from cxrserve.imaging.border import FOREIGN_ERRORS
+from cxrserve.imaging.dicom.identity import is_uid
 from cxrserve.imaging.dicom.luts import sound_lut
+from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS
 
 _CODE: Final[dict[str, Any]] = dict.fromkeys(
     ("CodeValue", "CodingSchemeDesignator", "CodingSchemeVersion", "CodeMeaning")
@@ -34,7 +36,7 @@ _REQUEST: Final[dict[str, Any]] = {
 _LUT: Final[dict[str, Any]] = {"LUTExplanation": None}  # and what `luts` keeps
 _MODALITY_LUT: Final[dict[str, Any]] = {**_LUT, "ModalityLUTType": None}
 # What a result needs; a sequence names what its items keep.
-KEPT: Final[dict[str, Any]] = {
+RESULT_ELEMENTS: Final[dict[str, Any]] = {
     **dict.fromkeys(
         (
             "TimezoneOffsetFromUTC",
@@ -67,11 +69,12 @@ KEPT: Final[dict[str, Any]] = {
 }  # fmt: skip
 
 _CODE_NEEDS: Final = ("CodeValue", "CodingSchemeDesignator", "CodeMeaning")
-_MOST_ITEMS: Final = 8  # of a sequence
-_MOST_VALUES: Final = 8  # of an element
-_LONGEST: Final = {"AE": 16, "LO": 64, "SH": 16, "LT": 1024, "ST": 1024, "PN": 64, "UC": 64, "UT": 1024}
-_UID: Final = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)  # PS3.5 9.1
-_LONGEST_UID: Final = 64
+_MAX_ITEMS: Final = 8  # of a sequence
+_MAX_VALUES: Final = 8  # of an element
+_TEXTS: Final = ("AE", "LO", "SH", "LT", "ST", "UC", "UT")
+_MAX_TERM: Final = 16  # of a character set
+MAX_TEXT: Final = 1024  # characters; longer text is left out
+_MAX_UID: Final = 64
 _CODE_STRING: Final = re.compile(r"[A-Z0-9 _]{1,16}", re.ASCII)
 _OFFSET: Final = re.compile(r"[+-](0\d|1[0-4])[0-5]\d", re.ASCII)
 _FORMS: Final = {"TimezoneOffsetFromUTC": "UTC offset"}  # stricter than their value representation
@@ -79,10 +82,10 @@ _AGE: Final = re.compile(r"\d{3}[DWMY]", re.ASCII)
 _TIME: Final = re.compile(r"([01]\d|2[0-3])([0-5]\d([0-5]\d(\.\d{1,6})?)?)?", re.ASCII)
 
 
-def cleaned(dataset: Dataset, kept: dict[str, Any] = KEPT) -> Dataset:
-    """A new data set with the elements of `kept` that are well formed. Never raises for a value."""
+def cleaned(dataset: Dataset, elements: dict[str, Any] = RESULT_ELEMENTS) -> Dataset:
+    """A new data set with the named `elements` that are well formed. Never raises for a value."""
     clean = Dataset()
-    for keyword, inner in kept.items():
+    for keyword, inner in elements.items():
         with suppress(*FOREIGN_ERRORS):
             if keyword not in dataset:
                 continue
@@ -91,25 +94,20 @@ def cleaned(dataset: Dataset, kept: dict[str, Any] = KEPT) -> Dataset:
                 value = value[0]
             if inner is not None:
                 setattr(clean, keyword, _items(value, inner))
-            elif (found := _values(_FORMS.get(keyword) or dictionary_VR(keyword), value)) is not None:
-                setattr(clean, keyword, found)
+            elif (values := _values(_FORMS.get(keyword) or dictionary_VR(keyword), value)) is not None:
+                setattr(clean, keyword, values)
     return clean
 
 
-def is_uid(text: str) -> bool:
-    """True for a UID as PS3.5 9.1 wants it."""
-    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
-
-
-def _items(value: Iterable[Dataset], kept: dict[str, Any]) -> list[Dataset]:
-    if kept is _LUT or kept is _MODALITY_LUT:
-        if (found := sound_lut(value)) is None:
+def _items(value: Iterable[Dataset], elements: dict[str, Any]) -> list[Dataset]:
+    if elements is _LUT or elements is _MODALITY_LUT:
+        if (lut := sound_lut(value)) is None:
             return []
-        item, table = found
-        table.update(cleaned(item, kept))
+        item, table = lut
+        table.update(cleaned(item, elements))
         return [table]
-    items = [cleaned(item, kept) for item, _ in zip(value, range(_MOST_ITEMS), strict=False)]
-    if kept is _CODE:  # PS3.3 8: a code without one of these three is none
+    items = [cleaned(item, elements) for item, _ in zip(value, range(_MAX_ITEMS), strict=False)]
+    if elements is _CODE:  # PS3.3 8: a code without one of these three is none
         return [item for item in items if all(item.get(keyword) for keyword in _CODE_NEEDS)]
     return [item for item in items if len(item)]
 
@@ -121,18 +119,22 @@ def _values(vr: str, value: Any) -> Any:
     clean = _CLEANERS[vr]
     if not isinstance(value, MultiValue | list | tuple):
         return clean(vr, value)
-    values = [clean(vr, each) for each in value[:_MOST_VALUES]]
+    values = [clean(vr, item) for item in value[:_MAX_VALUES]]
     # A value left out would move the others to other places.
-    return values if all(each is not None for each in values) else None
+    return values if all(item is not None for item in values) else None
 
 
 def _text(vr: str, value: Any) -> str | None:
-    plain = "".join(c if c.isprintable() else " " for c in str(value)[: _LONGEST[vr]])
+    if len(value := str(value)) > MAX_TEXT:
+        return None
+    plain = "".join(c if c.isprintable() else " " for c in value)
     return plain.replace("\\", " ").strip() or None
 
 
 def _person_name(vr: str, value: Any) -> str | None:
-    groups = str(value)[:1024].split("=")[:3]  # PS3.5 6.2.1: alphabetic, ideographic, phonetic
+    groups = str(value).split("=")[:3]  # PS3.5 6.2.1: alphabetic, ideographic, phonetic
+    if any(len(group) > MAX_TEXT for group in groups):
+        return None
     name = "=".join(_text(vr, group) or "" for group in groups).rstrip("=")
     return name or None
 
@@ -165,7 +167,7 @@ def _age(vr: str, value: Any) -> str | None:
 
 
 def _uid(vr: str, value: Any) -> UID | None:
-    text = str(value)[: _LONGEST_UID + 1].strip("\0 ")
+    text = str(value)[: _MAX_UID + 1].strip("\0 ")
     return UID(text) if is_uid(text) else None
 
 
@@ -185,7 +187,7 @@ def _unsigned(vr: str, value: Any) -> int | None:
 
 
 _CLEANERS: Final[dict[str, Callable[[str, Any], Any]]] = {
-    **dict.fromkeys(_LONGEST, _text),
+    **dict.fromkeys(_TEXTS, _text),
     "PN": _person_name,
     "CS": _code_string,
     "DA": _date,
@@ -205,5 +207,5 @@ def character_set(dataset: Dataset) -> tuple[str, ...]:
         return ()
     value = dataset["SpecificCharacterSet"].value
     values = value if isinstance(value, MultiValue | list | tuple) else (value,)
-    terms = tuple(str(each or "")[: _LONGEST["AE"]].strip() for each in values[:_MOST_VALUES])
+    terms = tuple(str(term or "")[:_MAX_TERM].strip() for term in values[:_MAX_VALUES])
     return terms if any(terms) and all(term in python_encoding for term in terms) else ()

@@ -1,7 +1,7 @@
 """One decoder for each compression of DICOM, chosen by measurement and by licence (none is GPL).
 
 Each takes the stream of one frame and returns its samples, [H, W] or [H, W, 3], unsigned where the format
-knows no sign. All refuse a truncated stream; what they raise is translated at the border.
+knows no sign. All refuse a truncated stream; what they raise is translated in `foreign_errors`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from pydicom.uid import (
 )
 
 from cxrserve.errors import UnreadableImage, UnsupportedImage
-from cxrserve.imaging.c_messages import with_c_messages
-from cxrserve.imaging.codestream import Process, is_ended, read_stream_header
+from cxrserve.imaging.capture_stderr import with_c_messages
+from cxrserve.imaging.codestream import Process, read_stream_header, stream_end
 from cxrserve.imaging.dicom.header import PixelHeader
 from cxrserve.imaging.jpeg import decode_jpeg_samples, speaks_of_damage
 
@@ -44,7 +44,7 @@ Samples = NDArray[Any]
 _RLE_HEADER_BYTES: Final = 64
 # Radiographs at 100:1 still take 8 pixels a byte. A stream with fewer bytes than this lies about its size,
 # and openjpeg would spend seconds and gigabytes on it, and answer.
-_MOST_PIXELS_A_BYTE: Final = 1000
+_MAX_PIXELS_A_BYTE: Final = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +69,7 @@ def check_stream(stream: bytes, codec: Codec, header: PixelHeader) -> None:
         UnsupportedImage: a process that no decoder here knows.
     """
     stream_header = read_stream_header(stream)
-    if not is_ended(stream):
+    if stream_end(stream) is None:
         raise UnreadableImage(
             "the compressed stream has no end marker: it is truncated. Send the file again."
         )
@@ -79,13 +79,13 @@ def check_stream(stream: bytes, codec: Codec, header: PixelHeader) -> None:
             f"{' or '.join(codec.processes)}: one of them is wrong. Send a sound file."
         )
     declared = (header.rows, header.columns, header.samples)
-    found = (stream_header.rows, stream_header.columns, stream_header.components)
-    if found != declared:
+    actual = (stream_header.rows, stream_header.columns, stream_header.components)
+    if actual != declared:
         raise UnreadableImage(
-            f"the compressed stream holds rows × columns × samples {found}, the header declares {declared}: "
+            f"the compressed stream holds rows × columns × samples {actual}, the header declares {declared}: "
             "one of them is wrong. Send a sound file."
         )
-    if header.rows * header.columns > len(stream) * _MOST_PIXELS_A_BYTE:
+    if header.rows * header.columns > len(stream) * _MAX_PIXELS_A_BYTE:
         raise UnreadableImage(
             f"the compressed stream has {len(stream)} bytes for {header.rows} × {header.columns} pixels: no "
             "image is that small. It is damaged or truncated."
@@ -112,7 +112,7 @@ def _jpeg(stream: bytes, header: PixelHeader) -> Samples:
 
 
 def _jpeg_lossless(stream: bytes, header: PixelHeader) -> Samples:
-    found = read_stream_header(stream)
+    stream_header = read_stream_header(stream)
     fragment = gdcm.Fragment()
     fragment.SetByteStringValue(stream)
     fragments = gdcm.SequenceOfFragments.New()
@@ -127,8 +127,10 @@ def _jpeg_lossless(stream: bytes, header: PixelHeader) -> Samples:
     kind = gdcm.PhotometricInterpretation.MONOCHROME2 if monochrome else gdcm.PhotometricInterpretation.RGB
     image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(kind))
     image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.JPEGLosslessProcess14_1))
-    allocated = 8 if found.precision <= 8 else 16
-    image.SetPixelFormat(gdcm.PixelFormat(header.samples, allocated, found.precision, found.precision - 1, 0))
+    allocated = 8 if stream_header.precision <= 8 else 16
+    image.SetPixelFormat(
+        gdcm.PixelFormat(header.samples, allocated, stream_header.precision, stream_header.precision - 1, 0)
+    )
     # A str with the bytes in it; None where the stream is cut. Where an end marker follows the cut, gdcm
     # answers half a picture, and only its libjpeg knows: "Corrupt JPEG data: premature end of data segment".
     decoded, messages = with_c_messages(image.GetBuffer)

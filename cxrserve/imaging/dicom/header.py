@@ -22,7 +22,7 @@ _SAMPLES: Final = {  # PS3.3 C.7.6.3.1.2
     "YBR_RCT": 3,
 }
 _GREY: Final = ("MONOCHROME1", "MONOCHROME2")
-_FEWEST_BITS: Final = 8
+_MIN_BITS: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +34,7 @@ class PixelHeader:
     samples: int
     bits_allocated: int
     bits_stored: int
+    low_bit: int
     signed: bool
     photometric_interpretation: str
     planar: bool
@@ -68,7 +69,7 @@ def read_pixel_header(dataset: Dataset, limits: Limits) -> PixelHeader:
     rows, columns = _required(dataset, "Rows"), _required(dataset, "Columns")
     limits.check_size(rows, columns)
     photometric, samples = _colour(dataset)
-    allocated, stored = _bits(dataset)
+    allocated, stored, low_bit = _bits(dataset)
     representation = integer(dataset, "PixelRepresentation") or 0
     if representation not in (0, 1):
         raise UnreadableImage(
@@ -80,6 +81,7 @@ def read_pixel_header(dataset: Dataset, limits: Limits) -> PixelHeader:
         samples=samples,
         bits_allocated=allocated,
         bits_stored=stored,
+        low_bit=low_bit,
         signed=representation == 1,
         photometric_interpretation=photometric,
         planar=samples > 1 and integer(dataset, "PlanarConfiguration") == 1,
@@ -112,7 +114,7 @@ def _colour(dataset: Dataset) -> tuple[str, int]:
     if not photometric:
         raise UnreadableImage(
             "PhotometricInterpretation is missing: whether low values are black or white is not known, and "
-            "the inverted image would be judged wrongly. Send a file that says so."
+            "an inverted image would be analysed wrongly. Send a file that says so."
         )
     if photometric not in _SAMPLES:
         raise UnsupportedImage(
@@ -129,7 +131,8 @@ def _colour(dataset: Dataset) -> tuple[str, int]:
     return photometric, samples
 
 
-def _bits(dataset: Dataset) -> tuple[int, int]:
+def _bits(dataset: Dataset) -> tuple[int, int, int]:
+    """Bits allocated, bits stored, and the lowest bit stored: above 0 where values are left-justified."""
     allocated, high = _required(dataset, "BitsAllocated"), integer(dataset, "HighBit")
     stored = integer(dataset, "BitsStored")
     if stored is None:
@@ -142,10 +145,11 @@ def _bits(dataset: Dataset) -> tuple[int, int]:
         raise UnreadableImage(
             f"BitsStored is {stored}, BitsAllocated {allocated}: the header contradicts itself."
         )
-    if stored < _FEWEST_BITS:
-        raise UnsupportedImage(f"BitsStored is {stored}; a radiograph has {_FEWEST_BITS} to 16.")
-    if high not in (None, stored - 1):  # PS3.5 8.1.1
+    if stored < _MIN_BITS:
+        raise UnsupportedImage(f"BitsStored is {stored}; a radiograph has {_MIN_BITS} to 16.")
+    # PS3.5 8.1.1 asks for the low bits; before 2014, and in ACR-NEMA, values could stand in the high ones.
+    if high not in (None, stored - 1, allocated - 1):
         raise UnreadableImage(
             f"HighBit is {high}, but BitsStored {stored} asks for {stored - 1}. The header is damaged."
         )
-    return allocated, stored
+    return allocated, stored, 0 if high is None else high + 1 - stored

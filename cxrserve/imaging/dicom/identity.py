@@ -1,23 +1,27 @@
-"""Which object is this? The UIDs of a DICOM file, read from the data set itself, and as cheaply as that."""
+"""The UIDs that identify a DICOM object, read from its data set and nothing else of it."""
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
-from io import BytesIO
 from typing import Final
 
-from pydicom.filereader import data_element_generator
-
 from cxrserve.errors import UnreadableImage
-from cxrserve.imaging.border import FOREIGN_ERRORS
-from cxrserve.imaging.dicom import is_uid
 from cxrserve.imaging.dicom.dataset import open_data_set
+from cxrserve.imaging.dicom.walk import walk
+from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS
 from cxrserve.imaging.limits import Limits
 
 _SOP_CLASS: Final = 0x00080016
 _SOP_INSTANCE: Final = 0x00080018
 _STUDY: Final = 0x0020000D
+_IDENTIFIERS: Final = (_SOP_CLASS, _SOP_INSTANCE, _STUDY)
+# PS3.5 9.1 allows no component to begin with a zero. Whole modalities write such UIDs, and PACS accept
+# them, so a UID is an opaque string here: it is only compared and repeated. It begins with a digit, so that
+# it is never a relative path.
+_UID: Final = re.compile(r"\d+(\.\d+)*", re.ASCII)
+_MAX_UID: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,33 +33,32 @@ class Identity:
     study_instance_uid: str
 
 
+def is_uid(text: str) -> bool:
+    """Whether `text` can be a UID: digits and dots, at most 64 (PS3.5 9.1); leading zeros are accepted."""
+    return len(text) <= _MAX_UID and _UID.fullmatch(text) is not None
+
+
 def identity(part10: bytes, limits: Limits) -> Identity:
-    """Who `part10` is. Elements after a damaged one are not looked for. Safe to call from many threads.
+    """The UIDs of `part10`. Elements after a damaged one are not looked for. Safe to call from many threads.
 
     Raises:
         UnreadableImage: no DICOM file.
-        TooLarge: a deflated data set unfolds beyond the limit.
     """
-    found: dict[int, str] = {}
+    values: dict[int, str] = {}
     try:
-        opened = open_data_set(part10, limits)
+        opened = open_data_set(part10, limits, header_only=True)
     except FOREIGN_ERRORS as error:
         raise UnreadableImage("the DICOM file cannot be read. Send a sound file.") from error
-    stream = BytesIO(opened.data)
-    stream.seek(opened.start)
     with suppress(*FOREIGN_ERRORS):
-        for element in data_element_generator(
-            stream,
-            opened.implicit,
-            opened.little,
-            stop_when=lambda tag, vr, length: tag > _STUDY,
-            specific_tags=[_SOP_CLASS, _SOP_INSTANCE, _STUDY],
+        for element in walk(
+            opened.data, opened.start, implicit=opened.implicit, little=opened.little, stop_at=_STUDY + 1
         ):
-            if isinstance(element.value, bytes):
-                value = element.value.strip(b"\0 ").decode("ascii", "replace")
-                found.setdefault(int(element.tag), value if is_uid(value) else "")
+            if element.tag in _IDENTIFIERS and element.length <= _MAX_UID:
+                value = opened.data[element.start : element.start + element.length]
+                uid = value.strip(b"\0 ").decode("ascii", "replace")
+                values.setdefault(element.tag, uid if is_uid(uid) else "")
     return Identity(
-        sop_class_uid=found.get(_SOP_CLASS, ""),
-        sop_instance_uid=found.get(_SOP_INSTANCE, ""),
-        study_instance_uid=found.get(_STUDY, ""),
+        sop_class_uid=values.get(_SOP_CLASS, ""),
+        sop_instance_uid=values.get(_SOP_INSTANCE, ""),
+        study_instance_uid=values.get(_STUDY, ""),
     )

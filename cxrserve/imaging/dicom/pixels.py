@@ -5,6 +5,7 @@ Legend: H rows, W columns, C samples of a pixel.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any, Final
 
 import numpy as np
@@ -18,13 +19,16 @@ from pydicom.uid import (
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    RLELossless,
 )
 
 from cxrserve.errors import UnreadableImage, UnsupportedImage
-from cxrserve.imaging.codestream import starts_stream, without_jp2
+from cxrserve.imaging.codestream import starts_stream, stream_end, without_jp2
 from cxrserve.imaging.dicom.codecs import CODECS, check_stream
 from cxrserve.imaging.dicom.dataset import DicomFile
 from cxrserve.imaging.dicom.header import PixelHeader
+from cxrserve.imaging.dicom.sample_bits import stored_values
+from cxrserve.warnings import ImageWarning, WarningCode
 
 Samples = NDArray[Any]
 
@@ -32,9 +36,22 @@ NATIVE: Final = frozenset(
     (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 )
 
+# Transfer syntaxes without a decoder here that pydicom has no name for.
+_OTHER_SYNTAXES: Final = {
+    "1.2.840.10008.1.2.4.110": "JPEG XL Lossless",
+    "1.2.840.10008.1.2.4.111": "JPEG XL JPEG Recompression",
+    "1.2.840.10008.1.2.4.112": "JPEG XL",
+    "1.2.840.113619.5.2": "GE private, Implicit VR with Big Endian pixel data",
+}
+_NEAR_NEUTRAL: Final = 6 / 255  # chroma of a grey picture, after JPEG
 
-def decode_pixels(file: DicomFile, header: PixelHeader) -> tuple[Samples, tuple[str, ...]]:
-    """The samples, [H, W] or [H, W, 3] (RGB), and the steps taken. To be called within `border.reading`.
+
+def decode_pixels(
+    file: DicomFile, header: PixelHeader
+) -> tuple[Samples, tuple[str, ...], tuple[ImageWarning, ...]]:
+    """The samples, [H, W] or [H, W, 3] (RGB), the steps taken, and doubts.
+
+    To be called within `foreign_errors.reading`.
 
     Raises:
         UnsupportedImage: a transfer syntax without a decoder, or several frames.
@@ -47,22 +64,24 @@ def decode_pixels(file: DicomFile, header: PixelHeader) -> tuple[Samples, tuple[
     elif syntax in CODECS:
         raw = _decode_compressed(file.dataset, syntax, header)
     else:
-        name = f"{syntax.name} ({syntax})" if syntax.name != syntax else "a private or unknown one"
+        name = _OTHER_SYNTAXES.get(syntax, syntax.name)
+        name = f"{name} ({syntax})" if name != syntax else "a private or unknown one"
         raise UnsupportedImage(f"the transfer syntax is {name}. Send the image in Explicit VR Little Endian.")
-    values, steps = _stored_values(raw, header)
-    return _to_rgb(values, file, header), steps
+    values, steps, warnings = stored_values(raw, header)
+    samples, colour_steps, colour_warnings = _to_rgb(values, file, header)
+    return samples, steps + colour_steps, warnings + colour_warnings
 
 
 def _decode_native(file: DicomFile, header: PixelHeader) -> Samples:
     element = file.dataset["PixelData"]
     if element.is_undefined_length:
         raise UnreadableImage("the pixel data are compressed, but no compressed transfer syntax is declared.")
-    expected, found = header.native_bytes, len(element.value or b"")
+    expected, actual = header.native_bytes, len(element.value or b"")
     # PS3.5 8.1.1 allows one byte of padding; some write more, up to the end of a block. A whole row more is
     # another image than the header's.
-    if not expected <= found < expected + expected // header.rows:
+    if not expected <= actual < expected + expected // header.rows:
         raise UnreadableImage(
-            f"the pixel data have {found} bytes, and {header.rows} × {header.columns} pixels of "
+            f"the pixel data have {actual} bytes, and {header.rows} × {header.columns} pixels of "
             f"{header.bits_allocated} bit need {expected}: truncated, or a wrong header. Send it again."
         )
     samples = header.native_samples
@@ -106,9 +125,10 @@ def _spread_chroma(pairs: Samples) -> Samples:
 
 def _decode_compressed(dataset: Dataset, syntax: UID, header: PixelHeader) -> Samples:
     codec = CODECS[syntax]
-    stream = without_jp2(_single_frame(dataset))
+    stream = without_jp2(_single_frame(dataset, syntax))
     if codec.processes:
         check_stream(stream, codec, header)
+        stream = stream[: stream_end(stream)]
     samples = codec.decode(stream, header)
     expected = (header.rows, header.columns) + ((header.samples,) if header.samples > 1 else ())
     if samples.shape != expected:
@@ -118,8 +138,12 @@ def _decode_compressed(dataset: Dataset, syntax: UID, header: PixelHeader) -> Sa
     return samples
 
 
-def _single_frame(dataset: Dataset) -> bytes:
-    """The fragments of the one frame, joined: there is nothing else in the data (PS3.5 A.4)."""
+def _single_frame(dataset: Dataset, syntax: UID) -> bytes:
+    """The fragments of the one frame, joined: there is nothing else in the data (PS3.5 A.4).
+
+    A frame begins where a fragment begins with a start marker. RLE has none: there the offset table says
+    where, as far as it points at fragments; entries that point elsewhere are no frames.
+    """
     element = dataset["PixelData"]
     if not element.is_undefined_length:
         raise UnreadableImage(
@@ -128,7 +152,12 @@ def _single_frame(dataset: Dataset) -> bytes:
     offset_table, *fragments = generate_fragments(element.value or b"")
     if not fragments:
         raise UnreadableImage("the pixel data hold no fragment: there is no image in the file.")
-    frames = max(len(offset_table) // 4, 1 + sum(starts_stream(fragment) for fragment in fragments[1:]))
+    if syntax == RLELossless:
+        offsets = set(np.frombuffer(offset_table, "<u4", len(offset_table) // 4).tolist())
+        starts = accumulate(8 + len(fragment) for fragment in fragments[:-1])
+        frames = 1 + sum(start in offsets for start in starts)
+    else:
+        frames = 1 + sum(starts_stream(fragment) for fragment in fragments[1:])
     if frames > 1:
         raise UnsupportedImage(
             f"the pixel data hold {frames} frames, and one radiograph has one. Send single images."
@@ -136,45 +165,44 @@ def _single_frame(dataset: Dataset) -> bytes:
     return b"".join(fragments)
 
 
-def _stored_values(raw: Samples, header: PixelHeader) -> tuple[Samples, tuple[str, ...]]:
-    """Samples as numbers: overlay bits removed, sign applied, and none beyond BitsStored."""
-    steps: tuple[str, ...] = ()
-    bits = header.bits_stored
-    if header.has_embedded_overlay and bits < header.bits_allocated and raw.dtype.kind == "u":
-        raw, steps = raw & ((1 << bits) - 1), ("mask-embedded-overlay",)
-    if header.signed and raw.dtype.kind == "u":
-        raw = _with_sign(raw, bits)
-    lowest, highest = (-(1 << bits - 1), (1 << bits - 1) - 1) if header.signed else (0, (1 << bits) - 1)
-    found_lowest, found_highest = int(raw.min()), int(raw.max())
-    if found_lowest < lowest or found_highest > highest:
-        raise UnreadableImage(
-            f"stored values reach from {found_lowest} to {found_highest}, but BitsStored {bits} allows "
-            f"{lowest} to {highest}: the header is wrong. Send a file with a sound one."
-        )
-    return raw, steps
-
-
-def _with_sign(raw: Samples, bits: int) -> Samples:
-    """Two's complement of `bits` bits; the bits above may be zero or repeat the sign (PS3.5 8.1.1)."""
-    if int(raw.max()) < 1 << bits:
-        shift = raw.dtype.itemsize * 8 - bits
-        return (raw << shift).view(f"i{raw.dtype.itemsize}") >> shift
-    return raw.view(f"i{raw.dtype.itemsize}")
-
-
-def _to_rgb(values: Samples, file: DicomFile, header: PixelHeader) -> Samples:
+def _to_rgb(
+    values: Samples, file: DicomFile, header: PixelHeader
+) -> tuple[Samples, tuple[str, ...], tuple[ImageWarning, ...]]:
     """Grey as it is; colour as RGB."""
     photometric = header.photometric_interpretation
     if photometric == "PALETTE COLOR":
-        return np.asarray(apply_color_lut(values, file.dataset))
+        return np.asarray(apply_color_lut(values, file.dataset)), (), ()
+    if photometric == "RGB" and _is_grey_in_ycbcr(values, header.bits_stored):
+        return values[..., 0], ("luma-of-ycbcr-called-rgb",), _colour_warning("RGB", "YCbCr")
     codec = CODECS.get(file.transfer_syntax)
     if not photometric.startswith("YBR") or (codec is not None and photometric in codec.undoes):
-        return values
+        return values, (), ()
+    if all(np.array_equal(values[..., 0], values[..., sample]) for sample in (1, 2)):
+        return values[..., 0], ("grey-of-rgb-called-ycbcr",), _colour_warning(photometric, "RGB")
     if photometric in ("YBR_ICT", "YBR_RCT"):
         raise UnreadableImage(
             f"{photometric} is of JPEG 2000 only, and the pixel data are not. A wrong header."
         )
-    return _ybr_to_rgb(values, header.bits_stored)
+    return _ybr_to_rgb(values, header.bits_stored), (), ()
+
+
+def _colour_warning(declared: str, true: str) -> tuple[ImageWarning, ...]:
+    return (
+        ImageWarning(
+            code=WarningCode.COLOUR_LABEL,
+            message=f"PhotometricInterpretation is {declared}, but the samples are those of a grey picture "
+            f"in {true}; they were read so. Send a file with a sound header.",
+        ),
+    )
+
+
+def _is_grey_in_ycbcr(values: Samples, bits: int) -> bool:
+    """Whether the three samples are the brightness and the neutral chroma of a grey picture."""
+    neutral, full = 1 << (bits - 1), (1 << bits) - 1
+    chroma = values[::4, ::4, 1:].astype(np.int32) - neutral
+    return bool(
+        np.abs(chroma).max() <= max(_NEAR_NEUTRAL * full, 1) and np.ptp(values[::4, ::4, 0]) > full // 8
+    )
 
 
 def _ybr_to_rgb(ybr_HWC: Samples, bits: int) -> Samples:

@@ -1,4 +1,4 @@
-"""What a DICOM header says of how its image is to be shown, and whose it is.
+"""Display attributes and patient of a DICOM image, read from its header.
 
 Modality LUT (PS3.3 C.11.1), VOI LUT and windows (C.11.2), Patient Orientation (C.7.6.1.1.1), the pixels'
 aspect. What is not well formed is left out: the pixels are shown all the same.
@@ -6,61 +6,39 @@ aspect. What is not well formed is left out: the pixels are shown all the same.
 
 from __future__ import annotations
 
-import math
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
 from pydicom.charset import convert_encodings, default_encoding
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator
 
-from cxrserve.imaging.border import FOREIGN_ERRORS
-from cxrserve.imaging.dicom.cleaning import KEPT, character_set, cleaned
+from cxrserve.imaging.dicom.cleaning import RESULT_ELEMENTS, character_set, cleaned
 from cxrserve.imaging.dicom.dataset import number, open_data_set, text
-from cxrserve.imaging.displayed import MOST_TABLES, Person, Window
+from cxrserve.imaging.dicom.greyscale import Greyscale, read_greyscale
+from cxrserve.imaging.display_header import Person
+from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS
 from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.orientation import Directions
 
 _PIXEL_DATA: Final = 0x7FE00010
-_LONGEST_VALUE: Final = 2**20  # a table of 65,536 entries of 16 bit has 2**17
-_WANTED: Final = {**KEPT, "WindowCenterWidthExplanation": None}
+_MAX_VALUE: Final = 2**20  # a table of 65,536 entries of 16 bit has 2**17
+_ELEMENTS: Final = {**RESULT_ELEMENTS, "WindowCenterWidthExplanation": None}
 _SEQUENCES: Final = ("ModalityLUTSequence", "VOILUTSequence")
-_LETTERS: Final = frozenset("APRLHF")
+_DIRECTIONS: Final = frozenset("APRLHF")
 _OPPOSITE: Final = {"A": "P", "P": "A", "R": "L", "L": "R", "H": "F", "F": "H"}
-_MOST_ENTRIES: Final = 2**16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lut:
-    """A look-up table of the file, as grey values: `entries` 0 to 255, the first for `first`."""
-
-    label: str | None
-    first: int
-    entries: NDArray[np.float64]
-
-    def greys(self, lowest: int, highest: int) -> NDArray[np.uint8]:
-        """A grey value for each value from `lowest` to `highest`; the ends go on beyond the table."""
-        places = np.arange(lowest, highest + 1) - self.first
-        chosen: NDArray[np.uint8] = np.rint(self.entries[places.clip(0, len(self.entries) - 1)]).astype(
-            np.uint8
-        )
-        return chosen
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Presentation:
-    """How to show an image, as far as its file says it."""
+    """Display attributes that the file gives for an image."""
 
-    slope: float = 1.0
-    intercept: float = 0.0
-    windows: tuple[Window, ...] = ()
-    tables: tuple[Lut, ...] = ()
+    greyscale: Greyscale = field(default_factory=Greyscale)
     aspect: float = 1.0
-    orientation: tuple[str, str] | None = None
+    orientation: Directions | None = None
     laterality: str | None = None
     patient: Person | None = None
     study_date: str | None = None
@@ -68,25 +46,16 @@ class Presentation:
 
 
 def read_presentation(data: bytes, limits: Limits) -> Presentation:
-    """What the header of the DICOM file `data` says; its pixels have been read already."""
+    """Read the display attributes from the header of the DICOM file `data`, whose pixels were read before."""
     header = Dataset()
     with suppress(*FOREIGN_ERRORS):
         header = _header(data, limits)
-    clean = cleaned(header, _WANTED)
-    slope, intercept = _rescale(clean)
-    modality = _luts(header, "ModalityLUTSequence", scaled=False)
+    clean = cleaned(header, _ELEMENTS)
+    _keep_tables(clean, header)
     return Presentation(
-        slope=slope,
-        intercept=intercept,
-        windows=() if modality else _windows(clean),
-        # After a Modality LUT the file's windows act on what it returns: together they are one table.
-        tables=tuple(_through(modality[0], window) for window in _windows(clean))
-        if modality
-        else _luts(header, "VOILUTSequence", scaled=True)
-        if (slope, intercept) == (1, 0)
-        else (),
+        greyscale=read_greyscale(clean),
         aspect=_aspect(clean),
-        orientation=_orientation(clean),
+        orientation=patient_orientation(clean),
         laterality=_laterality(clean),
         patient=Person(
             name=str(clean.get("PatientName") or "") or None,
@@ -99,101 +68,37 @@ def read_presentation(data: bytes, limits: Limits) -> Presentation:
     )
 
 
+def _keep_tables(clean: Dataset, header: Dataset) -> None:
+    """All tables of `header`: a cleaned one has but the first of each kind."""
+    for keyword in _SEQUENCES:
+        with suppress(*FOREIGN_ERRORS):
+            if keyword in header:
+                clean[keyword] = header[keyword]
+
+
 def _header(data: bytes, limits: Limits) -> Dataset:
     opened = open_data_set(data, limits)
     stream = BytesIO(opened.data)
     stream.seek(opened.start)
-    wanted: list[Any] = [tag_for_keyword(keyword) for keyword in (*_WANTED, *_SEQUENCES)]
+    tags: list[Any] = [tag_for_keyword(keyword) for keyword in (*_ELEMENTS, *_SEQUENCES)]
     elements = data_element_generator(
         stream,
         opened.implicit,
         opened.little,
         stop_when=lambda tag, vr, length: tag >= _PIXEL_DATA,
-        specific_tags=[tag for tag in wanted if tag is not None],
+        specific_tags=[tag for tag in tags if tag is not None],
     )
-    kept: dict[Any, Any] = {
+    short_elements: dict[Any, Any] = {
         element.tag: element
         for element in elements
-        if not isinstance(element.value, bytes) or len(element.value) <= _LONGEST_VALUE
+        if not isinstance(element.value, bytes) or len(element.value) <= _MAX_VALUE
     }
     encodings = [default_encoding]
     with suppress(*FOREIGN_ERRORS):
-        encodings = list(convert_encodings(list(character_set(Dataset(kept))) or [""]))
-    found = Dataset(kept)
-    found.set_original_encoding(opened.implicit, opened.little, encodings)
-    return found
-
-
-def _rescale(header: Dataset) -> tuple[float, float]:
-    slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
-    if not slope or not math.isfinite(slope) or intercept is None or not math.isfinite(intercept):
-        return 1.0, 0.0
-    return slope, intercept
-
-
-def _windows(header: Dataset) -> tuple[Window, ...]:
-    function = text(header, "VOILUTFunction").upper()
-    found = []
-    for index in range(MOST_TABLES // 2):
-        centre, width = number(header, "WindowCenter", index), number(header, "WindowWidth", index)
-        if centre is None or width is None or not math.isfinite(centre) or not 0 < width < math.inf:
-            break
-        if function not in ("LINEAR_EXACT", "SIGMOID") and width < 1:  # C.11.2.1.2.1
-            break
-        explanations = header.get("WindowCenterWidthExplanation") or ()
-        labels = [explanations] if isinstance(explanations, str) else list(explanations)
-        found.append(
-            Window.model_validate(
-                {
-                    "label": labels[index][:64] if index < len(labels) and labels[index] else None,
-                    "centre": centre,
-                    "width": width,
-                    "function": function if function in ("LINEAR_EXACT", "SIGMOID") else "LINEAR",
-                }
-            )
-        )
-    return tuple(found)
-
-
-def _luts(header: Dataset, keyword: str, *, scaled: bool) -> tuple[Lut, ...]:
-    found = []
-    with suppress(*FOREIGN_ERRORS):
-        for item, _ in zip(header.get(keyword) or (), range(MOST_TABLES // 2), strict=False):
-            if (lut := _lut(item, scaled)) is not None:
-                found.append(lut)
-    return tuple(found)
-
-
-def _lut(item: Dataset, scaled: bool) -> Lut | None:
-    """C.11.1.1: the descriptor holds the number of entries (0 means 65,536), the first value, the bits."""
-    with suppress(*FOREIGN_ERRORS, IndexError):
-        count, first, bits = (int(value) for value in item["LUTDescriptor"].value)
-        count = count or _MOST_ENTRIES
-        raw = item["LUTData"].value
-        values = np.frombuffer(raw, "<u2") if isinstance(raw, bytes) else np.asarray(raw, np.int64)
-        values = values.astype(np.float64)[:count]
-        if not 1 <= bits <= 16 or len(values) != count or count < 2:
-            return None
-        full = float(2**bits - 1)
-        explanation = item.get("LUTExplanation")
-        return Lut(
-            label=str(explanation)[:64] if explanation else None,
-            first=first,
-            entries=(values / full * 255).clip(0, 255) if scaled else values,
-        )
-    return None
-
-
-def _through(modality: Lut, window: Window) -> Lut:
-    """`window` over what the modality's table returns: grey values for stored ones."""
-    x, centre, width = modality.entries, window.centre, window.width
-    if window.function == "SIGMOID":
-        grey = 255 / (1 + np.exp((-4 * (x - centre) / width).clip(-60, 60)))
-    elif window.function == "LINEAR_EXACT":
-        grey = ((x - centre) / width + 0.5) * 255
-    else:
-        grey = ((x - (centre - 0.5)) / max(width - 1, 1e-9) + 0.5) * 255
-    return Lut(label=window.label, first=modality.first, entries=grey.clip(0, 255))
+        encodings = list(convert_encodings(list(character_set(Dataset(short_elements))) or [""]))
+    header = Dataset(short_elements)
+    header.set_original_encoding(opened.implicit, opened.little, encodings)
+    return header
 
 
 def _aspect(header: Dataset) -> float:
@@ -205,12 +110,14 @@ def _aspect(header: Dataset) -> float:
     return 1.0
 
 
-def _orientation(header: Dataset) -> tuple[str, str] | None:
-    """Patient Orientation where both directions are made of the letters of PS3.3 C.7.6.1.1.1."""
+def patient_orientation(header: Dataset) -> Directions | None:
+    """Patient Orientation where both directions are made of the letters of PS3.3 C.7.6.1.1.1, else None."""
     value = header.get("PatientOrientation")
-    directions = tuple(str(each).upper() for each in value) if value and not isinstance(value, str) else ()
+    directions = (
+        tuple(str(direction).upper() for direction in value) if value and not isinstance(value, str) else ()
+    )
     if len(directions) != 2 or not all(
-        0 < len(each) <= 3 and _LETTERS.issuperset(each) for each in directions
+        0 < len(direction) <= 3 and _DIRECTIONS.issuperset(direction) for direction in directions
     ):
         return None
     across, down = directions
@@ -218,5 +125,5 @@ def _orientation(header: Dataset) -> tuple[str, str] | None:
 
 
 def _laterality(header: Dataset) -> str | None:
-    found = text(header, "ImageLaterality") or text(header, "Laterality")
-    return found if found in ("L", "R", "U", "B") else None
+    letter = text(header, "ImageLaterality") or text(header, "Laterality")
+    return letter if letter in ("L", "R", "U", "B") else None

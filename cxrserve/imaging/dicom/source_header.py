@@ -6,31 +6,39 @@ read. Whatever is wrong with a single element leaves that element out.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from io import BytesIO
 from typing import Any, Final
 
 from pydicom import dcmread, dcmwrite
 from pydicom.charset import convert_encodings, default_encoding
-from pydicom.datadict import tag_for_keyword
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.filereader import data_element_generator
+from pydicom.multival import MultiValue
+from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxrserve.errors import UnreadableImage
-from cxrserve.imaging.answer import MOST_HEADER_BYTES
-from cxrserve.imaging.border import FOREIGN_ERRORS, reading
-from cxrserve.imaging.dicom.cleaning import KEPT, character_set, cleaned
+from cxrserve.imaging.dicom.cleaning import MAX_TEXT, RESULT_ELEMENTS, character_set, cleaned
 from cxrserve.imaging.dicom.dataset import DataSetBytes, open_data_set
+from cxrserve.imaging.dicom.walk import Element, count_inside, walk
+from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS, reading
 from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.worker_response import MAX_HEADER_BYTES
 
 _IMPLEMENTATION: Final = UID("2.25.22154387595639598516570461512055017007")
 _PIXEL_DATA: Final = 0x7FE00010
-_LONGEST_VALUE: Final = 16 * 2**10
-_TABLES: Final = {tag_for_keyword(each) for each in ("ModalityLUTSequence", "VOILUTSequence")}
-_LONGEST_TABLES: Final = 512 * 2**10  # several, of up to 128 kB; one is kept
+_MAX_VALUE: Final = 16 * 2**10
+_RESULT_TAGS: Final = {tag_for_keyword(keyword) for keyword in ("SpecificCharacterSet", *RESULT_ELEMENTS)}
+_TABLES: Final = {tag_for_keyword(keyword) for keyword in ("ModalityLUTSequence", "VOILUTSequence")}
+_MAX_TABLES: Final = 512 * 2**10  # several, of up to 128 kB; one is kept
+_MAX_BUILT: Final = 1000  # elements and items; pydicom takes 50 µs and 2 kB for each, several times over
+_ITEM, _ITEM_BIG_ENDIAN = b"\xfe\xff\0\xe0", b"\xff\xfe\xe0\0"
 _NEEDED: Final = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+_IDENTIFIERS: Final = ("PatientID", "AccessionNumber")
 _UTF8: Final = "ISO_IR 192"
 
 
@@ -43,17 +51,79 @@ def source_header(data: bytes, limits: Limits | None = None) -> bytes:
 
     Raises:
         UnreadableImage: no DICOM file, or one of its four UIDs is missing or none.
-        TooLarge: a deflated data set unfolds beyond the limit.
     """
     with reading("the DICOM header"):
-        opened = open_data_set(data, limits or Limits())
-        elements = _elements(opened)
+        opened = open_data_set(data, limits or Limits(), header_only=True)
+        elements = _elements(opened, _RESULT_TAGS)
         declared = character_set(Dataset(elements))
-        found = Dataset(elements)
-        found.set_original_encoding(opened.implicit, opened.little, _encodings(declared))
-        if "SOPClassUID" not in found and opened.media_storage_class:
-            found.SOPClassUID = opened.media_storage_class
-        return encoded(cleaned(found), declared)
+        header = Dataset(elements)
+        header.set_original_encoding(opened.implicit, opened.little, _encodings(declared))
+        if "SOPClassUID" not in header and opened.media_storage_class:
+            header.SOPClassUID = opened.media_storage_class
+        clean = cleaned(header)
+        _check_identifiers(header, clean)
+        return encoded(clean, declared)
+
+
+def element_texts(
+    data: bytes, keywords: Collection[str], limits: Limits | None = None
+) -> dict[str, tuple[str, ...]]:
+    """The values of elements before Pixel Data as text, as they stand in the file: not checked, not cleaned.
+
+    Args:
+        keywords: DICOM keywords; `Sequence.Keyword` for an element of the items of a sequence.
+
+    Returns:
+        by keyword; () where the element is missing, empty, a sequence, or cannot be read.
+
+    Raises:
+        UnreadableImage: no DICOM file.
+    """
+    with reading("the DICOM header"):
+        opened = open_data_set(data, limits or Limits(), header_only=True)
+        tags = {tag_for_keyword(keyword.partition(".")[0]) for keyword in keywords}
+        elements = _elements(opened, {*tags, tag_for_keyword("SpecificCharacterSet")})
+        dataset = Dataset(elements)
+        dataset.set_original_encoding(opened.implicit, opened.little, _encodings(character_set(dataset)))
+        return {keyword: _texts_of(dataset, keyword) for keyword in keywords}
+
+
+def _texts_of(dataset: Dataset, keyword: str) -> tuple[str, ...]:
+    name, _, rest = keyword.partition(".")
+    with suppress(*FOREIGN_ERRORS):
+        if name not in dataset:
+            return ()
+        value = dataset[name].value
+        if rest:
+            return tuple(text for item in value for text in _texts_of(item, rest))
+        if isinstance(value, Sequence):  # no text of its own; pydicom makes one, in seconds if it is deep
+            return ()
+        values = value if isinstance(value, MultiValue | list | tuple) else [value]
+        return tuple(text for entry in values if (text := str("" if entry is None else entry).strip("\0 ")))
+    return ()
+
+
+def _check_identifiers(header: Dataset, clean: Dataset) -> None:
+    """Refuse an image whose identifiers a result could not repeat word for word.
+
+    A result with a shortened identifier belongs to another patient or order.
+
+    Raises:
+        UnreadableImage: an identifier is too long, or has several values.
+    """
+    for keyword in _IDENTIFIERS:
+        with suppress(*FOREIGN_ERRORS):
+            value = header[keyword].value if keyword in header else None
+            if isinstance(value, MultiValue) and len(value) > 1:
+                raise UnreadableImage(
+                    f"{keyword} has several values where one is allowed, so no result can repeat it. Correct "
+                    "it at the sender: a backslash separates values."
+                )
+            if value and str(value).strip() and not clean.get(keyword):
+                raise UnreadableImage(
+                    f"{keyword} has more than {MAX_TEXT} characters, so no result can repeat it. Correct "
+                    "it at the sender."
+                )
 
 
 def encoded(header: Dataset, declared: tuple[str, ...]) -> bytes:
@@ -65,8 +135,8 @@ def encoded(header: Dataset, declared: tuple[str, ...]) -> bytes:
     missing = [keyword for keyword in _NEEDED if not header.get(keyword)]
     if missing:
         raise UnreadableImage(
-            f"{' and '.join(missing)} cannot be read, so no result can refer to this object. Send a sound "
-            "file."
+            f"{' and '.join(missing)} cannot be read, so no result can refer to this object: it is missing, "
+            "or no UID of 1 to 64 digits and dots. Correct it at the sender."
         )
     header.file_meta = FileMetaDataset()
     header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
@@ -74,7 +144,7 @@ def encoded(header: Dataset, declared: tuple[str, ...]) -> bytes:
     header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     header.file_meta.ImplementationClassUID = _IMPLEMENTATION
     file = _written(header, declared) or _written(header, (_UTF8,))
-    if file is None or len(file) > MOST_HEADER_BYTES:
+    if file is None or len(file) > MAX_HEADER_BYTES:
         raise UnreadableImage("the DICOM header cannot be written down again: its text is damaged.")
     return file
 
@@ -95,28 +165,66 @@ def _written(header: Dataset, character_set: tuple[str, ...]) -> bytes | None:
 
 
 def _texts(header: Dataset) -> list[str]:
-    return [str(each.value) for each in header if each.keyword != "SpecificCharacterSet" and each.VR != "SQ"]
+    return [
+        str(element.value)
+        for element in header
+        if element.keyword != "SpecificCharacterSet" and element.VR != "SQ"
+    ]
 
 
-def _elements(opened: DataSetBytes) -> dict[BaseTag, Any]:
+def _elements(opened: DataSetBytes, tags: Collection[int | None]) -> dict[BaseTag, Any]:
     """What can be read before Pixel Data; a cut or damage further on ends the reading, no more."""
-    stream = BytesIO(opened.data)
-    stream.seek(opened.start)
-    keywords = ("SpecificCharacterSet", *KEPT)
-    wanted: list[BaseTag | int] = [tag for each in keywords if (tag := tag_for_keyword(each)) is not None]
     elements: dict[BaseTag, Any] = {}
+    built, seen = 0, set[int]()
     with suppress(*FOREIGN_ERRORS):
-        for element in data_element_generator(
-            stream,
-            opened.implicit,
-            opened.little,
-            stop_when=lambda tag, vr, length: tag >= _PIXEL_DATA,
-            specific_tags=wanted,
+        for element in walk(
+            opened.data, opened.start, implicit=opened.implicit, little=opened.little, stop_at=_PIXEL_DATA
         ):
-            most = _LONGEST_TABLES if element.tag in _TABLES else _LONGEST_VALUE
-            if not isinstance(element.value, bytes) or len(element.value) <= most:
-                elements.setdefault(element.tag, element)
+            max_length = _MAX_TABLES if element.tag in _TABLES else _MAX_VALUE
+            wanted = element.tag in tags and element.tag not in seen
+            if wanted and element.length <= max_length:
+                seen.add(element.tag)
+                count = _count(opened, element)
+                if count == 1 or built + count <= _MAX_BUILT:  # else a sequence that is too long is left out
+                    built += count
+                    elements[BaseTag(element.tag)] = _raw(opened, element)
     return elements
+
+
+def _count(opened: DataSetBytes, element: Element) -> int:
+    """The number of elements that pydicom builds for one: 1, and all inside where it is a sequence."""
+    if not _is_sequence(element.tag):
+        return 1
+    end = element.start + element.length
+    item = _ITEM if opened.little else _ITEM_BIG_ENDIAN
+    items = opened.data.count(item, element.start, end)
+    if items > _MAX_BUILT:
+        return items
+    try:
+        return count_inside(
+            opened.data,
+            element.start,
+            end,
+            implicit=opened.implicit,
+            little=opened.little,
+            is_sequence=_is_sequence,
+        )
+    except UnreadableImage:
+        return _MAX_BUILT + 1
+    except EOFError:  # a damaged one; pydicom stops there too
+        return items
+
+
+def _is_sequence(tag: int) -> bool:
+    with suppress(KeyError):
+        return dictionary_VR(tag) == "SQ"
+    return False
+
+
+def _raw(opened: DataSetBytes, element: Element) -> RawDataElement:
+    value = opened.data[element.start : element.start + element.length]
+    tag, start = BaseTag(element.tag), element.start
+    return RawDataElement(tag, element.vr, len(value), value, start, opened.implicit, opened.little)
 
 
 def _encodings(declared: tuple[str, ...]) -> list[str]:

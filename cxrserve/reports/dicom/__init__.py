@@ -1,8 +1,8 @@
-"""DICOM results: what goes back into the study of a radiograph.
+"""DICOM results: objects that go back into the study of a radiograph.
 
 source.py        the cleaned header of the image they belong to
-objects.py       what a result is, and what a report is made of, as plain values
-uids.py          UIDs and the device's identity, the same for the same work
+objects.py       results, and the contents of a report, as plain values
+identity.py      UIDs and the device's identity, the same for the same work
 regions.py       a heatmap to outlines in pixels of the image
 summary.py       one image in plain values
 page.py          the overlay as a picture
@@ -10,10 +10,12 @@ overlay.py       ... as Secondary Capture
 presentation.py  outlines over the original, as a presentation state
 segmentation.py  the same regions as bits
 report.py        the study's TID 1500 structured report
-document.py      ... and what stands around its content
+document.py      ... and the modules around its content
+report_class.py  a report in another SOP class, for older archives
+patient.py       another patient or order for an image and its results
 study.py         the findings of a study over its images
 codes.py         our codes as pydicom writes them
-instance.py      what every result has: study, device, times, bytes
+instance.py      study, device, times and encoding: common to all results
 
 highdicom takes most of a second to import, so it is loaded with the first result and not with the service.
 """
@@ -21,11 +23,14 @@ highdicom takes most of a second to import, so it is loaded with the first resul
 from __future__ import annotations
 
 import datetime
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Final
 
-from cxrserve.ensemble.bundle import Bundle
-from cxrserve.ensemble.pipeline import Reading
+from cxrserve.bundle.contract import Bundle
+from cxrserve.imaging.foreign_errors import quiet
+from cxrserve.pipeline.pipeline import Reading
 from cxrserve.reports.dicom.objects import (
     DicomObject,
     FindingSummary,
@@ -48,14 +53,24 @@ __all__ = [
     "Refusal",
     "Region",
     "image_results",
+    "load_reports",
     "read_source",
     "refusal_report",
     "study_report",
 ]
 
+_LOADING: Final = threading.Lock()
+
+
+def load_reports() -> None:
+    """Import the modules that make DICOM objects, one thread at a time: two that begin at once can fail."""
+    with _LOADING:
+        for name in ("summary", "overlay", "presentation", "segmentation", "report"):
+            import_module(f"{__name__}.{name}")
+
 
 def read_source(header: bytes) -> Source:
-    """The header that `DecodePool.header` returned. As `source.read_source`."""
+    """Read the header that `DecodePool.header` returned. As `source.read_source`."""
     from cxrserve.reports.dicom.source import read_source as read
 
     return read(header)
@@ -69,28 +84,35 @@ def image_results(
     when: datetime.datetime,
     options: Options | None = None,
 ) -> tuple[ImageSummary, list[DicomObject]]:
-    """What a report says of one image, and the objects that belong to the image alone, as `options` ask.
+    """Summarise one image for the report, and make the objects of that image alone, as `options` request.
 
     Args:
-        reading: made with `preview_side` of at least 1 and maps of the positive findings.
-        when: the time the objects are given; the same work at the same time gives the same bytes.
+        reading: with a `preview_side` of at least 1 and maps of the positive findings.
+        when: the time written into the objects; the same work at the same time gives the same bytes.
     """
+    chosen = options or Options()
+    with quiet:
+        return _image_results(source, reading, bundle, when, chosen)
+
+
+def _image_results(
+    source: Source, reading: Reading, bundle: Bundle, when: datetime.datetime, chosen: Options
+) -> tuple[ImageSummary, list[DicomObject]]:
     from cxrserve.reports.dicom.overlay import overlay_object
     from cxrserve.reports.dicom.presentation import presentation_state
     from cxrserve.reports.dicom.segmentation import segmentation
     from cxrserve.reports.dicom.summary import image_summary
 
-    chosen = options or Options()
     summary = image_summary(source, reading, bundle)
-    overlay = overlay_object(source, reading, bundle, when) if chosen.overlay else None
+    overlay = overlay_object(source, reading, summary, bundle, when) if chosen.overlay else None
     if overlay is not None:
         summary = summary.model_copy(update={"overlay": overlay.reference})
-    made = [
+    objects = [
         overlay,
         presentation_state(source, summary, bundle, when) if chosen.presentation_state else None,
         segmentation(source, summary, bundle, when) if chosen.segmentation else None,
     ]
-    return summary, [each for each in made if each is not None]
+    return summary, [item for item in objects if item is not None]
 
 
 def study_report(
@@ -106,9 +128,10 @@ def study_report(
     """One structured report for the images of a study. As `report.study_report`."""
     from cxrserve.reports.dicom.report import study_report as build
 
-    return build(sources, summaries, refusals, bundle, when, revision=revision, predecessor=predecessor)
+    with quiet:  # they repeat identifiers of the image as they are
+        return build(sources, summaries, refusals, bundle, when, revision=revision, predecessor=predecessor)
 
 
 def refusal_report(source: Source, refusal: Refusal, bundle: Bundle, when: datetime.datetime) -> DicomObject:
-    """The report of a study in which no image was judged. As `study_report` without summaries."""
+    """The report of a study in which no image was analysed. As `study_report` without summaries."""
     return study_report([source], [], [refusal], bundle, when=when)

@@ -1,4 +1,4 @@
-"""A structured report around its content: document modules, evidence, orders, our coding scheme."""
+"""The document modules of a structured report: status, evidence, orders, our coding scheme."""
 
 from __future__ import annotations
 
@@ -51,32 +51,32 @@ class ReportDocument(SOPClass):
         self.ReferencedPerformedProcedureStepSequence: list[Dataset] = []
         if orders:
             self.ReferencedRequestSequence = orders
-        if predecessor is not None:  # whose place this document takes
+        if predecessor is not None:  # this document replaces it
             self.PredecessorDocumentsSequence = [_evidence(study, [predecessor])]
 
 
 def _evidence(study: str, references: Sequence[Reference]) -> Dataset:
     """Every instance that the content refers to, by series (PS3.3 C.17.2, Hierarchical SOP Reference)."""
-    whole = Dataset()
-    whole.StudyInstanceUID = study
-    whole.ReferencedSeriesSequence = []
-    for series in dict.fromkeys(each.series_instance_uid for each in references):
+    evidence = Dataset()
+    evidence.StudyInstanceUID = study
+    evidence.ReferencedSeriesSequence = []
+    for series in dict.fromkeys(reference.series_instance_uid for reference in references):
         item = Dataset()
         item.SeriesInstanceUID = series
         item.ReferencedSOPSequence = []
-        for each in references:
-            if each.series_instance_uid == series:
+        for reference in references:
+            if reference.series_instance_uid == series:
                 instance = Dataset()
-                instance.ReferencedSOPClassUID = each.sop_class_uid
-                instance.ReferencedSOPInstanceUID = each.sop_instance_uid
+                instance.ReferencedSOPClassUID = reference.sop_class_uid
+                instance.ReferencedSOPInstanceUID = reference.sop_instance_uid
                 item.ReferencedSOPSequence.append(instance)
-        whole.ReferencedSeriesSequence.append(item)
-    return whole
+        evidence.ReferencedSeriesSequence.append(item)
+    return evidence
 
 
 def requests(source: Source) -> list[Dataset]:
     """The orders that the image names, so that the report finds its way to them (PS3.3 C.17.2.5)."""
-    made = []
+    items = []
     for request in source.header.get("RequestAttributesSequence", ()):
         item = Dataset()
         item.StudyInstanceUID = request.get("StudyInstanceUID") or source.study_instance_uid
@@ -87,12 +87,12 @@ def requests(source: Source) -> list[Dataset]:
         item.ReferencedStudySequence = []
         item.PlacerOrderNumberImagingServiceRequest = None
         item.FillerOrderNumberImagingServiceRequest = None
-        made.append(item)
-    return made
+        items.append(item)
+    return items
 
 
 def private_scheme() -> CodingSchemeIdentificationItem:
-    """What 99CXRSERVE is (PS3.3 C.12.1.1.1)."""
+    """The identification of our coding scheme 99CXRSERVE (PS3.3 C.12.1.1.1)."""
     return CodingSchemeIdentificationItem(
         designator=PRIVATE_SCHEME,
         name="cxrserve findings",

@@ -1,7 +1,7 @@
 """UIDs and the device's identity: the same for the same work, so that work done twice gives one result.
 
-A UID is 2.25 and a UUID (PS3.5 B.2), never random: that of a series, a finding or a device is made from what
-it is about, and that of an object from its own bytes. So no two objects that differ, in their time or in the
+A UID is 2.25 and a UUID (PS3.5 B.2), never random: that of a series, a finding or a device is made from its
+subject, and that of an object from its own bytes. So no two objects that differ, in their time or in the
 last digit of a probability, ever share a SOP Instance UID.
 """
 
@@ -14,20 +14,20 @@ from typing import Final, get_args
 from pydicom.dataset import Dataset
 
 from cxrserve import __version__
-from cxrserve.ensemble.bundle import Bundle
+from cxrserve.bundle.contract import Bundle
 from cxrserve.imaging.dicom.dataset import text, texts
 from cxrserve.reports.dicom.objects import ImageSummary, ObjectKind
 
 MANUFACTURER: Final = "cxrserve"
 IMPLEMENTATION_CLASS_UID: Final = "2.25.22154387595639598516570461512055017007"
 IMPLEMENTATION_VERSION: Final = "CXRSERVE"
-PENDING_UID: Final = "2.25.0"  # stands where the SOP Instance UID will, until the rest is known
-_NAMESPACE: Final = uuid.UUID("aa02f523-7632-5ece-a0ad-b1bdedde5faf")
+PENDING_UID: Final = "2.25.0"  # in the place of the SOP Instance UID, until the other bytes are known
+UID_NAMESPACE: Final = uuid.UUID("aa02f523-7632-5ece-a0ad-b1bdedde5faf")
 
 
 def made_uid(*about: str) -> str:
-    """The UID that belongs to `about`, in this order, under this version of the program."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, chr(10).join((__version__, *about))).int}"
+    """The UID for `about`, in this order, under this version of the program."""
+    return f"2.25.{uuid.uuid5(UID_NAMESPACE, chr(10).join((__version__, *about))).int}"
 
 
 def object_uid(part10: bytes) -> str:
@@ -41,16 +41,17 @@ def series_uid(kind: str, bundle: Bundle, study_instance_uid: str) -> str:
 
 
 def device_uid(bundle: Bundle) -> str:
-    """Device UID: another one after each training, as IHE AIR wants it."""
-    return f"2.25.{uuid.uuid5(_NAMESPACE, 'device ' + bundle.sha256).int}"
+    """Device UID: a new one after each training, as IHE AIR requires, and for each version of a site file."""
+    about = bundle.sha256 if bundle.site is None else f"{bundle.sha256} {bundle.site.sha256}"
+    return f"2.25.{uuid.uuid5(UID_NAMESPACE, 'device ' + about).int}"
 
 
 def tracking(
     bundle: Bundle, summary: ImageSummary, finding: str, number: int | None = None
 ) -> tuple[str, str]:
     """Identifier and UID of one finding of one image, or of its region `number`; the same in every object."""
-    place = "" if number is None else f" region {number + 1}"
-    return f"{finding}{place}"[:64], made_uid(
+    suffix = "" if number is None else f" region {number + 1}"
+    return f"{finding}{suffix}"[:64], made_uid(
         "tracking", bundle.sha256, summary.image.sop_instance_uid, finding, str(number)
     )
 
@@ -61,8 +62,9 @@ def study_tracking(bundle: Bundle, study_instance_uid: str, finding: str) -> tup
 
 
 def software_versions(bundle: Bundle) -> list[str]:
-    """Software Versions (0018,1020): this program, and the model."""
-    return [f"cxrserve {__version__}"[:64], f"{bundle.contract.name} {bundle.contract.version}"[:64]]
+    """Software Versions (0018,1020): this program, the model, and the site file where one is adopted."""
+    site = [] if bundle.site is None else [str(bundle.site)[:64]]
+    return [f"cxrserve {__version__}"[:64], f"{bundle.contract.name} {bundle.contract.version}"[:64], *site]
 
 
 def is_result(header: Dataset, bundle: Bundle) -> bool:
@@ -72,14 +74,14 @@ def is_result(header: Dataset, bundle: Bundle) -> bool:
     Phantoms come from the same manufacturer, but no version of this program is named in them.
     """
     if text(header, "Manufacturer") == MANUFACTURER:
-        return any(each.startswith("cxrserve ") for each in texts(header, "SoftwareVersions"))
+        return any(version.startswith("cxrserve ") for version in texts(header, "SoftwareVersions"))
     study, series = text(header, "StudyInstanceUID"), text(header, "SeriesInstanceUID")
     return series in {series_uid(kind, bundle, study) for kind in get_args(ObjectKind)}
 
 
-def plain(words: str) -> str:
-    """`words` in ASCII: what we write must fit any patient's character set."""
-    spelt = words.translate(_SPELT)
+def plain(text: str) -> str:
+    """`text` in ASCII, which fits the character set of any patient."""
+    spelt = text.translate(_SPELT)
     return spelt.encode("ascii", "replace").decode("ascii")
 
 

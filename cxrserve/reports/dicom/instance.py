@@ -1,7 +1,7 @@
-"""What every result has: the study it goes into, the device that made it, the times, and its bytes.
+"""Attributes common to all results: patient and study, device, times, and the encoded file.
 
-highdicom builds each kind of object; what is common is set here once, over what it set, since it writes the
-time of day and its own name where the same work must give the same bytes.
+highdicom builds each kind of object. Common attributes are set here afterwards, because highdicom writes the
+time of day and its own name, and the same work must give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pydicom.multival import MultiValue
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from cxrserve.ensemble.bundle import Bundle
+from cxrserve.bundle.contract import Bundle
 from cxrserve.reports.dicom.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION,
@@ -56,6 +56,10 @@ _SINGLE_FRAME_CLASSES: Final = frozenset(
     )
 )
 _SEXES: Final = ("M", "F", "O")
+_GROUP_LENGTH: Final = (
+    140,
+    144,
+)  # of the meta information: behind preamble, prefix, tag, VR and length (PS3.10 7.1)
 _TIMES: Final = (
     ("InstanceCreationDate", "InstanceCreationTime"),
     ("ContentDate", "ContentTime"),
@@ -66,19 +70,19 @@ _TIMES: Final = (
 
 def referable(source: Source) -> Dataset:
     """The source's header with every element that highdicom reads from an image."""
-    made = deepcopy(source.header)  # setting an element changes it where it is shared
+    image = deepcopy(source.header)  # setting an element changes it where it is shared
     for keyword in _ALWAYS:
-        if keyword not in made:
-            setattr(made, keyword, None)
-    made.PatientName = made.ReferringPhysicianName = None  # highdicom judges names: `finished` sets them
-    if made.PatientSex not in _SEXES:
-        made.PatientSex = None
+        if keyword not in image:
+            setattr(image, keyword, None)
+    image.PatientName = image.ReferringPhysicianName = None  # highdicom checks names: `finished` sets them
+    if image.PatientSex not in _SEXES:
+        image.PatientSex = None
     for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        spacing = numbers(made.get(keyword))
+        spacing = numbers(image.get(keyword))
         if len(spacing) != 2 or min(spacing) <= 0:
-            made.pop(keyword, None)
-    made.SamplesPerPixel = made.get("SamplesPerPixel") or 1
-    return made
+            image.pop(keyword, None)
+    image.SamplesPerPixel = image.get("SamplesPerPixel") or 1
+    return image
 
 
 def takes_annotations(image: Dataset) -> bool:
@@ -89,13 +93,13 @@ def takes_annotations(image: Dataset) -> bool:
 def numbers(value: Any) -> list[float]:
     """An element's values, however many it has."""
     values = value if isinstance(value, MultiValue | list | tuple) else [value]
-    return [float(each) for each in values if each not in (None, "")]
+    return [float(item) for item in values if item not in (None, "")]
 
 
 def series_arguments(
     kind: ObjectKind, source: Source, bundle: Bundle, when: datetime.datetime
 ) -> dict[str, Any]:
-    """What highdicom's constructors want to know of series and equipment."""
+    """Arguments of highdicom's constructors for series and equipment."""
     number, description = _SERIES[kind]
     return {
         "sop_instance_uid": PENDING_UID,
@@ -112,27 +116,65 @@ def series_arguments(
 
 
 def finished(
-    instance: Dataset, kind: ObjectKind, source: Source, bundle: Bundle, when: datetime.datetime
+    instance: Dataset,
+    kind: ObjectKind,
+    source: Source,
+    bundle: Bundle,
+    when: datetime.datetime,
+    transfer_syntax: str = ExplicitVRLittleEndian,
 ) -> DicomObject:
-    """`instance` with what is common to all results, as bytes, from which its SOP Instance UID is made."""
+    """Complete `instance` and encode it. Its SOP Instance UID is a hash of its other bytes."""
     _place_in_study(instance, source)
     _sign(instance, bundle, _local(when, source))
     instance.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     instance.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
-    instance.file_meta.TransferSyntaxUID = UID(ExplicitVRLittleEndian)
-    _name(instance, PENDING_UID)
-    _name(instance, object_uid(_part10(instance)))
+    instance.file_meta.TransferSyntaxUID = UID(transfer_syntax)
+    part10, sop_instance_uid = _with_own_uid(instance)
     return DicomObject(
         kind=kind,
         sop_class_uid=str(instance.SOPClassUID),
-        sop_instance_uid=str(instance.SOPInstanceUID),
+        sop_instance_uid=sop_instance_uid,
         series_instance_uid=str(instance.SeriesInstanceUID),
-        part10=_part10(instance),
+        part10=part10,
     )
 
 
-def _name(instance: Dataset, sop_instance_uid: str) -> None:
-    instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
+def moved(instance: Dataset, source: Source) -> bytes:
+    """A finished result under the patient and the study of `source`, with a UID of its own."""
+    for keyword in _WHERE_GIVEN:
+        if keyword in instance and keyword not in source.header:
+            delattr(instance, keyword)
+    _place_in_study(instance, source)
+    return _with_own_uid(instance)[0]
+
+
+def _with_own_uid(instance: Dataset) -> tuple[bytes, str]:
+    """Encode `instance` under a UID made from its other bytes; its file and this UID."""
+    instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = UID(PENDING_UID)
+    encoded = _part10(instance)
+    sop_instance_uid = object_uid(encoded)
+    return with_sop_instance_uid(encoded, PENDING_UID, sop_instance_uid), sop_instance_uid
+
+
+def with_sop_instance_uid(part10: bytes, old: str, new: str) -> bytes:
+    """`part10` with the SOP Instance UID `new` in the place of `old`, without encoding it again.
+
+    Encoding a report takes tens of milliseconds. Its bytes are those that encoding it again would give: the
+    UID stands in the meta information and at the start of the data set, and the group length of the meta
+    information follows it.
+    """
+    for tag in (b"\x02\x00\x03\x00", b"\x08\x00\x18\x00"):  # Media Storage SOP Instance UID, SOP Instance UID
+        part10 = part10.replace(_uid_element(tag, old), _uid_element(tag, new), 1)
+    grown = len(_uid_element(b"", new)) - len(_uid_element(b"", old))
+    start, end = _GROUP_LENGTH
+    length = int.from_bytes(part10[start:end], "little") + grown
+    return part10[:start] + length.to_bytes(4, "little") + part10[end:]
+
+
+def _uid_element(tag: bytes, uid: str) -> bytes:
+    """An element of VR UI in explicit VR little endian (PS3.5 7.1.2)."""
+    value = uid.encode("ascii") + b"\0" * (len(uid) % 2)
+    return tag + b"UI" + len(value).to_bytes(2, "little") + value
 
 
 def _part10(instance: Dataset) -> bytes:
@@ -142,7 +184,7 @@ def _part10(instance: Dataset) -> bytes:
 
 
 def _local(when: datetime.datetime, source: Source) -> datetime.datetime:
-    """`when` on the clock of the image's own times: the offset it names, else this machine's."""
+    """`when` in the time zone of the image: the offset in its header, else this machine's."""
     offset = str(source.header.get("TimezoneOffsetFromUTC") or "")
     if when.tzinfo is None:
         return when
@@ -168,7 +210,7 @@ def _place_in_study(instance: Dataset, source: Source) -> None:
 
 
 def _sign(instance: Dataset, bundle: Bundle, when: datetime.datetime) -> None:
-    """The device, and the time it is given. IHE AIR: the same values here and in the report's content."""
+    """Set the device and the times. IHE AIR: the same values here and in the report's content."""
     instance.DeviceUID = device_uid(bundle)
     equipment = ContributingEquipment(
         manufacturer=MANUFACTURER,

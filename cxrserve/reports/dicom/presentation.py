@@ -1,7 +1,6 @@
-"""Outlines and words over the original, nothing burnt in: a presentation state (PS3.3 A.33.1).
+"""A presentation state with outlines and text over the original image (PS3.3 A.33.1).
 
-Where a study's viewer supports it, a click takes the whole layer away, and the radiograph stays at its own
-depth and size.
+A viewer can hide these layers, and shows the radiograph at its own depth and size.
 """
 
 from __future__ import annotations
@@ -24,18 +23,20 @@ from highdicom.pr import (
 )
 from pydicom.dataset import Dataset
 
-from cxrserve.ensemble.bundle import Bundle
+from cxrserve.bundle.contract import Bundle
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.reports.dicom.identity import MANUFACTURER, tracking
 from cxrserve.reports.dicom.instance import finished, numbers, referable, series_arguments, takes_annotations
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Region
 from cxrserve.reports.dicom.source import Source
+from cxrserve.reports.notices import PICTURE_WARNING
 
-_WORDS: Final = "SUMMARY"  # the layer of the text that belongs to no place
+_SUMMARY: Final = "SUMMARY"  # the layer of the text without a position in the image
 _TEXT_HEIGHT: Final = 0.03  # of the image's rows
 _TEXT_WIDTH: Final = 0.42  # of its columns
+_NOTICE_WIDTH: Final = 0.56  # of the display's width: beside it there is room for a label
 _Box = tuple[float, float, float, float]  # left, top, right, bottom
-_LINE: Final = 0.03  # of the display's height
+_ROW_HEIGHT: Final = 0.03  # of the display's height
 
 
 def presentation_state(
@@ -47,21 +48,22 @@ def presentation_state(
         return None
     image.Rows, image.Columns = summary.rows, summary.columns
     positive = [finding for finding in summary.findings if finding.positive]
-    words = GraphicLayer(
-        layer_name=_WORDS, order=1, description="Findings and notice", display_color=_colour("")
+    summary_layer = GraphicLayer(
+        layer_name=_SUMMARY, order=1, description="Findings and notice", display_color=_colour("")
     )
-    taken: list[_Box] = []
-    layers, annotations = [words], [_notice(image, words, positive)]
-    for order, finding in enumerate((each for each in positive if each.regions), start=2):
+    lines = _notice_lines(positive)
+    labels = _label_boxes(positive, summary, len(lines))
+    layers, annotations = [summary_layer], [_notice(image, summary_layer, lines)]
+    for order, finding in enumerate((item for item in positive if item.regions), start=2):
         layer = GraphicLayer(
             layer_name=finding.finding.upper()[:16].strip(),
             order=order,
-            description=f"{finding.finding} {finding.probability:.3f}",
+            description=_layer_words(finding),
             display_color=_colour(finding.finding),
         )
         layers.append(layer)
-        annotations.append(_outlines(image, layer, finding, summary, bundle, taken))
-    made = GrayscaleSoftcopyPresentationState(
+        annotations.append(_outlines(image, layer, finding, summary, bundle, labels))
+    state = GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
         content_label="CXRSERVE",
         content_description="Research use only: outlines of evidence",
@@ -75,10 +77,18 @@ def presentation_state(
         **_grey_scale(image),
         **series_arguments("presentation-state", source, bundle, when),
     )
-    made.BodyPartExamined = "CHEST"
-    _set_tables(made, source)
-    _set_shape(made, image)
-    return finished(made, "presentation-state", source, bundle, when)
+    state.BodyPartExamined = "CHEST"
+    _set_tables(state, source)
+    _set_shape(state, image)
+    return finished(state, "presentation-state", source, bundle, when)
+
+
+def _layer_words(finding: FindingSummary) -> str:
+    """Finding, probability and strength of the evidence, in the 64 characters of a layer's description."""
+    words = f"{finding.finding} {finding.probability:.3f}"
+    if finding.heatmap is None:
+        return words
+    return f"{words}; {finding.heatmap.largest:.3g} of {finding.heatmap.scale:.3g} nats"[:64]
 
 
 def colour_of(finding: str) -> tuple[int, int, int]:
@@ -94,13 +104,17 @@ def _colour(finding: str) -> CIELabColor:
     return CIELabColor.from_rgb(*colour_of(finding))
 
 
-def _notice(image: Dataset, layer: GraphicLayer, positive: list[FindingSummary]) -> GraphicAnnotation:
+def _notice_lines(positive: list[FindingSummary]) -> list[str]:
     lines = [
-        f"{each.finding} {each.probability:.2f} (operating point {each.threshold:.2f})" for each in positive
+        f"{finding.finding} {finding.probability:.2f} (operating point {finding.threshold:.2f})"
+        for finding in positive
     ]
     lines = lines or ["No finding at or above its operating point"]
-    lines.insert(0, "RESEARCH USE ONLY - NOT FOR DIAGNOSIS")
-    box = (0.01, 0.01, 0.60, 0.01 + _LINE * len(lines))
+    return [PICTURE_WARNING, *lines]
+
+
+def _notice(image: Dataset, layer: GraphicLayer, lines: list[str]) -> GraphicAnnotation:
+    box = (0.01, 0.01, _NOTICE_WIDTH, 0.01 + _ROW_HEIGHT * len(lines))
     text = TextObject(
         text_value="\r\n".join(lines), units="DISPLAY", bounding_box=box, text_justification="LEFT"
     )
@@ -113,7 +127,7 @@ def _outlines(
     finding: FindingSummary,
     summary: ImageSummary,
     bundle: Bundle,
-    taken: list[_Box],
+    labels: dict[tuple[str, int], _Box],
 ) -> GraphicAnnotation:
     graphics, texts = [], []
     for number, region in enumerate(finding.regions):
@@ -127,53 +141,88 @@ def _outlines(
                 tracking_uid=uid,
             )
         )
-        texts.append(
-            TextObject(
-                text_value=f"{finding.finding} {finding.probability:.2f}",
-                units="PIXEL",
-                bounding_box=_box_above(region, summary, taken),
-                text_justification="LEFT",
+        box = labels.get((finding.finding, number))
+        if box is not None:
+            texts.append(
+                TextObject(
+                    text_value=f"{finding.finding} {finding.probability:.2f}",
+                    units="PIXEL",
+                    bounding_box=box,
+                    text_justification="LEFT",
+                )
             )
-        )
     return GraphicAnnotation(
         referenced_images=[image], graphic_layer=layer, graphic_objects=graphics, text_objects=texts
     )
 
 
-def _box_above(region: Region, summary: ImageSummary, taken: list[_Box]) -> _Box:
-    """A box for words at the upper edge of `region`, clear of those `taken`, of which it is now one."""
+def _label_boxes(
+    positive: list[FindingSummary], summary: ImageSummary, notice_lines: int
+) -> dict[tuple[str, int], _Box]:
+    """A box for the label of each region, by finding and number; none overlaps another, or the notice.
+
+    The strongest region of each finding comes first. Where no place is left, a region has no label: its layer
+    names the finding.
+    """
+    notice = (0.0, 0.0, _NOTICE_WIDTH * summary.columns, (0.02 + _ROW_HEIGHT * notice_lines) * summary.rows)
+    occupied: list[_Box] = [notice]
+    labels: dict[tuple[str, int], _Box] = {}
+    regions = [
+        (number, finding.finding, region)
+        for finding in positive
+        for number, region in enumerate(finding.regions)
+    ]
+    for number, finding, region in sorted(regions, key=lambda numbered: numbered[0]):
+        box = _free_box(region, summary, occupied)
+        if box is not None:
+            occupied.append(box)
+            labels[finding, number] = box
+    return labels
+
+
+def _free_box(region: Region, summary: ImageSummary, occupied: list[_Box]) -> _Box | None:
+    """The free box nearest to the upper edge of `region`; None where there is none."""
     width, height = summary.columns * _TEXT_WIDTH, summary.rows * _TEXT_HEIGHT
-    left = max(1.0, min(min(x for x, _ in region.points), summary.columns - width))
+    right_most = summary.columns - width
+    left = max(1.0, min(min(x for x, _ in region.points), right_most))
     edge = max(1.0, min(y for _, y in region.points) - height)
-    places = (edge + sign * step * height for step in range(len(taken) + 1) for sign in (-1, 1))
-    for top in (place for place in places if 1 <= place <= summary.rows - height):
-        box = (round(left, 1), round(top, 1), round(left + width, 1), round(top + height, 1))
-        if not any(_overlap(box, other) for other in taken):
-            break
-    else:
-        box = (round(left, 1), round(edge, 1), round(left + width, 1), round(edge + height, 1))
-    taken.append(box)
-    return box
+    steps = range(int(1 / _TEXT_HEIGHT) + 1)
+    tops = [edge + sign * step * height for step in steps for sign in (-1, 1)]
+    for x in (left, right_most, 1.0):
+        for top in tops:
+            box = (round(x, 1), round(top, 1), round(x + width, 1), round(top + height, 1))
+            inside = top >= 1 and top + height <= summary.rows
+            if inside and not any(_overlap(box, other) for other in occupied):
+                return box
+    return None
 
 
-def _overlap(one: _Box, other: _Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(box: _Box, other: _Box) -> bool:
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
 
 
 def _white_is_low(image: Dataset) -> bool:
-    return bool(image.get("PhotometricInterpretation") == "MONOCHROME1")
+    """Whether low values are white: by the image's colour model or its own Presentation LUT Shape.
+
+    The shape of a presentation state replaces the image's (PS3.4 N.2.2), so it has to repeat it.
+    """
+    shape = image.get("PresentationLUTShape")
+    return bool(image.get("PhotometricInterpretation") == "MONOCHROME1" or shape == "INVERSE")
 
 
 def _grey_scale(image: Dataset) -> dict[str, Any]:
-    """Rescale and windows of the image, repeated where they are sound (PS3.3 C.11.1, C.11.2)."""
-    made: dict[str, Any] = {}
+    """Rescale and the first window of the image, where they are sound (PS3.3 C.11.1, C.11.2).
+
+    A presentation state holds one window (PS3.3 Table C.11.8-1). Viewers start with the first of an image.
+    """
+    arguments: dict[str, Any] = {}
     slope, intercept = image.get("RescaleSlope"), image.get("RescaleIntercept")
     kind = image.get("RescaleType") or "US"
     sound = slope not in (None, 0) and intercept is not None and not image.get("ModalityLUTSequence")
     for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
         image.pop(keyword, None)
     if sound:
-        made["modality_lut_transformation"] = ModalityLUTTransformation(
+        arguments["modality_lut_transformation"] = ModalityLUTTransformation(
             rescale_intercept=float(intercept), rescale_slope=float(slope), rescale_type=kind
         )
     for keyword in ("ModalityLUTSequence", "VOILUTSequence"):  # `_set_tables` repeats them
@@ -182,37 +231,39 @@ def _grey_scale(image: Dataset) -> dict[str, Any]:
     function = image.get("VOILUTFunction")
     for keyword in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
         image.pop(keyword, None)
-    if centres and len(centres) == len(widths) and all(width >= 1 for width in widths):
-        made["voi_lut_transformations"] = [
+    window = next((pair for pair in zip(centres, widths, strict=False) if pair[1] >= 1), None)
+    if window is not None:
+        arguments["voi_lut_transformations"] = [
             SoftcopyVOILUTTransformation(
-                window_center=centres if len(centres) > 1 else centres[0],
-                window_width=widths if len(widths) > 1 else widths[0],
+                window_center=window[0],
+                window_width=window[1],
                 voi_lut_function=function if function in ("LINEAR", "LINEAR_EXACT", "SIGMOID") else None,
             )
         ]
-    return made
+    return arguments
 
 
-def _set_tables(made: Dataset, source: Source) -> None:
+def _set_tables(state: Dataset, source: Source) -> None:
     """The image's look-up tables, word for word: highdicom would write those of 12 bit as of 16.
 
     The state stands in for all that the image says of its greyscale; without them it would look washed out.
-    A VOI LUT beside windows is the same picture once more, and the windows are repeated.
+    A VOI LUT beside windows shows the same picture, so only the window is repeated. Of several VOI LUTs the
+    first is repeated (PS3.3 Table C.11.8-1).
     """
     header = source.header
     if modality := header.get("ModalityLUTSequence"):
         (table,) = deepcopy(modality)
         table.ModalityLUTType = table.get("ModalityLUTType") or "US"
-        made.ModalityLUTSequence = [table]
-    if (voi := header.get("VOILUTSequence")) and "SoftcopyVOILUTSequence" not in made:
+        state.ModalityLUTSequence = [table]
+    if (voi := header.get("VOILUTSequence")) and "SoftcopyVOILUTSequence" not in state:
         transformation = Dataset()
-        transformation.VOILUTSequence = deepcopy(voi)
-        made.SoftcopyVOILUTSequence = [transformation]
+        transformation.VOILUTSequence = deepcopy(voi)[:1]
+        state.SoftcopyVOILUTSequence = [transformation]
 
 
-def _set_shape(made: Dataset, image: Dataset) -> None:
+def _set_shape(state: Dataset, image: Dataset) -> None:
     """The pixels' shape in the displayed area: spacing where it is known, else the aspect ratio (C.10.4)."""
-    area = made.DisplayedAreaSelectionSequence[0]
+    area = state.DisplayedAreaSelectionSequence[0]
     del area.PixelOriginInterpretation  # for whole-slide images only
     spacing = image.get("PixelSpacing") or image.get("ImagerPixelSpacing")
     ratio = numbers(image.get("PixelAspectRatio"))
@@ -220,4 +271,4 @@ def _set_shape(made: Dataset, image: Dataset) -> None:
         area.PresentationPixelSpacing = list(spacing)
         del area.PresentationPixelAspectRatio
     elif len(ratio) == 2 and min(ratio) > 0:
-        area.PresentationPixelAspectRatio = [int(each) for each in ratio]
+        area.PresentationPixelAspectRatio = [int(side) for side in ratio]

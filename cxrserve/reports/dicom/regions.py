@@ -1,7 +1,7 @@
-"""A heatmap to outlines in pixels of the stored image.
+"""Outlines of the evidence in a heatmap, in pixels of the stored image.
 
-The outline is where the evidence is half of the finding's own largest (full width at half maximum). It says
-where the networks looked, not how far a disease reaches.
+The outline is at half of the finding's own maximum (full width at half maximum). It shows the evidence of
+the networks, not the extent of a disease.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from cxrserve.ensemble.heatmap import Map
 from cxrserve.reports.dicom.objects import Region
 
 LEVEL: Final = 0.5  # of the largest value
-_LARGEST_AREA: Final = 0.5  # of the picture: beyond that nothing is located
-_LEAST_SHARE: Final = 0.1  # of the evidence: a lesser spot is not worth an outline
-_MOST: Final = 3
+_MAX_AREA: Final = 0.5  # of the picture: a larger area locates nothing
+_MIN_SHARE: Final = 0.1  # of the evidence: a smaller region gets no outline
+_MAX_REGIONS: Final = 3
 _TOLERANCE: Final = 0.75  # pixels of the picture that a simplified outline may be off
 
 
@@ -32,12 +32,14 @@ def regions(picture_hw: Map, rows: int, columns: int) -> tuple[Region, ...]:
     if peak <= 0:
         return ()
     mask_hw = (picture_hw >= LEVEL * peak).astype(np.uint8)
-    if mask_hw.mean() > _LARGEST_AREA:
+    if mask_hw.mean() > _MAX_AREA:
         return ()
     outlines, _ = cv2.findContours(mask_hw, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    found = [_region(outline, picture_hw, total, rows, columns) for outline in outlines]
-    strongest = sorted((each for each in found if each), key=lambda each: each.share, reverse=True)
-    return tuple(strongest[:_MOST])
+    candidates = [_region(outline, picture_hw, total, rows, columns) for outline in outlines]
+    strongest = sorted(
+        (region for region in candidates if region), key=lambda region: region.share, reverse=True
+    )
+    return tuple(strongest[:_MAX_REGIONS])
 
 
 def _region(
@@ -46,7 +48,7 @@ def _region(
     inside_hw = cv2.drawContours(np.zeros(picture_hw.shape, np.uint8), [outline], -1, 1, cv2.FILLED)
     share = float(picture_hw[inside_hw > 0].sum()) / total
     simple = cv2.approxPolyDP(outline, _TOLERANCE, closed=True).reshape(-1, 2)
-    if share < _LEAST_SHARE or len(simple) < 3:
+    if share < _MIN_SHARE or len(simple) < 3:
         return None
     height, width = picture_hw.shape
     # The middle of pixel (0, 0) is (0.5, 0.5) in PS3.3 C.18.6.1.2.

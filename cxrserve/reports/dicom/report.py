@@ -1,14 +1,18 @@
-"""The machine-readable result of a study: one Comprehensive 3D SR with root TID 1500 (PS3.16), as IHE AIR.
+"""The structured report of a study: one SR with root TID 1500 (PS3.16), as in IHE AIR.
+
+It begins with the notice and the conclusion, for a person who reads it. The templates leave the order of
+their rows open: here the answer comes first in each group, and identifiers and parameters last. Findings
+stand in clinical order.
 
 For each image 14 image-level findings (TID 1501) and those located (TID 1410); over several images the
-study's own by the bundle's rule; for each refused image a group that says why it has none.
+study's own by the bundle's rule; for each refused image a group with the reason.
 """
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from highdicom.sr import (
@@ -31,24 +35,26 @@ from highdicom.sr import (
 )
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import UID
 
-from cxrserve.ensemble.bundle import Bundle
-from cxrserve.findings import FINDINGS, INDEX
+from cxrserve.bundle.contract import Bundle
+from cxrserve.findings import CLINICAL_ORDER, FINDINGS, INDEX
+from cxrserve.reports.conclusion import conclusion
 from cxrserve.reports.dicom.codes import (
-    ABSENT,
     COMMENT,
+    CONCLUSION,
     GRAD_CAM,
     MAXIMUM,
     MEAN,
     NOT_ATTEMPTED,
-    PRESENT,
     PROBABILITY,
     SUMMARY_OF_ANALYSES,
     THRESHOLD,
     UNITY,
     VISUAL_EXPLANATION,
     coded,
+    presence,
     procedure,
 )
 from cxrserve.reports.dicom.document import ReportDocument, private_scheme, requests
@@ -65,9 +71,9 @@ from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSum
 from cxrserve.reports.dicom.source import Source
 from cxrserve.reports.dicom.study import StudyFinding, study_findings
 
-DISCLAIMER: Final = "Research use only. Not a medical device: not for diagnosis. Not reviewed by a physician."
-_LONGEST_TEXT: Final = 1024
+_MAX_TEXT: Final = 4096  # of one text item
 
+_Finding = TypeVar("_Finding", FindingSummary, StudyFinding)
 _Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
 
@@ -85,10 +91,10 @@ def study_report(
 
     Args:
         sources: headers of its images, at least one; patient and study are taken from the first.
-        summaries: of the images that were judged.
+        summaries: of the images that were analysed.
         refusals: of those that were not.
-        revision: 1, 2, … as images come late and the study is reported anew.
-        predecessor: the report of this study that this one takes the place of.
+        revision: 1, 2, … as late images make another report necessary.
+        predecessor: the report of this study that this one replaces.
 
     Raises:
         ValueError: nothing to report, or images of several studies.
@@ -97,7 +103,9 @@ def study_report(
         raise ValueError("a report needs a source, and a summary or a refusal")
     first = sources[0]
     study = first.study_instance_uid
-    studies = {each.study_instance_uid for each in sources} | {each.study_instance_uid for each in summaries}
+    studies = {source.study_instance_uid for source in sources} | {
+        summary.study_instance_uid for summary in summaries
+    }
     if studies != {study}:
         raise ValueError("the images of one report must belong to one study")
     groups = [
@@ -105,8 +113,9 @@ def study_report(
         for summary in summaries
         for group in (*_image_level(summary, bundle), *_located(summary, bundle))
     ]
+    findings = study_findings(summaries, bundle)
     if len(summaries) > 1:
-        groups += [_study_level(each, study, bundle) for each in study_findings(summaries, bundle)]
+        groups = [_study_level(finding, study, bundle) for finding in _in_clinical_order(findings)] + groups
     groups += [_refused(refusal, bundle) for refusal in refusals]
     content = MeasurementReport(
         observation_context=ObservationContext(observer_device_context=_device(bundle)),
@@ -114,12 +123,17 @@ def study_report(
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
     )
-    for words in _comments(summaries, bundle):
-        content[0].ContentSequence.append(_comment(words))
-    images = [*(each.image for each in summaries), *(each.image for each in refusals)]
-    references = [*images, *(each.overlay for each in summaries if each.overlay)]
+    root = content[0].ContentSequence
+    for group in groups:
+        _put_answer_first(group[0])
+    for item in reversed(_head(findings, summaries, refusals)):
+        root.insert(0, item)
+    for text in _comments(summaries, bundle):
+        root.append(_comment(text))
+    images = [*(summary.image for summary in summaries), *(refusal.image for refusal in refusals)]
+    references = [*images, *(summary.overlay for summary in summaries if summary.overlay)]
     arguments = series_arguments("report", first, bundle, when)
-    made = ReportDocument(
+    document = ReportDocument(
         content[0],
         references,
         requests(first),
@@ -128,13 +142,13 @@ def study_report(
         coding_schemes=[private_scheme()],
         **(arguments | {"instance_number": revision}),
     )
-    return finished(made, "report", first, bundle, when)
+    return finished(document, "report", first, bundle, when)
 
 
 def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
-    """TID 1501, one for each finding that the bundle can tell."""
+    """TID 1501, one for each finding that the bundle knows."""
     image = summary.image
-    for finding in summary.findings:
+    for finding in _in_clinical_order(summary.findings):
         if finding.probability is None or finding.threshold is None:
             continue
         identifier, uid = tracking(bundle, summary, finding.finding)
@@ -144,19 +158,21 @@ def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
             algorithm_id=_algorithm(bundle, summary.profile),
             source_images=[SourceImageForMeasurementGroup(image.sop_class_uid, image.sop_instance_uid)],
             measurements=_measurements(finding.probability, finding.threshold),
-            qualitative_evaluations=[_presence(finding.finding, finding.positive)],
+            qualitative_evaluations=[
+                _presence(finding.finding, presence(finding.decision, finding.positive))
+            ],
         )
         _append(group, _comment(_scales(finding)))
         yield group
 
 
 def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
-    """TID 1410: where the evidence of the positive findings lies."""
+    """TID 1410: the regions with evidence for the positive findings."""
     image = summary.image
     sop_class = UID(image.sop_class_uid)
     if sop_class.name == sop_class:  # a private class: highdicom cannot say what its coordinates mean
         return
-    for finding in summary.findings:
+    for finding in _in_clinical_order(summary.findings):
         if finding.probability is None or finding.threshold is None:
             continue
         for number, region in enumerate(finding.regions):
@@ -172,8 +188,12 @@ def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
                 method=CodedConcept.from_code(GRAD_CAM),
                 algorithm_id=_algorithm(bundle, summary.profile),
                 measurements=_measurements(finding.probability, finding.threshold),
-                qualitative_evaluations=[_presence(finding.finding, finding.positive)],
+                qualitative_evaluations=[
+                    _presence(finding.finding, presence(finding.decision, finding.positive))
+                ],
             )
+            if finding.heatmap is not None:
+                _append(group, _comment(f"Evidence (Grad-CAM): {finding.heatmap}."))
             if summary.overlay:
                 _append(group, _explanation(summary.overlay))
             yield group
@@ -187,12 +207,12 @@ def _study_level(finding: StudyFinding, study: str, bundle: Bundle) -> _Group:
         finding_type=_concept(finding.finding),
         algorithm_id=_algorithm(bundle, None),
         measurements=_measurements(finding.probability, finding.threshold, derivation=derivation),
-        qualitative_evaluations=[_presence(finding.finding, finding.positive)],
+        qualitative_evaluations=[_presence(finding.finding, presence(finding.decision, finding.positive))],
     )
 
 
 def _refused(refusal: Refusal, bundle: Bundle) -> _Group:
-    """A group that says that an image was not analysed, and why."""
+    """A group for an image that was not analysed, with the reason."""
     image = refusal.image
     group = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
@@ -218,11 +238,9 @@ def _measurements(probability: float, threshold: float, **more: Any) -> list[Mea
     ]
 
 
-def _presence(finding: str, positive: bool) -> QualitativeEvaluation:
-    """The finding is the question, and its presence against the operating point the answer."""
-    return QualitativeEvaluation(
-        name=_concept(finding), value=CodedConcept.from_code(PRESENT if positive else ABSENT)
-    )
+def _presence(finding: str, answer: Code) -> QualitativeEvaluation:
+    """The finding is the question, and its presence the answer: present, absent or undecided."""
+    return QualitativeEvaluation(name=_concept(finding), value=CodedConcept.from_code(answer))
 
 
 def _concept(finding: str) -> CodedConcept:
@@ -231,6 +249,8 @@ def _concept(finding: str) -> CodedConcept:
 
 def _algorithm(bundle: Bundle, profile: str | None) -> AlgorithmIdentification:
     parameters = [f"bundle sha256 {bundle.sha256}", *([f"profile {profile}"] if profile else [])]
+    if bundle.site is not None:
+        parameters.append(f"{bundle.site}, sha256 {bundle.site.sha256}")
     return AlgorithmIdentification(
         name=bundle.contract.name, version=plain(bundle.contract.version), parameters=parameters
     )
@@ -254,26 +274,61 @@ def _scales(finding: FindingSummary) -> str:
         f"{scale.size} px: probability {scale.probability:.4f}, weight {scale.weight:.4f}"
         for scale in finding.scales
     )
-    return f"Scales: {'; '.join(parts)}"
+    figures = f"Probability {finding.probability:.4f}, operating point {finding.threshold:.4f}."
+    if finding.score is not None and finding.score != finding.probability:
+        figures += f" Score before calibration {finding.score:.4f}."
+    if finding.heatmap is not None:
+        figures += f" Evidence (Grad-CAM): {finding.heatmap}."
+    return f"{figures} Scales: {'; '.join(parts)}"
 
 
 def _comments(summaries: Sequence[ImageSummary], bundle: Bundle) -> Iterator[str]:
     contract = bundle.contract
-    yield DISCLAIMER
     yield f"Model {contract.name} {contract.version}, bundle sha256 {bundle.sha256}. {contract.intended_use}"
     for number, summary in enumerate(summaries, start=1):
         uid = summary.image.sop_instance_uid
         yield f"Image {number} ({uid}), profile {summary.profile}: {', '.join(summary.applied)}."
-        untold = [finding.finding for finding in summary.findings if finding.probability is None]
-        if untold:
-            yield f"Image {number}: not told by this model: {', '.join(untold)}."
-        yield from (f"Image {number}: {warning}" for warning in summary.warnings)
 
 
-def _comment(words: str) -> TextContentItem:
+def _head(
+    findings: Sequence[StudyFinding], summaries: Sequence[ImageSummary], refusals: Sequence[Refusal]
+) -> list[Dataset]:
+    """The first items of the report: the conclusion, which begins with the notice, and all warnings."""
+    text = plain(conclusion(findings, summaries, refusals))
+    warnings = [
+        f"Warning, image {number}: {warning.message}"
+        for number, summary in enumerate(summaries, start=1)
+        for warning in summary.warnings
+    ]
+    return [_text(CONCLUSION, text), *map(_comment, warnings)]
+
+
+def _put_answer_first(group: Dataset) -> None:
+    """Order the items of a measurement group for reading: answer, text, numbers, place, parameters.
+
+    Many viewers print numbers without their names, so the text holds them too.
+    """
+    kinds = {"CODE": 0, "TEXT": 1, "NUM": 2, "IMAGE": 3, "SCOORD": 4}
+
+    def rank(item: Dataset) -> int:
+        is_parameter = item.RelationshipType in ("HAS CONCEPT MOD", "HAS OBS CONTEXT")
+        return 5 if is_parameter else kinds.get(item.ValueType, 4)
+
+    group.ContentSequence = sorted(group.ContentSequence, key=rank)
+
+
+def _in_clinical_order(findings: Iterable[_Finding]) -> list[_Finding]:
+    return sorted(findings, key=lambda finding: CLINICAL_ORDER.index(finding.finding))
+
+
+def _comment(text: str) -> TextContentItem:
+    return _text(COMMENT, text)
+
+
+def _text(name: Code, text: str) -> TextContentItem:
     return TextContentItem(
-        name=CodedConcept.from_code(COMMENT),
-        value=plain(words)[:_LONGEST_TEXT],
+        name=CodedConcept.from_code(name),
+        value=plain(text)[:_MAX_TEXT],
         relationship_type="CONTAINS",
     )
 

@@ -1,4 +1,4 @@
-"""The regions as bits: a BINARY Segmentation (PS3.3 A.51), one segment a finding.
+"""The regions as a bit mask: a BINARY Segmentation (PS3.3 A.51), one segment a finding.
 
 Not FRACTIONAL: that declares a probability or an occupancy, and a class activation map is neither.
 """
@@ -16,7 +16,7 @@ from highdicom.seg import Segmentation, SegmentDescription
 from numpy.typing import NDArray
 from pydicom.sr.coding import Code
 
-from cxrserve.ensemble.bundle import Bundle
+from cxrserve.bundle.contract import Bundle
 from cxrserve.findings import FINDINGS, INDEX
 from cxrserve.reports.dicom.codes import GRAD_CAM, coded
 from cxrserve.reports.dicom.identity import device_uid, made_uid, tracking
@@ -39,7 +39,7 @@ def segmentation(
         return None
     image.Rows, image.Columns = summary.rows, summary.columns
     masks_HWF = np.stack([_mask(finding, summary) for finding in located], axis=-1)
-    made = Segmentation(
+    segments = Segmentation(
         source_images=[image],
         pixel_array=masks_HWF[None],
         segmentation_type="BINARY",
@@ -51,13 +51,18 @@ def segmentation(
         omit_empty_frames=False,
         **series_arguments("segmentation", source, bundle, when),
     )
-    made.BodyPartExamined = "CHEST"
-    # highdicom draws this UID anew each time.
+    segments.BodyPartExamined = "CHEST"
+    for item, finding in zip(segments.SegmentSequence, located, strict=True):
+        if finding.heatmap is not None:
+            item.SegmentDescription = (
+                f"At or above half of the largest evidence (Grad-CAM): {finding.heatmap}."
+            )
+    # highdicom generates a random UID here.
     dimensions = made_uid("dimensions", bundle.sha256, source.sop_instance_uid)
-    for item in (*made.DimensionOrganizationSequence, *made.DimensionIndexSequence):
+    for item in (*segments.DimensionOrganizationSequence, *segments.DimensionIndexSequence):
         item.DimensionOrganizationUID = dimensions
-    made.PatientOrientation = image.get("PatientOrientation")
-    return finished(made, "segmentation", source, bundle, when)
+    segments.PatientOrientation = image.get("PatientOrientation")
+    return finished(segments, "segmentation", source, bundle, when)
 
 
 def _mask(finding: FindingSummary, summary: ImageSummary) -> NDArray[np.uint8]:

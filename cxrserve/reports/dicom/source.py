@@ -1,4 +1,4 @@
-"""The image a result belongs to: the cleaned header from a decode worker, read in the service."""
+"""The source image of a result: its cleaned header from a decode worker, read in the service."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from cxrserve.errors import UnreadableImage
-from cxrserve.imaging.border import reading
-from cxrserve.imaging.dicom.cleaning import character_set, cleaned, is_uid
+from cxrserve.imaging.dicom.cleaning import character_set, cleaned
+from cxrserve.imaging.dicom.identity import is_uid
+from cxrserve.imaging.foreign_errors import reading
 from cxrserve.reports.dicom.objects import Reference
 
 
@@ -19,7 +20,7 @@ class Source:
     """One image's header.
 
     Attributes:
-        header: the elements of `imaging.dicom.cleaning.KEPT` that the file had, each well formed.
+        header: the elements of `imaging.dicom.cleaning.RESULT_ELEMENTS` that the file had, each well formed.
         character_set: Specific Character Set that holds all its text, () for ASCII.
     """
 
@@ -48,7 +49,7 @@ class Source:
 
     @property
     def reference(self) -> Reference:
-        """What another object says to point at this image."""
+        """A reference to this image."""
         return Reference(
             sop_class_uid=self.sop_class_uid,
             sop_instance_uid=self.sop_instance_uid,
@@ -57,16 +58,19 @@ class Source:
 
 
 def read_source(header: bytes) -> Source:
-    """The source in `header`, from `DecodePool.header`; cleaned once more, as a worker is not believed.
+    """Read `header`, from `DecodePool.header`. It is cleaned again, because workers are not trusted.
 
     Raises:
-        UnreadableImage: it is no such header.
+        UnreadableImage: `header` cannot be read or lacks a UID.
     """
     with reading("the header"):
         dataset = dcmread(BytesIO(header))
         clean = cleaned(dataset)
         uids = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
-        if not all(is_uid(str(clean.get(keyword, ""))) for keyword in uids):
-            raise UnreadableImage("the header lacks one of its UIDs. Send the image again from its source.")
+        if missing := [keyword for keyword in uids if not is_uid(str(clean.get(keyword, "")))]:
+            raise UnreadableImage(
+                f"{' and '.join(missing)} is missing or no UID (at most 64 digits and dots). "
+                "Correct it at the sender."
+            )
         declared = character_set(dataset)
         return Source(header=clean, character_set=declared)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cxrserve.ensemble.bundle import Bundle
+from cxrserve.bundle.contract import Bundle
+from cxrserve.bundle.operating_point import Decision
+from cxrserve.ensemble.calibration import decision, thresholds
 from cxrserve.reports.dicom.objects import ImageSummary
 from cxrserve.reports.study import over_images
 
@@ -20,22 +22,32 @@ class StudyFinding:
     probability: float
     threshold: float
     positive: bool
+    decision: Decision | None = None
 
 
 def study_findings(summaries: Sequence[ImageSummary], bundle: Bundle) -> list[StudyFinding]:
-    """Maximum or mean over the images; a finding that an image does not tell is left out."""
+    """Maximum or mean over the images. A finding that is not known for every image is left out."""
     if not summaries:  # every image was refused
         return []
-    _, whole_F = over_images(
-        [[each.probability for each in summary.findings] for summary in summaries], bundle
+    study = over_images(
+        [
+            # A summary of an earlier version has no score: its bundle's scores were the probabilities.
+            [result.probability if result.score is None else result.score for result in summary.findings]
+            for summary in summaries
+        ],
+        bundle,
     )
+    thresholds_F = thresholds(bundle.contract, "studies")
     return [
         StudyFinding(
-            finding=each.finding,
-            probability=float(whole),
-            threshold=each.threshold,
-            positive=bool(whole >= each.threshold),
+            finding=finding.finding,
+            probability=float(probability),
+            threshold=float(threshold),
+            positive=bool(probability >= threshold),
+            decision=decision(finding.finding, float(probability), bundle.contract, "studies"),
         )
-        for each, whole in zip(summaries[0].findings, whole_F, strict=True)
-        if each.threshold is not None and not np.isnan(whole)
+        for finding, probability, threshold in zip(
+            summaries[0].findings, study.probabilities_F, thresholds_F, strict=True
+        )
+        if finding.threshold is not None and not np.isnan(probability)
     ]

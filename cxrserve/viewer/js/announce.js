@@ -1,4 +1,4 @@
-// Words for screen readers, as things happen.
+// Announcements for screen readers.
 import { byId } from "./dom.js";
 
 /** @param {string} sentence */

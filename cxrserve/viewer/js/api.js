@@ -1,12 +1,13 @@
-// The service, asked over HTTP: its problems as errors, a token where it wants one, back-off where it is away.
+// The HTTP client of the service: problems as errors, the bearer token, retries while it is unreachable.
 
 const TOKEN = "cxrserve.token";
 const TRANSIENT = new Set([0, 429, 502, 503, 504]);
 const FIRST_WAIT_S = 1;
-const LONGEST_WAIT_S = 15;
+const MAX_WAIT_S = 15;
 
-/** What the service answered instead of what was asked for (RFC 9457), or that it did not answer (status 0). */
+/** An error of a request: the problem that the service answered with (RFC 9457), or status 0 without an answer. */
 export class Problem extends Error {
+  /** @param {{title: string, detail: string, status: number, retryAfterS?: number}} problem */
   constructor({ title, detail, status, retryAfterS = 0 }) {
     super(detail);
     this.name = "Problem";
@@ -16,46 +17,58 @@ export class Problem extends Error {
     this.retryAfterS = retryAfterS;
   }
 
-  /** True where the file itself was refused: sending it again changes nothing. */
+  /** True if the file was refused: sending it again is useless. */
   get final() {
     return this.status >= 400 && this.status < 500 && !this.transient;
   }
 
-  /** True where the same request may well succeed later. */
+  /** True if the same request may succeed later. */
   get transient() {
     return TRANSIENT.has(this.status);
   }
 }
 
-let tokenWanted = null;
-let askForToken = () => Promise.reject(new Error("nobody asks for a token"));
+/** @type {Promise<string>|null} */
+let pendingToken = null;
+/** @type {() => Promise<string>} */
+let askForToken = () => Promise.reject(new Error("no dialog for the token is set"));
 
-/** `ask` shows a dialog and resolves with a token. @param {() => Promise<string>} ask */
+/** Set the dialog that asks the user for a token. @param {() => Promise<string>} ask */
 export function onTokenWanted(ask) {
   askForToken = ask;
 }
 
 /**
- * Send a request; a body is sent with its progress told.
- * @param {string} path
- * @param {{method?: string, body?: Blob, headers?: Record<string, string>, as?: "json"|"bytes"|"blob", onSent?: (share: number) => void, signal?: AbortSignal}} [options]
- * @returns {Promise<{status: number, body: any, header: (name: string) => string|null}>}
+ * @typedef {{method?: string, body?: Blob|null, headers?: Record<string, string>, as?: "json"|"bytes"|"blob", onSent?: (share: number) => void, signal?: AbortSignal}} Options
+ * `onSent` reports the share of the body that was sent.
+ * @typedef {{status: number, body: any, header: (name: string) => string|null}} Response
+ */
+
+/**
+ * Send a request; ask for a token if the service needs one.
+ * @param {string} path @param {Options} [options] @returns {Promise<Response>}
  * @throws {Problem}
  */
 export async function ask(path, options = {}) {
   for (;;) {
-    const used = sessionStorage.getItem(TOKEN);
-    const answer = await send(path, options, used);
+    const token = sessionStorage.getItem(TOKEN);
+    const answer = await send(path, options, token);
     if (answer.status !== 401) return answer;
-    if (sessionStorage.getItem(TOKEN) !== used) continue; // another request was given one meanwhile
-    tokenWanted ??= askForToken().finally(() => (tokenWanted = null));
-    sessionStorage.setItem(TOKEN, await tokenWanted);
+    if (sessionStorage.getItem(TOKEN) !== token) continue; // another request has asked meanwhile
+    pendingToken ??= askForToken().finally(() => (pendingToken = null));
+    sessionStorage.setItem(TOKEN, await pendingToken);
   }
 }
 
-/** Ask again and again while the service is away or busy; `onWait` is told the problem and for how long. */
+/**
+ * Send a request, and repeat it while the service is unreachable or busy.
+ * @param {string} path @param {Options} options
+ * @param {{onWait: (problem: Problem, seconds: number) => void, wake: EventTarget}} retry `onWait` reports each wait;
+ *   the event "now" of `wake` ends it.
+ * @returns {Promise<Response>}
+ */
 export async function askUntilAnswered(path, options, { onWait, wake }) {
-  for (let wait = FIRST_WAIT_S; ; wait = Math.min(wait * 2, LONGEST_WAIT_S)) {
+  for (let wait = FIRST_WAIT_S; ; wait = Math.min(wait * 2, MAX_WAIT_S)) {
     try {
       return await ask(path, options);
     } catch (problem) {
@@ -67,29 +80,33 @@ export async function askUntilAnswered(path, options, { onWait, wake }) {
   }
 }
 
-/** Wait `seconds`, less if `wake` fires "now". */
+/**
+ * Wait `seconds`, or until `wake` fires "now".
+ * @param {number} seconds @param {EventTarget} wake @param {AbortSignal} [signal] @returns {Promise<void>}
+ */
 function pause(seconds, wake, signal) {
   return new Promise((resolve, reject) => {
     const done = () => {
       clearTimeout(timer);
       wake.removeEventListener("now", done);
-      signal?.removeEventListener("abort", gone);
+      signal?.removeEventListener("abort", aborted);
       resolve();
     };
-    const gone = () => {
+    const aborted = () => {
       clearTimeout(timer);
       wake.removeEventListener("now", done);
-      reject(signal.reason);
+      reject(signal?.reason);
     };
     const timer = setTimeout(done, seconds * 1000);
     wake.addEventListener("now", done);
-    signal?.addEventListener("abort", gone, { once: true });
+    signal?.addEventListener("abort", aborted, { once: true });
   });
 }
 
+/** @param {string} path @param {Options} options @param {string|null} token @returns {Promise<Response>} */
 function send(path, { method = "GET", body, headers = {}, as = "json", onSent, signal }, token) {
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest(); // fetch does not tell how much was sent
+    const request = new XMLHttpRequest(); // fetch does not report how much was sent
     request.open(method, path);
     request.responseType = as === "json" ? "text" : as === "bytes" ? "arraybuffer" : "blob";
     for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
@@ -98,8 +115,8 @@ function send(path, { method = "GET", body, headers = {}, as = "json", onSent, s
     if (onSent) request.upload.onprogress = (event) => onSent(event.total ? event.loaded / event.total : 0);
     const abort = () => request.abort();
     signal?.addEventListener("abort", abort, { once: true });
-    request.onabort = () => reject(signal?.reason ?? new DOMException("gone", "AbortError"));
-    request.onerror = () => reject(away());
+    request.onabort = () => reject(signal?.reason ?? new DOMException("aborted", "AbortError"));
+    request.onerror = () => reject(unreachable());
     request.onload = () => {
       signal?.removeEventListener("abort", abort);
       settle(request, as).then(resolve, reject);
@@ -108,40 +125,51 @@ function send(path, { method = "GET", body, headers = {}, as = "json", onSent, s
   });
 }
 
+/** @param {XMLHttpRequest} request @param {Options["as"]} as @returns {Promise<Response>} */
 async function settle(request, as) {
+  /** @param {string} name */
   const header = (name) => request.getResponseHeader(name);
   const status = request.status;
   if (status >= 400 && status !== 401) throw await problemOf(request, header);
-  const plain = status === 304 || status === 401;
-  return { status, body: plain ? null : as === "json" ? JSON.parse(request.response) : request.response, header };
+  const empty = status === 304 || status === 401;
+  return {
+    status,
+    body: empty ? null : as === "json" ? JSON.parse(request.response) : request.response,
+    header,
+  };
 }
 
+/** @param {XMLHttpRequest} request @param {Response["header"]} header */
 async function problemOf(request, header) {
-  let said = {};
+  /** @type {{title?: string, detail?: string}} */
+  let problem = {};
   try {
-    said = JSON.parse(await textOf(request.response));
+    problem = JSON.parse(await textOf(request.response));
   } catch {
     // a proxy's page, or nothing
   }
   const retryAfterS = Number(header("Retry-After")) || 0;
-  // The service's own failures say so in JSON. What does not was cut off as it stopped, or comes from a proxy.
-  if (!said.title && request.status >= 500) return away();
+  // The service reports its own failures in JSON. Anything else was cut off at shutdown, or is from a proxy.
+  if (!problem.title && request.status >= 500) return unreachable();
   return new Problem({
-    title: said.title ?? "The service did not answer as expected",
-    detail: said.detail ?? `It answered with status ${request.status}. Try again; if that stays so, look at its log.`,
+    title: problem.title ?? "The service did not answer as expected",
+    detail:
+      problem.detail ??
+      `It answered with status ${request.status}. Try again; if that stays so, look at its log.`,
     status: request.status,
     retryAfterS,
   });
 }
 
+/** @param {string|Blob|ArrayBuffer} response */
 async function textOf(response) {
   if (typeof response === "string") return response;
   return response instanceof Blob ? response.text() : new TextDecoder().decode(response);
 }
 
-const away = () =>
+const unreachable = () =>
   new Problem({
     title: "The service cannot be reached",
-    detail: "Your files are kept here and are sent again by themselves as soon as it answers.",
+    detail: "Your files stay in this page and are sent again as soon as the service answers.",
     status: 0,
   });

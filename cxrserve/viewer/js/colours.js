@@ -1,4 +1,4 @@
-// Inferno, the colour scale of every heatmap here: perceptually even, and dark where there is nothing.
+// The colour scale of all heatmaps: Inferno, perceptually uniform, dark where there is no evidence.
 // The same 256 colours as in the overlays that the service draws (OpenCV's COLORMAP_INFERNO).
 const HEX =
   "00000401000501010601010802010a02020c02020e03021004031204031405041706041907051b08051d09061f0a0722" +
@@ -19,4 +19,6 @@ const HEX =
   "f2ea69f1ec6df1ed71f1ef75f1f179f2f27df2f482f3f586f3f68af4f88ef5f992f6fa96f8fb9af9fc9dfafda1fcffa4";
 
 /** Red, green and blue of strength 0 to 255, three bytes each. */
-export const INFERNO = Uint8Array.from({ length: 768 }, (_, index) => parseInt(HEX.slice(2 * index, 2 * index + 2), 16));
+export const INFERNO = Uint8Array.from({ length: 768 }, (_, index) =>
+  parseInt(HEX.slice(2 * index, 2 * index + 2), 16),
+);

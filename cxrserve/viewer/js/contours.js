@@ -1,6 +1,9 @@
 // Contour lines by marching squares, joined cell by cell.
 
-/** @param {Uint8Array} greys @param {number} level @returns {Path2D} in pixels of the map, whose centres lie at halves */
+/**
+ * The contour line of a map at one level, in pixels of the map, whose centres lie at halves.
+ * @param {Uint8Array} greys @param {number} width @param {number} height @param {number} level @returns {Path2D}
+ */
 export function contours(greys, width, height, level) {
   const path = new Path2D();
   for (let y = 0; y < height - 1; y++) {
@@ -9,16 +12,19 @@ export function contours(greys, width, height, level) {
       const b = greys[at + 1];
       const c = greys[at + width + 1];
       const d = greys[at + width];
-      const kind = (a > level) | ((b > level) << 1) | ((c > level) << 2) | ((d > level) << 3);
-      if (kind === 0 || kind === 15) continue;
+      const corners =
+        Number(a > level) + 2 * Number(b > level) + 4 * Number(c > level) + 8 * Number(d > level);
+      if (corners === 0 || corners === 15) continue;
+      /** @param {number} from @param {number} to */
       const share = (from, to) => (level - from) / (to - from);
+      /** @type {[number, number][]} */
       const edges = [
         [x + 0.5 + share(a, b), y + 0.5],
         [x + 1.5, y + 0.5 + share(b, c)],
         [x + 0.5 + share(d, c), y + 1.5],
         [x + 0.5, y + 0.5 + share(a, d)],
       ];
-      for (const [from, to] of SEGMENTS[kind]) {
+      for (const [from, to] of SEGMENTS[corners]) {
         path.moveTo(...edges[from]);
         path.lineTo(...edges[to]);
       }
@@ -27,7 +33,9 @@ export function contours(greys, width, height, level) {
   return path;
 }
 
-// Which edges (0 top, 1 right, 2 bottom, 3 left) the line joins, by the corners above the level.
+// The edges (0 top, 1 right, 2 bottom, 3 left) that the line joins, by the corners above the level.
+/** @type {[number, number][][]} */
+// prettier-ignore
 const SEGMENTS = [
   [], [[3, 0]], [[0, 1]], [[3, 1]], [[1, 2]], [[3, 0], [1, 2]], [[0, 2]], [[3, 2]],
   [[2, 3]], [[0, 2]], [[0, 1], [2, 3]], [[1, 2]], [[1, 3]], [[0, 1]], [[0, 3]], [],

@@ -1,39 +1,58 @@
 // Elements without markup: text goes in as text, so nothing a file says can become part of the page.
 
 /**
- * @param {string} name tag name
+ * Create an element.
+ * @template {keyof HTMLElementTagNameMap} Name
+ * @param {Name} name tag name
  * @param {Record<string, any>} [attributes] `class`, `data-…`, `aria-…`; functions under `on…` are listeners; false or null leaves one out
- * @param {...(Node|string|null|false|undefined)} children
- * @returns {HTMLElement}
+ * @param {...import("./types.d.ts").Child} children
+ * @returns {HTMLElementTagNameMap[Name]}
  */
 export function element(name, attributes = {}, ...children) {
   return filled(document.createElement(name), attributes, children);
 }
 
-/** The same in SVG. @returns {SVGElement} */
+/**
+ * Create an SVG element.
+ * @param {string} name @param {Record<string, any>} [attributes] @param {...import("./types.d.ts").Child} children
+ */
 export function svg(name, attributes = {}, ...children) {
   return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 }
 
-function filled(made, attributes, children) {
+/**
+ * @template {HTMLElement|SVGElement} Kind
+ * @param {Kind} node @param {Record<string, any>} attributes @param {import("./types.d.ts").Child[]} children
+ * @returns {Kind}
+ */
+function filled(node, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (value === false || value === null || value === undefined) continue;
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else if (key.startsWith("--")) made.style.setProperty(key, value);
-    else if (key === "hidden" || key === "disabled" || key === "checked") made[key] = Boolean(value);
-    else made.setAttribute(key, value === true ? "" : String(value));
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key.startsWith("--")) node.style.setProperty(key, value);
+    else if (key === "hidden" || key === "disabled" || key === "checked")
+      Object.assign(node, { [key]: Boolean(value) });
+    else node.setAttribute(key, value === true ? "" : String(value));
   }
-  made.append(...children.filter((child) => child !== null && child !== false && child !== undefined));
-  return made;
+  for (const child of children)
+    if (child !== null && child !== false && child !== undefined) node.append(child);
+  return node;
 }
 
 /** @param {string} id @returns {any} */
 export const byId = (id) => document.getElementById(id);
 
-/** Whole number with thin spaces between thousands. */
+/**
+ * The drawing context of a canvas.
+ * @param {HTMLCanvasElement} canvas @param {CanvasRenderingContext2DSettings} [settings]
+ */
+export const context2d = (canvas, settings) =>
+  /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", settings));
+
+/** A whole number with thin spaces between thousands. @param {number} value */
 export const whole = (value) => String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, "\u2009");
 
-/** Three significant digits at most, without an exponent. */
+/** A number with at most three significant digits, without an exponent. @param {number} value */
 export function short(value) {
   const size = Math.abs(value);
   if (size === 0) return "0";
@@ -42,8 +61,12 @@ export function short(value) {
   return size >= 0.01 ? value.toFixed(2) : value.toPrecision(1);
 }
 
-/** Small shares with a decimal: two weights below one per cent are not the same. */
+/** A share in per cent; small ones with a decimal, so that small weights can be compared. @param {number} share */
 export function percent(share) {
   if (share > 0 && share < 0.001) return "< 0.1 %";
   return share > 0 && share < 0.0995 ? `${(100 * share).toFixed(1)} %` : `${Math.round(100 * share)} %`;
 }
+
+/** A DICOM date as year-month-day. @param {string} text */
+export const readableDate = (text) =>
+  /^\d{8}$/.test(text) ? `${text.slice(0, 4)}-${text.slice(4, 6)}-${text.slice(6)}` : text;

@@ -1,4 +1,4 @@
-// What can be taken along: the overlay as PNG, the answer as JSON, the DICOM objects.
+// The export menu: the overlay as PNG, the answer as JSON, the DICOM objects.
 import { announce } from "./announce.js";
 import { Problem, ask } from "./api.js";
 import { element } from "./dom.js";
@@ -11,16 +11,17 @@ import { zipped } from "./zip.js";
 let open = false;
 let redraw = () => {};
 
-/** @param {import("./film.js").Film|undefined} film */
-export function exportMenu(film) {
+/** Create the menu. @param {import("./radiograph.js").Radiograph|undefined} radiograph */
+export function exportMenu(radiograph) {
   const node = element("div", { class: "with-menu" });
-  redraw = () => fill(node, film);
+  redraw = () => fill(node, radiograph);
   redraw();
   node.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && open) return toggle(false);
-    const items = [...node.querySelectorAll("[role=menuitem]")];
-    const at = items.indexOf(document.activeElement) + { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (Number.isNaN(at)) return;
+    const step = event.key === "ArrowDown" ? 1 : event.key === "ArrowUp" ? -1 : 0;
+    if (!step) return;
+    const items = /** @type {HTMLElement[]} */ ([...node.querySelectorAll("[role=menuitem]")]);
+    const at = items.findIndex((item) => item === document.activeElement) + step;
     event.preventDefault();
     event.stopPropagation();
     items[(at + items.length) % items.length]?.focus();
@@ -32,63 +33,155 @@ document.addEventListener("pointerdown", (event) => {
   if (open && !(event.target instanceof Element && event.target.closest(".with-menu"))) toggle(false);
 });
 
+/** Open or close the menu. */
 export function toggle(to = !open) {
   open = to;
   redraw();
-  document.querySelector(open ? ".menu [role=menuitem]:not(:disabled)" : "#export")?.focus();
+  /** @type {HTMLElement|null} */ (
+    document.querySelector(open ? ".menu [role=menuitem]:not(:disabled)" : "#export")
+  )?.focus();
 }
 
-function fill(node, film) {
-  const picked = state.finding && film?.answer;
-  const isDicom = film?.picture?.header.about.format === "dicom";
-  const item = (id, name, note, act, off) =>
-    element("button", { id, type: "button", role: "menuitem", tabindex: "-1", disabled: off, onclick: () => finish(act) }, icon("save"), element("span", {}, name, element("small", {}, note)));
+/** @param {HTMLElement} node @param {import("./radiograph.js").Radiograph|undefined} radiograph */
+function fill(node, radiograph) {
+  const picked = state.finding && radiograph?.answer;
+  /** @typedef {(radiograph: import("./radiograph.js").Radiograph) => Promise<string>} Save */
+  const isDicom = radiograph?.picture?.header.about.format === "dicom";
+  /** @param {string} id @param {string} name @param {string} note @param {Save} save @param {boolean} off */
+  const item = (id, name, note, save, off) =>
+    element(
+      "button",
+      {
+        id,
+        type: "button",
+        role: "menuitem",
+        tabindex: "-1",
+        disabled: off,
+        onclick: () => radiograph && finish(radiograph, save),
+      },
+      icon("save"),
+      element("span", {}, name, element("small", {}, note)),
+    );
   node.replaceChildren(
-    element("button", { id: "export", class: "plain", type: "button", "aria-label": "Export", "aria-haspopup": "menu", "aria-expanded": String(open), disabled: !film?.picture, onclick: () => toggle() }, icon("save"), element("span", {}, "Export")),
+    element(
+      "button",
+      {
+        id: "export",
+        class: "plain",
+        type: "button",
+        "aria-label": "Export",
+        "aria-haspopup": "menu",
+        "aria-expanded": String(open),
+        disabled: !radiograph?.picture,
+        onclick: () => toggle(),
+      },
+      icon("save"),
+      element("span", {}, "Export"),
+    ),
     open
       ? element(
           "div",
           { class: "menu", role: "menu", "aria-label": "Export" },
-          item("export-png", "Picture, PNG", picked ? `${state.finding} over the radiograph, with its scale` : "The radiograph as it is windowed", () => savePng(film), false),
-          item("export-json", "Answer, JSON", "Probabilities, scales and all heatmaps", () => saveJson(film), !film?.answer),
-          item("export-dicom", "DICOM objects, ZIP", isDicom ? "Report, overlay and what else the service makes" : "Only for images that came as DICOM", () => saveDicom(film), !isDicom || !film?.answer),
+          item(
+            "export-png",
+            "Picture, PNG",
+            picked
+              ? `${state.finding} over the radiograph, with its scale`
+              : "The radiograph as it is windowed",
+            savePng,
+            false,
+          ),
+          item(
+            "export-json",
+            "Answer, JSON",
+            "Probabilities, scales and all heatmaps",
+            saveJson,
+            !radiograph?.answer,
+          ),
+          item(
+            "export-dicom",
+            "DICOM objects, ZIP",
+            isDicom
+              ? "Report, overlay and what else the service makes"
+              : "Only for images that came as DICOM",
+            saveDicom,
+            !isDicom || !radiograph?.answer,
+          ),
         )
       : "",
   );
 }
 
-async function finish(act) {
+/** @param {import("./radiograph.js").Radiograph} radiograph @param {(radiograph: import("./radiograph.js").Radiograph) => Promise<string>} save */
+async function finish(radiograph, save) {
   toggle(false);
   try {
-    announce(`Saved ${await act()}`);
-  } catch (problem) {
-    const said = problem instanceof Problem ? problem : new Problem({ title: "It could not be saved", detail: String(problem), status: -1 });
-    const { tell } = await import("./notice.js");
-    tell(`${said.title}. ${said.detail}`);
+    announce(`Saved ${await save(radiograph)}`);
+  } catch (error) {
+    const problem =
+      error instanceof Problem
+        ? error
+        : new Problem({
+            title: "It could not be saved",
+            detail: String(error),
+            status: -1,
+          });
+    const { showMessage } = await import("./notice.js");
+    showMessage(`${problem.title}. ${problem.detail}`);
   }
 }
 
-async function savePng(film) {
-  const blob = await new Promise((resolve) => drawOverlay(film).toBlob(resolve, "image/png"));
-  return save(blob, `${state.finding ? slug(state.finding) : "radiograph"}.png`);
+/** @param {import("./radiograph.js").Radiograph} radiograph */
+async function savePng(radiograph) {
+  /** @type {Blob|null} */
+  const blob = await new Promise((resolve) => drawOverlay(radiograph).toBlob(resolve, "image/png"));
+  if (!blob) throw new Error("the browser could not encode the picture.");
+  return download(blob, `${state.finding ? slug(state.finding) : "radiograph"}.png`);
 }
 
-async function saveJson(film) {
-  return save(new Blob([JSON.stringify(film.answer, null, 1)], { type: "application/json" }), "answer.json");
+/** @param {import("./radiograph.js").Radiograph} radiograph */
+async function saveJson(radiograph) {
+  return download(
+    new Blob([JSON.stringify(radiograph.answer, null, 1)], {
+      type: "application/json",
+    }),
+    "answer.json",
+  );
 }
 
-async function saveDicom(film) {
-  const { body, header } = film.study
-    ? await ask(`/studies/${film.study}/results`, { as: "bytes" })
-    : await ask("/predict?accept=dicom", { method: "POST", body: film.blob, as: "bytes" });
+/** @param {import("./radiograph.js").Radiograph} radiograph */
+async function saveDicom(radiograph) {
+  const { body, header } = radiograph.study
+    ? await ask(`/studies/${radiograph.study}/results`, { as: "bytes" })
+    : await ask("/predict?accept=dicom", {
+        method: "POST",
+        body: radiograph.blob,
+        as: "bytes",
+      });
   const parts = partsOf(new Uint8Array(body), header("Content-Type") ?? "");
-  return save(new Blob([zipped(parts.map((bytes, index) => ({ name: `object-${index + 1}.dcm`, bytes })))], { type: "application/zip" }), "dicom-objects.zip");
+  return download(
+    new Blob(
+      [
+        zipped(
+          parts.map((bytes, index) => ({
+            name: `object-${index + 1}.dcm`,
+            bytes,
+          })),
+        ),
+      ],
+      { type: "application/zip" },
+    ),
+    "dicom-objects.zip",
+  );
 }
 
-/** File names hold no patient: only what it is. */
-function save(blob, what) {
+/** Save a file. Its name contains no patient data. @param {Blob} blob @param {string} what */
+function download(blob, what) {
   const name = `cxrserve-${what}`;
-  const link = element("a", { href: URL.createObjectURL(blob), download: name });
+  const link = element("a", {
+    href: URL.createObjectURL(blob),
+    download: name,
+  });
   document.body.append(link);
   link.click();
   link.remove();
@@ -96,4 +189,5 @@ function save(blob, what) {
   return name;
 }
 
+/** @param {string} name */
 const slug = (name) => name.toLowerCase().replaceAll(" ", "-");

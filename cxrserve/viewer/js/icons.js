@@ -1,4 +1,4 @@
-// The icons: strokes on a grid of 16.
+// The icons: SVG strokes on a grid of 16.
 import { svg } from "./dom.js";
 
 const PATHS = {
@@ -12,6 +12,7 @@ const PATHS = {
   one: "M2.5 2.5h11v11h-11z",
   two: "M2.5 2.5h11v11h-11zM8 2.5v11",
   four: "M2.5 2.5h11v11h-11zM8 2.5v11M2.5 8h11",
+  link: "M6.5 9.5l3-3M7 4.8l1.5-1.5a2.9 2.9 0 0 1 4.2 4.2L11.2 9M9 11.2l-1.5 1.5a2.9 2.9 0 0 1-4.2-4.2L4.8 7",
   reset: "M2.8 7.5A5.3 5.3 0 1 1 4.5 11.7M2.5 11.9V9.2h2.7",
   save: "M8 2.5v7.5M4.8 7.2 8 10.3l3.2-3.1M2.5 13.5h11",
   close: "M4 4l8 8M12 4l-8 8",
@@ -20,18 +21,39 @@ const PATHS = {
   moon: "M13.3 9.6A5.7 5.7 0 0 1 6.4 2.7a5.7 5.7 0 1 0 6.9 6.9z",
 };
 
-/** @param {keyof typeof PATHS} name */
+/** @typedef {keyof typeof PATHS} IconName */
+
+/** Create an icon. @param {IconName} name */
 export const icon = (name) =>
   svg("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: PATHS[name] }));
 
-/** A chest, for the first screen. */
+/** Create the drawing of a chest for the first screen. */
 export const chest = () =>
   svg(
     "svg",
-    { viewBox: "0 0 92 92", "aria-hidden": "true", fill: "none", stroke: "currentColor", "stroke-width": "2.2", "stroke-linecap": "round", "stroke-linejoin": "round" },
-    svg("rect", { x: "9", y: "9", width: "74", height: "74", rx: "12", opacity: "0.35" }),
+    {
+      viewBox: "0 0 92 92",
+      "aria-hidden": "true",
+      fill: "none",
+      stroke: "currentColor",
+      "stroke-width": "2.2",
+      "stroke-linecap": "round",
+      "stroke-linejoin": "round",
+    },
+    svg("rect", {
+      x: "9",
+      y: "9",
+      width: "74",
+      height: "74",
+      rx: "12",
+      opacity: "0.35",
+    }),
     svg("path", { d: "M46 20v19M46 39c-4 3-5 7-5 12M46 39c4 3 5 7 5 12" }),
-    svg("path", { d: "M37 27c-11 4-17 19-17 33 0 8 3 10 8 8l9-4c3-1 4-3 4-7V35c0-5-1-9-4-8z" }),
-    svg("path", { d: "M55 27c11 4 17 19 17 33 0 8-3 10-8 8l-9-4c-3-1-4-3-4-7V35c0-5 1-9 4-8z" }),
+    svg("path", {
+      d: "M37 27c-11 4-17 19-17 33 0 8 3 10 8 8l9-4c3-1 4-3 4-7V35c0-5-1-9-4-8z",
+    }),
+    svg("path", {
+      d: "M55 27c11 4 17 19 17 33 0 8-3 10-8 8l-9-4c-3-1-4-3-4-7V35c0-5 1-9 4-8z",
+    }),
     svg("path", { d: "M57 47h9M57 55h11", opacity: "0.5" }),
   );

@@ -1,31 +1,38 @@
-// The line below the top bar: the service is away, or something could not be done.
+// The notice below the top bar: the service is unreachable, or an action failed.
 import { byId, element } from "./dom.js";
-import { wake } from "./film.js";
+import { wake } from "./radiograph.js";
 import { state } from "./store.js";
 
-let told = "";
+let message = "";
 let drawn = "";
 
-/** Say a sentence until it is dismissed. @param {string} sentence */
-export function tell(sentence) {
-  told = sentence;
+/** Show a sentence until the user closes it. @param {string} sentence */
+export function showMessage(sentence) {
+  message = sentence;
   sync();
 }
 
+/** Redraw the notice if its content has changed. */
 export function sync() {
-  const tasks = state.films.flatMap((film) => [film.shown, film.judged]).filter((task) => task.stage === "waiting");
+  const tasks = state.radiographs
+    .flatMap((radiograph) => [radiograph.display, radiograph.prediction])
+    .filter((task) => task.stage === "waiting");
   const last = tasks.at(-1);
   const node = byId("connection");
-  const key = JSON.stringify([told, last?.problem.title, last?.problem.detail]);
+  const key = JSON.stringify([message, last?.problem?.title, last?.problem?.detail]);
   if (key === drawn) return;
   drawn = key;
-  node.hidden = !told && !last;
+  node.hidden = !message && !last;
+  /** @param {string} text @param {() => void} act */
   const button = (text, act) => element("button", { class: "plain", type: "button", onclick: act }, text);
   node.replaceChildren(
     ...(last
-      ? [element("span", {}, `${last.problem.title}. ${last.problem.detail}`), button("Try now", () => wake.dispatchEvent(new Event("now")))]
-      : told
-        ? [element("span", {}, told), button("Close", () => tell(""))]
+      ? [
+          element("span", {}, `${last.problem?.title}. ${last.problem?.detail}`),
+          button("Try now", () => wake.dispatchEvent(new Event("now"))),
+        ]
+      : message
+        ? [element("span", {}, message), button("Close", () => showMessage(""))]
         : []),
   );
 }

@@ -1,30 +1,36 @@
-// Paints a picture into a view: the level that fits the zoom, through the window's table, and the heatmap over it.
+// Paints a picture into a view, at the level that fits the zoom, with its window; and heatmaps over it.
+import { context2d } from "./dom.js";
 import { CONTOUR_STRENGTHS, canvas, colour } from "./heatmap.js";
 import { lookUpTable } from "./window.js";
 
-const WHOLE_PIXELS = 2_200_000; // a level of so many pixels is turned into grey at once, so that panning only moves it
-const MARGIN = 0.3; // of a larger one, the part that is seen and this much around it
+const WHOLE_PIXELS = 2_200_000; // up to this size a level is converted as a whole, so that panning only moves it
+const MARGIN = 0.3; // of a larger level, the visible part is converted with this margin
 
+/** Paints one picture; it caches the converted part. */
 export class Painter {
   /** @param {import("./picture.js").Picture} picture */
   constructor(picture) {
     this.picture = picture;
+    /** @type {import("./window.js").Look|null} */
     this.look = null;
-    this.table = null;
+    this.table = new Uint32Array(0);
+    /** @type {ImageData|null} */
+    this.image = null;
     this.grey = canvas(1, 1);
-    this.context = this.grey.getContext("2d", { alpha: false });
+    this.context = context2d(this.grey, { alpha: false });
     this.level = -1;
     /** @type {{left: number, top: number, right: number, bottom: number}|null} in pixels of the level */
     this.region = null;
   }
 
   /**
+   * Paint the picture.
    * @param {CanvasRenderingContext2D} context
    * @param {import("./geometry.js").Geometry} geometry
    * @param {{width: number, height: number}} view in device pixels
    * @param {import("./window.js").Look} look
    */
-  picturePaint(context, geometry, view, look) {
+  paint(context, geometry, view, look) {
     if (look !== this.look) {
       this.look = look;
       this.table = lookUpTable(look, this.picture);
@@ -33,53 +39,65 @@ export class Painter {
     const level = this.#levelFor(geometry.zoom);
     const { width, height } = this.picture.levels[level];
     const [across, down] = [width / this.picture.width, height / this.picture.height];
-    const seen = scaled(geometry.seen(view), across, down, width, height);
-    if (seen.right <= seen.left || seen.bottom <= seen.top) return;
-    if (level !== this.level || !this.region || !contains(this.region, seen)) {
+    const visible = scaled(geometry.seen(view), across, down, width, height);
+    if (visible.right <= visible.left || visible.bottom <= visible.top) return;
+    let region = this.region;
+    if (level !== this.level || !region || !contains(region, visible)) {
       const whole = { left: 0, top: 0, right: width, bottom: height };
       const around = () => scaled(geometry.seen(view, MARGIN), across, down, width, height);
-      this.#develop(level, width * height <= WHOLE_PIXELS ? whole : around());
+      region = this.#convert(level, width * height <= WHOLE_PIXELS ? whole : around());
     }
     context.setTransform(geometry.matrix(view).scale(1 / across, 1 / down));
     context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = "low"; // the level is at most twice too large
-    const { left, top, right, bottom } = this.region;
+    const { left, top, right, bottom } = region;
     context.drawImage(this.grey, 0, 0, right - left, bottom - top, left, top, right - left, bottom - top);
   }
 
-  /** The smallest level that still has a pixel for each of the view's. */
+  /** The smallest level with at least one pixel for each pixel of the view. @param {number} zoom */
   #levelFor(zoom) {
-    const wanted = zoom >= 1 ? 0 : Math.floor(Math.log2(1 / zoom) + 1e-6);
-    return Math.min(wanted, this.picture.levels.length - 1);
+    const level = zoom >= 1 ? 0 : Math.floor(Math.log2(1 / zoom) + 1e-6);
+    return Math.min(level, this.picture.levels.length - 1);
   }
 
-  #develop(level, region) {
+  /** @param {number} level @param {import("./types.d.ts").Region} region @returns {import("./types.d.ts").Region} */
+  #convert(level, region) {
     const { samples, width: stride } = this.picture.levels[level];
     const [width, height] = [region.right - region.left, region.bottom - region.top];
-    if (this.image?.width !== width || this.image?.height !== height) this.image = new ImageData(width, height);
+    let image = this.image;
+    if (image?.width !== width || image.height !== height) image = this.image = new ImageData(width, height);
     if (this.grey.width < width || this.grey.height < height) Object.assign(this.grey, { width, height });
-    const out = new Uint32Array(this.image.data.buffer);
+    const out = new Uint32Array(image.data.buffer);
     const table = this.table;
     for (let y = 0, to = 0; y < height; y++) {
       let from = (region.top + y) * stride + region.left;
-      for (const end = from + width; from < end; ) out[to++] = table[samples[from++]];
+      for (const end = from + width; from < end;) out[to++] = table[samples[from++]];
     }
-    this.context.putImageData(this.image, 0, 0);
-    Object.assign(this, { level, region });
+    this.context.putImageData(image, 0, 0);
+    this.level = level;
+    this.region = region;
+    return region;
   }
 }
 
-/** @param {import("./heatmap.js").Heatmap} heatmap */
+/**
+ * Paint a heatmap over a picture.
+ * @param {CanvasRenderingContext2D} context @param {import("./geometry.js").Geometry} geometry
+ * @param {import("./types.d.ts").Size} view @param {import("./heatmap.js").Heatmap} heatmap
+ * @param {import("./store.js").Overlay} overlay
+ */
 export function paintHeatmap(context, geometry, view, heatmap, { mode, opacity }) {
-  const matrix = geometry.matrix(view).scale(geometry.width / heatmap.width, geometry.height / heatmap.height);
-  if (mode === "colour") {
+  const matrix = geometry
+    .matrix(view)
+    .scale(geometry.width / heatmap.width, geometry.height / heatmap.height);
+  if (mode !== "contour") {
     context.setTransform(matrix);
     context.globalAlpha = opacity;
     context.imageSmoothingQuality = "low";
     context.drawImage(heatmap.canvas, 0, 0);
     context.globalAlpha = 1;
-    return;
   }
+  if (mode === "colour") return;
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.lineJoin = context.lineCap = "round"; // the lines are made of one short piece for each cell
   heatmap.paths.forEach((path, index) => {
@@ -96,9 +114,17 @@ export function paintHeatmap(context, geometry, view, heatmap, { mode, opacity }
   context.globalAlpha = 1;
 }
 
+/** @param {import("./types.d.ts").Region} outer @param {import("./types.d.ts").Region} inner */
 const contains = (outer, inner) =>
-  outer.left <= inner.left && outer.top <= inner.top && outer.right >= inner.right && outer.bottom >= inner.bottom;
+  outer.left <= inner.left &&
+  outer.top <= inner.top &&
+  outer.right >= inner.right &&
+  outer.bottom >= inner.bottom;
 
+/**
+ * @param {import("./types.d.ts").Region} region @param {number} across @param {number} down
+ * @param {number} width @param {number} height @returns {import("./types.d.ts").Region}
+ */
 const scaled = ({ left, top, right, bottom }, across, down, width, height) => ({
   left: Math.max(0, Math.floor(left * across)),
   top: Math.max(0, Math.floor(top * down)),

@@ -1,20 +1,24 @@
-// A picture: the stored values of a radiograph at full depth, and smaller copies of it for smaller views.
+// Pictures: the stored values of a radiograph at full depth, with smaller copies for smaller views.
 
 /**
  * @typedef {Uint8Array|Uint16Array} Samples
  * @typedef {{samples: Samples, width: number, height: number}} Level
  */
 
-const SMALLEST_SIDE = 48;
+const MIN_SIDE = 48;
 
+/** The decoded answer of POST /display. */
 export class Picture {
-  /** @param {any} header DisplayHeader @param {Level} whole @param {Uint8Array[]} tables grey values by stored value */
+  /** @param {import("./types.d.ts").DisplayHeader} header @param {Level} whole @param {Uint8Array[]} tables grey values by stored value */
   constructor(header, whole, tables) {
     this.header = header;
     this.tables = tables;
-    /** Each half as wide and high as the one before. */
+    /** @type {Samples|null} samples of a small copy, sorted */
+    this.sorted = null;
+    /** Each half as wide and high as the previous one. */
     this.levels = [whole];
-    for (let last = whole; Math.min(last.width, last.height) >= 2 * SMALLEST_SIDE; ) this.levels.push((last = halved(last)));
+    for (let last = whole; Math.min(last.width, last.height) >= 2 * MIN_SIDE;)
+      this.levels.push((last = halved(last)));
   }
 
   get width() {
@@ -25,21 +29,25 @@ export class Picture {
     return this.levels[0].height;
   }
 
-  /** Stored value at a pixel. */
+  /** The stored value of a pixel. @param {number} x @param {number} y */
   stored(x, y) {
     return this.levels[0].samples[y * this.width + x] + this.header.offset;
   }
 
-  /** The stored value below which `share` of the image lies; from a small copy, as it only sets a first window. */
+  /** The stored value at a percentile, from a small copy: it only sets a first window. @param {number} share */
   percentile(share) {
-    this.sorted ??= this.levels.at(-1).samples.slice().sort();
-    return this.sorted[Math.min(this.sorted.length - 1, Math.floor(share * this.sorted.length))] + this.header.offset;
+    this.sorted ??= this.levels[this.levels.length - 1].samples.slice().sort();
+    return (
+      this.sorted[Math.min(this.sorted.length - 1, Math.floor(share * this.sorted.length))] +
+      this.header.offset
+    );
   }
 }
 
-/** The answer of POST /display. @param {ArrayBuffer} bytes */
+/** Decode the answer of POST /display. @param {ArrayBuffer} bytes */
 export function readPicture(bytes) {
   const headerBytes = new DataView(bytes).getUint32(0, true);
+  /** @type {import("./types.d.ts").DisplayHeader} */
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, headerBytes)));
   const { rows, columns } = header.about;
   const Kind = header.sample === "uint16" ? Uint16Array : Uint8Array;

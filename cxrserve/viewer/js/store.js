@@ -1,52 +1,59 @@
-// The one state of the page, and who wants to know when it changes.
+// The state of the page, and its listeners.
 
 /**
- * @typedef {import("./film.js").Film} Film
- * @typedef {{mode: "off"|"colour"|"contour", source: "ensemble"|number, opacity: number}} Overlay
+ * @typedef {import("./radiograph.js").Radiograph} Radiograph
+ * @typedef {{mode: "off"|"both"|"colour"|"contour", source: "ensemble"|number, opacity: number}} Overlay
  */
 
+/** @typedef {typeof state} State */
+
 export const state = {
-  /** @type {any} what GET /model says; null until it is known */
-  model: null,
-  /** @type {Film[]} the images of the study that is open */
-  films: [],
-  /** @type {(string|null)[]} which film each view shows, by its key */
-  views: [null, null, null, null],
+  model: /** @type {import("./types.d.ts").Model|null} the answer of GET /model; null until it is known */ (
+    null
+  ),
+  radiographs: /** @type {Radiograph[]} the open radiographs */ ([]),
+  views: /** @type {(string|null)[]} the key of the radiograph in each view */ ([null, null, null, null]),
   layout: 1,
   active: 0,
-  /** @type {string|null} the finding that was picked */
-  finding: null,
-  /** @type {"image"|"study"} whose findings are listed */
-  scope: "image",
-  /** @type {Overlay} */
-  overlay: { mode: "colour", source: "ensemble", opacity: 0.75 },
-  /** whether names and numbers lie over the images */
-  words: true,
-  /** @type {"window"|"pan"} */
-  tool: "window",
+  finding: /** @type {string|null} the selected finding */ (null),
+  scope: /** @type {"image"|"study"} of the listed findings */ ("image"),
+  order: /** @type {import("./study.js").Order} of the listed findings */ ("urgency"),
+  overlay: /** @type {Overlay} */ ({
+    mode: "both",
+    source: "ensemble",
+    opacity: 0.75,
+  }),
+  /** True to show names and numbers over the images. */
+  labels: true,
+  /** True if zoom, pan and window act on all views. */
+  linked: false,
+  /** True while the overlay is hidden by a held key. */
+  peeking: false,
+  tool: /** @type {"window"|"pan"} */ ("window"),
 };
 
+/** @type {Set<(all: State) => void>} */
 const listeners = new Set();
-let due = false;
+let pending = false;
 
-/** Call `listener` after every change, once for all changes of one task. */
+/** Call `listener` once after all changes of a task. @param {(all: State) => void} listener */
 export function watch(listener) {
   listeners.add(listener);
 }
 
-/** Change the state by `change`, if given, and tell all who watch. @param {(all: typeof state) => void} [change] */
+/** Change the state and call the listeners. @param {(all: State) => void} [change] */
 export function update(change) {
   change?.(state);
-  if (due) return;
-  due = true;
+  if (pending) return;
+  pending = true;
   queueMicrotask(() => {
-    due = false;
+    pending = false;
     for (const listener of listeners) listener(state);
   });
 }
 
-/** @param {string|null} key @returns {Film|undefined} */
-export const filmOf = (key) => state.films.find((film) => film.key === key);
+/** The radiograph with a key. @param {string|null} key @returns {Radiograph|undefined} */
+export const radiographOf = (key) => state.radiographs.find((radiograph) => radiograph.key === key);
 
-/** The film of the active view. @returns {Film|undefined} */
-export const activeFilm = () => filmOf(state.views[state.active]);
+/** The radiograph in the active view. @returns {Radiograph|undefined} */
+export const activeRadiograph = () => radiographOf(state.views[state.active]);

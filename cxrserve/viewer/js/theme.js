@@ -1,17 +1,20 @@
-// Dark first; light where the system or the user wants it. Loaded before the rest, so that nothing flashes.
+// The theme: dark, or light if the system or the user prefers it. Loaded first, to avoid a flash.
 const KEY = "cxrserve.theme";
 const light = matchMedia("(prefers-color-scheme: light)");
 
+/** The current theme. */
 export const theme = () => localStorage.getItem(KEY) ?? (light.matches ? "light" : "dark");
 
+/** Switch between dark and light. */
 export function toggleTheme() {
   localStorage.setItem(KEY, theme() === "dark" ? "light" : "dark");
   apply();
 }
 
+/** @type {Set<() => void>} */
 const listeners = new Set();
 
-/** @param {() => void} listener */
+/** Call `listener` now and after each change. @param {() => void} listener */
 export function onTheme(listener) {
   listeners.add(listener);
   listener();

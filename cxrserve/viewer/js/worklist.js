@@ -1,22 +1,40 @@
-// The studies that came by DICOM: newest first, live, searched and filtered by the service. Hidden where there is no archive.
+// The worklist of received studies: newest first, live, searched and filtered by the service. Hidden without an archive.
+import { NO_FINDING } from "./study.js";
 import { Problem, ask } from "./api.js";
-import { byId, element } from "./dom.js";
-import { Film } from "./film.js";
-import { close, open } from "./films.js";
+import { byId, element, readableDate } from "./dom.js";
+import { showMessage } from "./notice.js";
+import { Radiograph } from "./radiograph.js";
+import { close, open } from "./radiographs.js";
 import { state, update } from "./store.js";
 import { readable } from "./viewport.js";
 
 const POLL_MS = 3000;
 const STATES = ["receiving", "waiting", "working", "done", "failed", "refused"];
 
-const list = { there: false, studies: [], problem: null, search: "", state: "", etag: null, opened: null, changed: 0 };
+/**
+ * @type {{
+ *   available: boolean, studies: import("./types.d.ts").StudySummary[], problem: string|null, search: string, state: string,
+ *   etag: string|null, opened: string|null, changed: number,
+ * }}
+ */
+const list = {
+  available: false,
+  studies: [],
+  problem: null,
+  search: "",
+  state: "",
+  etag: null,
+  opened: null,
+  changed: 0,
+};
 let drawn = "";
 let timer = 0;
-let typed = 0;
+let searchTimer = 0;
 
+/** Show the worklist if the service has one. */
 export async function start() {
-  list.there = await isThere();
-  if (!list.there) return;
+  list.available = await isAvailable();
+  if (!list.available) return;
   byId("toggle-side").hidden = false;
   byId("toggle-side").addEventListener("click", () => {
     const side = byId("side");
@@ -25,32 +43,56 @@ export async function start() {
   });
   document.addEventListener("visibilitychange", () => !document.hidden && void poll());
   await poll();
+  await openFromAddress();
 }
 
-/** Asked until the service answers: it may be starting. */
-async function isThere() {
+/** Open the study, and select the finding, that the address of the page names: `/?study=UID&finding=Edema`. */
+async function openFromAddress() {
+  const query = new URLSearchParams(location.search);
+  const uid = query.get("study");
+  if (!uid) return;
+  try {
+    await openStudy(uid);
+    update((all) => (all.finding = query.get("finding")));
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    showMessage(
+      problem.status === 404
+        ? "The study in the address of this page is not in the archive of this service. Send it to the DICOM node, or choose another one."
+        : `${problem.title}. ${problem.detail}`,
+    );
+  }
+}
+
+/** Ask until the service answers: it may be starting. @returns {Promise<boolean>} */
+async function isAvailable() {
   try {
     return (await ask("/viewer/about")).body.worklist;
   } catch {
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    return isThere();
+    return isAvailable();
   }
 }
 
+/** Redraw the list if its content has changed. */
 export function sync() {
   const side = byId("side");
-  side.hidden = side.dataset.closed === "true" || (!list.there && !state.films.length);
+  side.hidden = side.dataset.closed === "true" || (!list.available && !state.radiographs.length);
   byId("toggle-side").setAttribute("aria-expanded", String(!side.hidden));
-  byId("worklist").hidden = !list.there;
-  side.dataset.slim = String(!list.there); // thumbnails are enough where room is short
-  const key = JSON.stringify([list.there, list.studies, list.problem, list.opened]);
-  if (!list.there || key === drawn) return;
+  byId("worklist").hidden = !list.available;
+  side.dataset.slim = String(!list.available); // thumbnails only, if space is short
+  const key = JSON.stringify([list.available, list.studies, list.problem, list.opened]);
+  if (!list.available || key === drawn) return;
   drawn = key;
   if (!byId("worklist-rows")) byId("worklist").replaceChildren(...frame());
-  const focused = document.activeElement?.closest(".study")?.dataset.study;
+  const focused = /** @type {HTMLElement|null|undefined} */ (document.activeElement?.closest(".study"))
+    ?.dataset.study;
   byId("worklist-rows").replaceChildren(...rows());
   byId("worklist-count").textContent = `${list.studies.length}`;
-  if (focused) byId("worklist-rows").querySelector(`[data-study="${CSS.escape(focused)}"]`)?.focus();
+  if (focused)
+    byId("worklist-rows")
+      .querySelector(`[data-study="${CSS.escape(focused)}"]`)
+      ?.focus();
 }
 
 async function poll() {
@@ -67,50 +109,87 @@ async function poll() {
 }
 
 async function fetchStudies() {
-  const query = new URLSearchParams({ search: list.search, limit: "200", ...(list.state && { state: list.state }) });
+  const query = new URLSearchParams({
+    search: list.search,
+    limit: "200",
+    ...(list.state ? { state: list.state } : {}),
+  });
+  /** @type {Record<string, string>} */
   const headers = list.etag ? { "If-None-Match": list.etag } : {};
   const { status, body, header } = await ask(`/studies?${query}`, { headers });
   if (status === 304) return;
   list.studies = body.studies;
   list.etag = header("ETag");
-  const now = body.studies.find((each) => each.study_instance_uid === list.opened);
-  if (now && now.changed !== list.changed) await openStudy(list.opened); // more of its images came
+  const opened = list.studies.find((study) => study.study_instance_uid === list.opened);
+  if (opened && opened.changed !== list.changed) await openStudy(opened.study_instance_uid); // new images
 }
 
-/** Another search asks anew, whatever the tag says. */
+/** Change the search and request the studies again, without the ETag. @param {{search?: string, state?: string}} change */
 function searchAgain(change) {
   Object.assign(list, change, { etag: null });
-  clearTimeout(typed);
-  typed = setTimeout(poll, 200);
+  clearTimeout(searchTimer);
+  searchTimer = setTimeout(poll, 200);
 }
 
-/** Open a study's images; of one that is open already, those that are not. @param {string} uid */
+/** Open the images of a study that are not open yet, and close those of others. @param {string} uid */
 async function openStudy(uid) {
-  const { body } = await ask(`/studies/${uid}`);
+  const { body } = await ask(`/studies/${encodeURIComponent(uid)}`);
   if (list.opened !== uid) close();
-  const here = new Set(state.films.map((film) => film.image));
-  const films = body.images.map((image, index) => archived(uid, image, `Image ${index + 1}`));
+  openImages(uid, body);
   Object.assign(list, { opened: uid, changed: body.changed });
-  open(films.filter((film) => !here.has(film.image)));
 }
 
+/** Open the images of another study of the same patient beside those that are open. @param {string} uid */
+async function compareWith(uid) {
+  const { body } = await ask(`/studies/${encodeURIComponent(uid)}`);
+  const active = state.radiographs.length;
+  update((all) => Object.assign(all, { layout: Math.max(all.layout, 2), linked: true }));
+  openImages(uid, body);
+  if (active) update((all) => (all.active = 0)); // the current image stays the one that is read
+}
+
+/** @param {string} uid @param {{images: import("./types.d.ts").StudyImage[]}} body */
+function openImages(uid, body) {
+  const openImages = new Set(state.radiographs.map((radiograph) => radiograph.image));
+  const radiographs = body.images.map((image, index) => archived(uid, image, `Image ${index + 1}`));
+  open(radiographs.filter((radiograph) => !openImages.has(radiograph.image)));
+}
+
+/** @param {string} uid @param {import("./types.d.ts").StudyImage} image @param {string} name */
 function archived(uid, image, name) {
   const path = `/studies/${uid}/images/${image.sop_instance_uid}`;
   const file = async () => (await ask(path, { as: "blob" })).body;
-  const known = async () => {
+  const stored = async () => {
     if (image.state !== "done") return null;
     return (await ask(`${path}/answer`)).body;
   };
-  return Object.assign(new Film(name, file, known, uid), { image: image.sop_instance_uid });
+  return Object.assign(new Radiograph(name, file, stored, uid), {
+    image: image.sop_instance_uid,
+  });
 }
 
 function frame() {
-  const search = element("input", { type: "search", id: "worklist-search", placeholder: "Name, ID, accession", "aria-label": "Search the studies" });
+  const search = element("input", {
+    type: "search",
+    id: "worklist-search",
+    placeholder: "Name, ID, accession",
+    "aria-label": "Search the studies",
+  });
   search.addEventListener("input", () => searchAgain({ search: search.value.slice(0, 64) }));
-  const states = element("select", { "aria-label": "State" }, element("option", { value: "" }, "All states"), ...STATES.map((each) => element("option", { value: each }, each)));
+  const states = element(
+    "select",
+    { "aria-label": "State" },
+    element("option", { value: "" }, "All states"),
+    ...STATES.map((state) => element("option", { value: state }, state)),
+  );
   states.addEventListener("change", () => searchAgain({ state: states.value }));
   return [
-    element("div", { class: "panel-head" }, element("h2", { id: "worklist-title" }, "Studies"), element("span", { class: "note", id: "worklist-count" })),
+    element(
+      "div",
+      { class: "panel-head" },
+      element("h2", { id: "worklist-title" }, "Studies"),
+      element("span", { class: "note", id: "worklist-count" }),
+    ),
     element("div", { class: "panel-tools" }, search, states),
     element("ul", { class: "scroll", id: "worklist-rows" }),
   ];
@@ -118,39 +197,100 @@ function frame() {
 
 function rows() {
   if (list.problem) return [element("li", { class: "empty", role: "alert" }, list.problem)];
-  if (!list.studies.length) return [element("li", { class: "empty" }, list.search || list.state ? "No study matches." : "No study has come yet. Send one to the DICOM node.")];
-  return list.studies.map((study) => element("li", {}, row(study)));
+  if (!list.studies.length)
+    return [
+      element(
+        "li",
+        { class: "empty" },
+        list.search || list.state
+          ? "No study matches."
+          : "No study was received yet. Send one to the DICOM node.",
+      ),
+    ];
+  const patient = list.studies.find((study) => study.study_instance_uid === list.opened)?.patient_id;
+  return list.studies.map((study) =>
+    element(
+      "li",
+      { class: "study-row" },
+      row(study),
+      patient && study.patient_id === patient && study.study_instance_uid !== list.opened
+        ? element(
+            "button",
+            {
+              class: "plain compare",
+              type: "button",
+              title: "Open this study beside the current one, with linked views",
+              onclick: () => attempt(compareWith(study.study_instance_uid)),
+            },
+            "Compare",
+          )
+        : "",
+    ),
+  );
 }
 
+/** @param {import("./types.d.ts").StudySummary} study */
 function row(study) {
-  const findings = study.positive === null ? null : study.positive.length ? study.positive.join(", ") : "none above its operating point";
+  const findings =
+    study.positive === null
+      ? null
+      : study.positive.some((finding) => finding !== NO_FINDING)
+        ? study.positive.filter((finding) => finding !== NO_FINDING).join(", ")
+        : "none above its operating point";
   const bad = study.state === "failed" || study.state === "refused";
   return element(
     "button",
-    { class: "study", type: "button", "data-study": study.study_instance_uid, "aria-current": list.opened === study.study_instance_uid ? "true" : null, onclick: () => pick(study) },
+    {
+      class: "study",
+      type: "button",
+      "data-study": study.study_instance_uid,
+      "aria-current": list.opened === study.study_instance_uid ? "true" : null,
+      onclick: () => pick(study),
+    },
     element(
       "span",
       { class: "line" },
       element("span", { class: "title" }, readable(study.patient_name) || study.patient_id || "No name"),
       study.priority === "stat" ? element("span", { class: "tag", "data-kind": "urgent" }, "stat") : "",
-      study.state === "done" ? "" : element("span", { class: "tag", "data-kind": bad ? "bad" : null }, study.state),
+      study.state === "done"
+        ? ""
+        : element("span", { class: "tag", "data-kind": bad ? "bad" : null }, study.state),
       element("span", { class: "time" }, clock(study.received)),
     ),
-    element("span", { class: "sub" }, [`${study.images} image${study.images === 1 ? "" : "s"}`, study.patient_id, study.description || study.modality].filter(Boolean).join("  ·  ")),
+    element(
+      "span",
+      { class: "sub" },
+      [
+        readableDate(study.study_date),
+        `${study.images} image${study.images === 1 ? "" : "s"}`,
+        study.patient_id,
+        study.description || study.modality,
+      ]
+        .filter(Boolean)
+        .join("  ·  "),
+    ),
     findings ? element("span", { class: "sub" }, findings) : "",
   );
 }
 
+/** @param {import("./types.d.ts").StudySummary} study */
 function pick(study) {
-  openStudy(study.study_instance_uid).catch((problem) => {
-    list.problem = `${problem.title}. ${problem.detail}`;
+  attempt(openStudy(study.study_instance_uid));
+}
+
+/** Show the error of an action in the list. @param {Promise<void>} action */
+function attempt(action) {
+  action.catch((error) => {
+    list.problem = error instanceof Problem ? `${error.title}. ${error.detail}` : String(error);
     update();
   });
 }
 
-/** Today's by their time, others by their day. */
+/** The time of day, or the date if it is not today. @param {number} seconds */
 function clock(seconds) {
   const then = new Date(1000 * seconds);
   const today = new Date().toDateString() === then.toDateString();
-  return today ? then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : then.toLocaleDateString();
+  return today
+    ? then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" })
+    : then.toLocaleDateString();
 }

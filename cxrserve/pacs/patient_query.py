@@ -1,0 +1,107 @@
+"""Query of a PACS for the patient of a study: Study Root C-FIND (PS3.4 C.4.1) or QIDO-RS (PS3.18 10.6)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import requests
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom.presentation import build_context
+
+from cxrserve.archive.destination import DeliveryError, PatientDirectory
+from cxrserve.archive.rules import DimsePeer, PullServer, Rules
+from cxrserve.imaging.dicom.dataset import text
+from cxrserve.imaging.foreign_errors import quiet
+from cxrserve.pacs.client import associated
+from cxrserve.pacs.web import translated, web_client
+from cxrserve.reports.dicom.patient import Patient
+
+_STUDY_ROOT_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")  # PS3.4 C.6.2.1
+_PENDING: Final = (0xFF00, 0xFF01)  # PS3.4 Table C.4-1
+_FIELDS: Final = (
+    *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
+)
+
+
+def patient_directory(rules: Rules, calling_ae: str) -> PatientDirectory | None:
+    """The query that the rules ask for; None where they ask no PACS."""
+    source = rules.patients.source
+    if source is None:
+        return None
+    if source in rules.servers:
+        return QidoDirectory(rules.servers[source])
+    peer = rules.destinations[source]
+    assert isinstance(peer, DimsePeer)  # noqa: S101 - the rules have checked it
+    return FindDirectory(peer, calling_ae)
+
+
+class FindDirectory:
+    """C-FIND at study level."""
+
+    def __init__(self, peer: DimsePeer, calling_ae: str) -> None:
+        self._peer: Final = peer
+        self._calling_ae: Final = calling_ae
+
+    def __call__(self, study_instance_uid: str) -> Patient | None:
+        """As `PatientDirectory`."""
+        query = Dataset()
+        query.QueryRetrieveLevel = "STUDY"
+        query.StudyInstanceUID = study_instance_uid
+        for keyword in _FIELDS:
+            setattr(query, keyword, "")
+        matches: list[Dataset] = []
+        with (
+            quiet,
+            associated(self._peer, [build_context(_STUDY_ROOT_FIND)], self._calling_ae) as association,
+        ):
+            if not association.accepted_contexts:
+                raise DeliveryError(
+                    f"{self._peer.ae_title} does not accept Study Root C-FIND. Enable it there.",
+                    retryable=False,
+                )
+            for answer, match in association.send_c_find(query, _STUDY_ROOT_FIND):
+                status = answer.get("Status")
+                if status is None or (status not in _PENDING and status != 0):
+                    problem = "gave no answer" if status is None else f"answered {status:04X}H"
+                    raise DeliveryError(
+                        f"{self._peer.ae_title} {problem} to a C-FIND. Its log says why.", retryable=True
+                    )
+                if status in _PENDING and match is not None:
+                    matches.append(match)
+        return _patient(matches, study_instance_uid)
+
+
+class QidoDirectory:
+    """QIDO-RS for studies."""
+
+    def __init__(self, server: PullServer) -> None:
+        self._server: Final = server
+
+    def __call__(self, study_instance_uid: str) -> Patient | None:
+        """As `PatientDirectory`."""
+        try:
+            matches = web_client(self._server).search_for_studies(
+                search_filters={"StudyInstanceUID": study_instance_uid}, fields=list(_FIELDS)
+            )
+        except (requests.RequestException, OSError, ValueError) as error:
+            raise translated(error, self._server) from error
+        with quiet:
+            return _patient([Dataset.from_json(match) for match in matches], study_instance_uid)
+
+
+def _patient(matches: list[Dataset], study_instance_uid: str) -> Patient | None:
+    """The patient of the study; None where there is no match, or several that differ."""
+    patients = {
+        Patient(
+            patient_id=text(match, "PatientID"),
+            issuer=text(match, "IssuerOfPatientID"),
+            name=str(match.get("PatientName") or ""),
+            accession_number=text(match, "AccessionNumber"),
+            birth_date=text(match, "PatientBirthDate"),
+            sex=text(match, "PatientSex"),
+        )
+        for match in matches
+        if text(match, "StudyInstanceUID") in ("", study_instance_uid)
+    }
+    return patients.pop() if len(patients) == 1 else None

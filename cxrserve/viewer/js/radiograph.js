@@ -1,0 +1,211 @@
+// An open radiograph: its file, its picture, its answer. Files stay in this page.
+import { Problem, askUntilAnswered } from "./api.js";
+import { readPicture } from "./picture.js";
+import { readHeatmap } from "./heatmap.js";
+import { firstLook } from "./window.js";
+import { update } from "./store.js";
+
+/** Fires "now" to end a wait: the user asks for it, or the network is back. */
+export const wake = new EventTarget();
+addEventListener("online", () => wake.dispatchEvent(new Event("now")));
+
+const PREDICT = "/predict?heatmaps=all&scales=maps";
+let count = 0;
+
+/**
+ * @typedef {"idle"|"sending"|"working"|"waiting"|"done"|"failed"} Stage
+ * @typedef {{stage: Stage, share: number, problem: Problem|null, retryAt: number}} Task
+ */
+
+/** @returns {Task} */
+const task = () => ({ stage: "idle", share: 0, problem: null, retryAt: 0 });
+
+/** One open radiograph; it is displayed and analysed by two requests. */
+export class Radiograph {
+  /**
+   * @param {string} name shown as text
+   * @param {() => Promise<Blob>} file
+   * @param {(() => Promise<import("./types.d.ts").Answer|null>)|null} stored gets the answer from the archive
+   * @param {string|null} study its Study Instance UID in the archive
+   */
+  constructor(name, file, stored = null, study = null) {
+    this.key = `radiograph-${++count}`;
+    this.name = name;
+    this.file = file;
+    this.stored = stored;
+    this.study = study;
+    /** @type {string|null} its SOP Instance UID there */
+    this.image = null;
+    /** @type {Blob|null} */
+    this.blob = null;
+    this.display = task();
+    this.prediction = task();
+    this.heatmaps = task();
+    /** @type {Promise<Blob>|null} */
+    this.loading = null;
+    /** @type {import("./picture.js").Picture|null} */
+    this.picture = null;
+    /** @type {import("./types.d.ts").Answer|null} */
+    this.answer = null;
+    /** @type {import("./window.js").Look|null} */
+    this.look = null;
+    /** @type {import("./window.js").Look|null} as it was first shown */
+    this.firstLook = null;
+    this.turn = 0;
+    this.closed = new AbortController();
+    /** @type {Map<string, import("./heatmap.js").Heatmap|null>} */
+    this.maps = new Map();
+  }
+
+  /** Request picture and answer, at the same time. Finished requests are not repeated. */
+  start() {
+    if (this.display.stage === "idle" || this.display.stage === "failed")
+      void this.#run(this.display, () => this.#display());
+    if (this.prediction.stage === "idle" || this.prediction.stage === "failed")
+      void this.#run(this.prediction, () => this.#predict());
+  }
+
+  /** Cancel its requests and free its memory. */
+  close() {
+    this.closed.abort(new DOMException("closed", "AbortError"));
+    this.picture = this.answer = this.blob = null;
+    this.maps.clear();
+  }
+
+  /** The problem that prevents the picture or the answer. @returns {Problem|null} */
+  get problem() {
+    return this.display.stage === "failed"
+      ? this.display.problem
+      : this.prediction.stage === "failed"
+        ? this.prediction.problem
+        : null;
+  }
+
+  /**
+   * The heatmap of a finding: the ensemble's, or the contribution of one scale.
+   * @param {string} finding @param {"ensemble"|number} source
+   * @returns {import("./heatmap.js").Heatmap|null} null while it is being decoded, or if there is none
+   */
+  heatmap(finding, source) {
+    const report = this.answer?.findings.find((each) => each.finding === finding);
+    const heatmap =
+      source === "ensemble" ? report?.heatmap : report?.scales.find((each) => each.size === source)?.heatmap;
+    if (!heatmap) {
+      if (report && this.stored && this.heatmaps.stage === "idle")
+        void this.#run(this.heatmaps, () => this.#loadHeatmaps());
+      return null;
+    }
+    const key = `${finding}/${source}`;
+    if (!this.maps.has(key)) {
+      this.maps.set(key, null);
+      void readHeatmap(heatmap).then((map) => {
+        this.maps.set(key, map);
+        update();
+      });
+    }
+    return this.maps.get(key) ?? null;
+  }
+
+  /** @param {Task} progress @param {() => Promise<void>} work */
+  async #run(progress, work) {
+    Object.assign(progress, task(), { stage: "sending" });
+    update();
+    try {
+      await work();
+      progress.stage = "done";
+    } catch (error) {
+      if (this.closed.signal.aborted) return;
+      progress.stage = "failed";
+      progress.problem = error instanceof Problem ? error : unexpected(error);
+    }
+    update();
+  }
+
+  /** @param {string} path @param {"json"|"bytes"} as @param {Task} progress */
+  #post(path, as, progress) {
+    /** @param {number} share */
+    const onSent = (share) => {
+      Object.assign(progress, {
+        stage: share < 1 ? "sending" : "working",
+        share,
+        problem: null,
+      });
+      update();
+    };
+    /** @param {Problem} problem @param {number} seconds */
+    const onWait = (problem, seconds) => {
+      Object.assign(progress, {
+        stage: "waiting",
+        problem,
+        retryAt: Date.now() + seconds * 1000,
+      });
+      update();
+    };
+    /** @type {import("./api.js").Options} */
+    const options = {
+      method: "POST",
+      body: this.blob,
+      as,
+      onSent,
+      signal: this.closed.signal,
+    };
+    return askUntilAnswered(path, options, { onWait, wake });
+  }
+
+  /** A stored answer has few heatmaps; request the others when needed, if the model is still the same. */
+  async #loadHeatmaps() {
+    await this.#load();
+    const { body } = await this.#post(PREDICT, "json", this.heatmaps);
+    if (!this.answer) return;
+    if (body.model.sha256 !== this.answer.model.sha256) {
+      throw new Problem({
+        title: "The model has changed",
+        detail: "The stored answer is from another model, so its missing heatmaps cannot be computed.",
+        status: 410,
+      });
+    }
+    this.answer = { ...this.answer, findings: body.findings };
+  }
+
+  async #load() {
+    this.loading ??= this.file().finally(() => (this.loading = null));
+    const blob = await this.loading;
+    try {
+      await blob.slice(0, 1).arrayBuffer(); // fails for a folder, and for a file that was moved or changed
+    } catch {
+      throw new Problem({
+        title: "The file cannot be read",
+        detail: "It is a folder, or it was moved, changed or removed. Open it again.",
+        status: 400,
+      });
+    }
+    this.blob ??= blob;
+  }
+
+  async #display() {
+    await this.#load();
+    const { body } = await this.#post("/display", "bytes", this.display);
+    this.picture = readPicture(body);
+    this.firstLook = firstLook(this.picture);
+    this.look ??= this.firstLook;
+  }
+
+  async #predict() {
+    if (this.stored) {
+      this.prediction.stage = "working";
+      this.answer = await this.stored();
+      if (this.answer) return;
+    }
+    await this.#load();
+    const { body } = await this.#post(PREDICT, "json", this.prediction);
+    this.answer = body;
+  }
+}
+
+/** @param {unknown} error */
+const unexpected = (error) =>
+  new Problem({
+    title: "This page has an error",
+    detail: `${error instanceof Error ? error.message : error}. Reload it; if that stays so, report it.`,
+    status: -1,
+  });

@@ -1,0 +1,197 @@
+// Types of the service's answers and of values that several modules share. For the type checker; never loaded.
+
+export type HeatmapCurve = "linear" | "square-root";
+
+export interface HeatmapReport {
+  png: string;
+  width: number;
+  height: number;
+  max: number;
+  scale: number;
+  curve?: HeatmapCurve;
+}
+
+export interface ScaleReport {
+  size: number;
+  logit: number | null;
+  probability: number | null;
+  weight: number;
+  heatmap: HeatmapReport | null;
+}
+
+/** One finding of one image. Probability and threshold are null if no network of the bundle knows it. */
+export interface FindingReport {
+  finding: string;
+  probability: number | null;
+  threshold: number | null;
+  positive: boolean;
+  score?: number | null;
+  score_threshold?: number | null;
+  calibration?: string | null;
+  decision?: string | null;
+  scales: ScaleReport[];
+  heatmap: HeatmapReport | null;
+}
+
+/** A line of the list of findings: of an image, or of the study. */
+export type FindingRow = Pick<FindingReport, "finding" | "probability" | "threshold" | "positive"> & {
+  /** In a study: the position of the image with the largest probability. */
+  decidedBy?: number | null;
+};
+
+export interface ImageWarning {
+  code: string;
+  message: string;
+}
+
+/** The answer of POST /predict. */
+export interface Answer {
+  model: { name: string; version: string; sha256: string };
+  image: {
+    rows: number;
+    columns: number;
+    format: string;
+    photometric_interpretation: string;
+    profile: string;
+    applied: string[];
+    study_instance_uid: string | null;
+  };
+  findings: FindingReport[];
+  warnings: ImageWarning[];
+  timing_ms: Record<string, number>;
+}
+
+/** The header of the answer of POST /display. */
+export interface DisplayHeader {
+  about: {
+    format: string;
+    rows: number;
+    columns: number;
+    photometric_interpretation: string;
+    bits_stored: number;
+    view_position: string | null;
+  };
+  sample: "uint8" | "uint16";
+  offset: number;
+  lowest: number;
+  highest: number;
+  slope: number;
+  intercept: number;
+  white_is_low: boolean;
+  aspect: number;
+  windows: {
+    label: string | null;
+    centre: number;
+    width: number;
+    function: WindowFunction;
+  }[];
+  tables: { kind: "file" | "network"; label: string | null }[];
+  orientation: [string, string] | null;
+  laterality: string | null;
+  patient: {
+    name: string | null;
+    id: string | null;
+    birth_date: string | null;
+    sex: string | null;
+  } | null;
+  study_date: string | null;
+  study_description: string | null;
+  warnings: ImageWarning[];
+}
+
+export type WindowFunction = "LINEAR" | "LINEAR_EXACT" | "SIGMOID";
+
+export interface OperatingPoint {
+  threshold: number;
+  sensitivity: number | null;
+  specificity: number | null;
+  chosen_for: string;
+  data: string;
+}
+
+export interface Member {
+  size: number;
+  architecture: string;
+  parameters: number;
+  normalisation: string;
+  variants?: { precision: string }[];
+  sha256: string;
+}
+
+/** The answer of GET /model. */
+export interface Model {
+  name: string;
+  version: string;
+  sha256: string;
+  intended_use: string;
+  limits: string[];
+  report: string | null;
+  findings: string[];
+  unavailable?: string[];
+  stack: number[][];
+  study_rule: "maximum" | "mean";
+  members: Member[];
+  metrics: {
+    auc: Record<string, Record<string, number | null>>;
+    data: string;
+    images: number;
+  } | null;
+  operating_points: Record<string, OperatingPoint>;
+  calibration: unknown;
+  heatmap_scale: number;
+  heatmap_scales?: Record<string, number>;
+  tolerance: Record<string, number>;
+  lineage: {
+    recipe: string;
+    code_version: string;
+    created: string;
+    data: string;
+    data_sha256: string | null;
+    split_sha256: string | null;
+  };
+  preprocessing: {
+    profile: string;
+    sizes: number[];
+    fit: string;
+    filter: string;
+  };
+  engine: { name: string; version: string; precision: string; reason: string };
+}
+
+/** A study of the worklist. */
+export interface StudySummary {
+  study_instance_uid: string;
+  patient_name: string;
+  patient_id: string;
+  study_date: string;
+  description: string;
+  modality: string;
+  state: string;
+  priority: string;
+  images: number;
+  received: number;
+  changed: number;
+  positive: string[] | null;
+}
+
+/** An image of a study of the worklist. */
+export interface StudyImage {
+  sop_instance_uid: string;
+  state: string;
+}
+
+/** A size in device pixels. */
+export interface Size {
+  width: number;
+  height: number;
+}
+
+export interface Region {
+  left: number;
+  top: number;
+  right: number;
+  bottom: number;
+}
+
+/** A child of an element; empty values are left out. */
+export type Child = Node | string | null | false | undefined;
