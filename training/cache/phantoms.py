@@ -1,4 +1,4 @@
-"""Phantoms into a cache: drawn by several processes, with the places of their findings.
+"""Filling a cache with phantoms, drawn by several processes, with the locations of their findings.
 
 Legend: N phantoms, F findings, S side of a level, G side of the grid of places.
 """
@@ -23,33 +23,34 @@ from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import Preprocessing, build_pyramid
 from training.cache.files import (
     COMPLETE,
-    DONE,
+    FILLED,
     CacheFiles,
     described,
     json_like,
     level_arrays,
     level_file,
+    preprocessing_key,
 )
-from training.children import end_with_parent
 from training.phantom import make_phantom
 from training.phantom.scene import GRID
+from training.subprocesses import end_with_parent
 
 # The files of training/phantom whose code decides what a phantom looks like.
 DRAWN_BY: Final = ("canvas.py", "chest.py", "phantom.py", "scene.py", "signs.py")
-LABELS, PLACES = "labels.npy", "places.npy"
+LABELS, LOCATIONS = "labels.npy", "places.npy"
 
 
 def cache_phantoms(
     folder: Path, first_seed: int, count: int, preprocessing: Preprocessing, workers: int
 ) -> Iterator[int]:
     """Draw `count` phantoms into `folder`, those that are not in it; yields the number of each one drawn."""
-    wanted = phantoms_description(first_seed, count, preprocessing)
-    if described(folder / COMPLETE) == json_like(wanted):
+    description = phantoms_description(first_seed, count, preprocessing)
+    if described(folder / COMPLETE) == json_like(description):
         return
     arrays = level_arrays(count, preprocessing.sizes)
-    arrays[PLACES] = np.uint8, (count, len(NAMES), GRID, GRID)
+    arrays[LOCATIONS] = np.uint8, (count, len(NAMES), GRID, GRID)
     arrays[LABELS] = np.float32, (count, len(NAMES))
-    files = CacheFiles(folder, wanted, arrays)
+    files = CacheFiles(folder, description, arrays)
     # spawn: a forked child of a process that has run torch may hang in its thread pool.
     with ProcessPoolExecutor(
         workers, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
@@ -59,17 +60,17 @@ def cache_phantoms(
         }
         for job in as_completed(jobs):
             files[LABELS][jobs[job]] = job.result()
-            files.mark(jobs[job], DONE)
+            files.mark(jobs[job], FILLED)
             yield jobs[job]
-    files.complete(wanted)
+    files.complete(description)
 
 
 def phantoms_description(first_seed: int, count: int, preprocessing: Preprocessing) -> dict[str, object]:
-    """What decides the content of a cache of phantoms."""
+    """Description of a cache of phantoms: everything that decides its content."""
     return {
         "phantoms": count,
         "first_seed": first_seed,
-        "preprocessing": preprocessing.model_dump(mode="json"),
+        "preprocessing": preprocessing_key(preprocessing),
         "generator_sha256": generator_sha256(),
     }
 
@@ -90,5 +91,5 @@ def _draw(folder: Path, row: int, seed: int, preprocessing: Preprocessing) -> ND
     grey_HW, _ = apply_profile(phantom.radiograph, preprocessing.profile)
     for size, level_SS in build_pyramid(grey_HW, preprocessing).items():
         np.load(folder / level_file(size), mmap_mode="r+")[row] = level_SS
-    np.load(folder / PLACES, mmap_mode="r+")[row] = phantom.places_FGG
+    np.load(folder / LOCATIONS, mmap_mode="r+")[row] = phantom.places_FGG
     return phantom.labels_F

@@ -1,4 +1,4 @@
-"""Reading a cache: levels, labels and places of many images, memory-mapped by as many processes as want it.
+"""Pyramids of a cache: levels, labels and locations of many images, read from the disk as they are needed.
 
 Legend: N images, F findings, S side of a level, G side of the grid of places.
 """
@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.imaging.pyramid import Grey, Preprocessing
+from cxrserve.imaging.pyramid import Grey, Preprocessing, halve
+from training.cache.compressed import halvings
 from training.cache.files import level_file
-from training.cache.phantoms import LABELS, PLACES
-from training.cache.rows import all_rows, rows_of
+from training.cache.phantoms import LABELS, LOCATIONS
+from training.cache.rows import all_rows, level_rows
 from training.datasets.sample import Sample
 
 Labels = NDArray[np.float32]
-Places = NDArray[np.uint8]
+Locations = NDArray[np.uint8]
 
 
 def _unsaid() -> NDArray[np.int64]:
@@ -28,22 +29,24 @@ def _unsaid() -> NDArray[np.int64]:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PyramidCache:
-    """Levels, labels and places of N images: `training.samples.Samples`, of phantoms and of films.
+    """Levels, labels and places of N images: `training.datasets.samples.Samples`, of phantoms and of films.
 
     Attributes:
-        levels: by size, uint8 [N, S, S], memory-mapped.
+        levels: by size, uint8 [N, S, S], on the disk.
         labels_NF: float32 [N, 14], 0 or 1, NaN where nothing is known.
-        places_NFGG: uint8 [N, 14, 64, 64], 0 or 1, where each finding lies in the squashed image; None where
-            nobody knows.
-        study_N: int64 [N], equal for images of one study; each its own where nothing is said.
-        films: what the tables say about each image; empty for drawn phantoms.
+        locations_NFGG: uint8 [N, 14, 64, 64], 0 or 1, where each finding lies in the squashed image; None
+            where that is not known.
+        study_N: int64 [N], equal for images of one study; different where the tables do not say.
+        derived: the sizes that are not stored: the 2×2 means of the level of twice the side.
+        records: what the tables say about each image; empty for drawn phantoms.
     """
 
     levels: Mapping[int, NDArray[np.uint8]]
     labels_NF: Labels
-    places_NFGG: Places | None = None
+    locations_NFGG: Locations | None = None
     study_N: NDArray[np.int64] = field(default_factory=_unsaid)
-    films: tuple[Sample, ...] = ()
+    derived: frozenset[int] = frozenset()
+    records: tuple[Sample, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.study_N) != len(self.labels_NF):
@@ -53,27 +56,32 @@ class PyramidCache:
         return len(self.labels_NF)
 
     def level(self, size: int) -> NDArray[np.uint8]:
-        """uint8 [N, S, S] of side `size`, memory-mapped."""
+        """uint8 [N, S, S] of side `size`, on the disk."""
         return self.levels[size]
 
     def pyramid(self, index: int) -> dict[int, Grey]:
         """All levels of one image, as `build_pyramid` returned them."""
-        return {size: np.ascontiguousarray(level[index]) for size, level in self.levels.items()}
+        levels: dict[int, Grey] = {}
+        for size in sorted(self.levels, reverse=True):
+            # A finer level is decoded once for itself and for those that derive from it.
+            derived = size in self.derived
+            levels[size] = halve(levels[2 * size]) if derived else self.levels[size][index]
+        return {size: np.ascontiguousarray(levels[size]) for size in self.levels}
 
 
 def open_cache(folder: Path, preprocessing: Preprocessing) -> PyramidCache:
-    """The phantoms that `cache_phantoms` put into `folder`."""
+    """The phantoms that `cache_phantoms` wrote into `folder`."""
     return PyramidCache(
         levels={size: all_rows(folder / level_file(size)) for size in preprocessing.sizes},
         labels_NF=np.load(folder / LABELS),
-        places_NFGG=all_rows(folder / PLACES),
+        locations_NFGG=all_rows(folder / LOCATIONS),
     )
 
 
 def open_films(
     folders: Sequence[Path],
     rows: Sequence[NDArray[np.int64]],
-    films: Sequence[Sequence[Sample]],
+    samples: Sequence[Sequence[Sample]],
     labels_NF: Labels,
     sizes: Sequence[int],
 ) -> PyramidCache:
@@ -81,18 +89,22 @@ def open_films(
 
     Args:
         rows: int64, for each folder, which of its rows.
-        films: the samples of those rows, for each folder.
+        samples: the samples of those rows, for each folder.
         labels_NF: float32 [N, 14], of all of them.
     """
-    file_N = np.concatenate([np.full(len(each), index, np.int64) for index, each in enumerate(rows)])
+    file_N = np.concatenate(
+        [np.full(len(folder_items), index, np.int64) for index, folder_items in enumerate(rows)]
+    )
     row_N = np.concatenate(rows)
-    studies = [f"{index}/{film.study_id}" for index, each in enumerate(films) for film in each]
+    studies = [
+        f"{index}/{sample.study_id}" for index, folder_items in enumerate(samples) for sample in folder_items
+    ]
     return PyramidCache(
         levels={
-            size: rows_of(tuple(folder / level_file(size) for folder in folders), file_N, row_N)
-            for size in sizes
+            size: level_rows(tuple(folders), size, halvings(size, sizes), file_N, row_N) for size in sizes
         },
+        derived=frozenset(size for size in sizes if halvings(size, sizes)),
         labels_NF=labels_NF,
         study_N=np.unique(studies, return_inverse=True)[1].astype(np.int64),
-        films=tuple(film for each in films for film in each),
+        records=tuple(sample for folder_items in samples for sample in folder_items),
     )

@@ -12,7 +12,7 @@ FIRST_SEED: Final = 2_000_000
 
 
 def quantize(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder; its contract is written anew.")],
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder; its contract is rewritten.")],
     films: Annotated[
         list[Path] | None, typer.Argument(help="Films to calibrate on, no labels needed; files and folders.")
     ] = None,
@@ -31,10 +31,10 @@ def quantize(
             "only bfloat16 gated; fp16: variants for GPUs."
         ),
     ] = "mixed",
-    most_change: Annotated[
+    max_change: Annotated[
         float, typer.Option(min=1e-6, max=1, help="Largest change of a scale's probability that is admitted.")
     ] = 0.1,
-    most_auc: Annotated[
+    max_auc_fall: Annotated[
         float, typer.Option(min=0, max=1, help="Largest fall of the mean AUC over findings, likewise.")
     ] = 0.001,
 ) -> None:
@@ -42,23 +42,23 @@ def quantize(
 
     For each scale: bfloat16, which needs no file of its own; then all layers in int8; with `mixed`, if that
     fails, the first and last layer as they were, then more from both ends. The first that passes is taken; if
-    none does, the scale stays as it is, and the bundle says why. The gate compares with the member in single
+    none does, the scale stays unchanged, and the bundle says why. The gate compares with the member in single
     precision, on a quarter of the films or on the --labelled images, none of which calibrates.
 
     With `fp16`, on any machine: a variant in half precision for GPUs, gated on all that is given.
 
-    Early decisions of the bundle are taken out: they were calibrated on other scores. `models triage` makes
-    them anew.
+    Early decisions of the bundle are taken out: they were calibrated on other scores. `models triage`
+    makes new ones.
     """
-    from training.gate import Limits
-    from training.quantize.make import quantize_bundle
+    from training.precision.gate import Limits
+    from training.precision.quantize.quantize import quantize_bundle
 
     quantize_bundle(
         bundle,
-        films=films or (),
+        paths=films or (),
         phantoms=phantoms,
         seed=seed,
         labelled=labelled,
         precision=precision,
-        limits=Limits(probability=most_change, auc=most_auc),
+        limits=Limits(probability=max_change, auc=max_auc_fall),
     )

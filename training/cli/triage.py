@@ -14,7 +14,7 @@ FIRST_SEED: Final = 1_000_000
 
 
 def triage(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder; its contract is written anew.")],
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder; its contract is rewritten.")],
     films: Annotated[
         list[Path] | None,
         typer.Argument(help="Films that had no part in making it, one a patient; files and folders."),
@@ -40,14 +40,14 @@ def triage(
     is what the full ensemble would have decided. The promise covers the engine and the precisions that it
     was measured with.
     """
-    from training.triage_films import calibrate_triage
+    from training.triage.images import calibrate_triage
 
     calibrate_triage(
         bundle,
-        films=films or (),
+        paths=films or (),
         phantoms=phantoms,
         seed=seed,
         epsilon=epsilon,
-        precisions=[cast(Precision, each) for each in precision or ("auto",)],
+        precisions=[cast(Precision, name) for name in precision or ("auto",)],
         logits=logits,
     )

@@ -1,4 +1,4 @@
-"""What stands in a table's cell: labels, paths, ages, sexes."""
+"""Cells of a table: labels, paths, ages, sexes."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ _SEXES: Final[dict[str, Sex]] = {"f": "F", "female": "F", "m": "M", "male": "M"}
 _AGE: Final = re.compile(r"(\d{1,3}(?:\.\d+)?)([YMWD]?)", re.IGNORECASE | re.ASCII)
 _PER_YEAR: Final = {"": 1.0, "Y": 1.0, "M": 12.0, "W": 52.18, "D": 365.25}
 OLDEST: Final = 120
+# A whole number that pandas read as a float, as after a merge, and wrote back.
+_FLOAT: Final = re.compile(r"(\d+)\.0+", re.ASCII)
 
 
 class LabelColumns:
-    """Where each of the 14 findings stands in a table; found by name, never by position.
+    """Columns of the 14 findings in a table; found by name, never by position.
 
     Args:
         spelling: this table's own name for a finding, where it has one.
@@ -85,12 +87,19 @@ def relative_path(cell: str) -> str:
     return "/".join(part for part in parts if part not in ("", "."))
 
 
+def read_id(cell: str) -> str:
+    """An id; 20000000.0, as pandas writes it after a merge, is 20000000."""
+    cell = cell.strip()
+    match = _FLOAT.fullmatch(cell)
+    return match[1] if match else cell
+
+
 def read_sex(cell: str) -> Sex:
     return _SEXES.get(cell.strip().lower(), "unknown")
 
 
 def read_age(cell: str) -> float | None:
-    """Years; None where the cell is empty or says what nobody is (NIH's first release has ages of 411)."""
+    """Years; None where the cell is empty or is impossible (NIH's first release has ages of 411)."""
     match = _AGE.fullmatch(cell.strip())
     if match is None:
         return None

@@ -13,6 +13,7 @@ Reason = Literal[
     "malformed row",
     "unknown label value",
     "study missing from the label table",
+    "study listed twice with other labels",
     "image file missing",
     "path outside the dataset",
     "image listed twice",

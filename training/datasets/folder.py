@@ -64,28 +64,28 @@ def _sample_maker(
     table: Table, spelling: dict[str, str], labels: LabelColumns, folder: ImageFolder
 ) -> Callable[[Cells], Sample]:
     path, patient = (table.column(spelling.get(name, name)) for name in ("path", "patient"))
-    place = {name: table.column(spelling[name]) for name in OPTIONAL if name in spelling}
+    columns = {name: table.column(spelling[name]) for name in OPTIONAL if name in spelling}
 
     def make(cells: Cells) -> Sample:
-        said = {name: cells[column].strip() for name, column in place.items()}
+        values = {name: cells[column].strip() for name, column in columns.items()}
         relative, patient_id = relative_path(cells[path]), cells[patient].strip()
         if not patient_id:
             raise BadRow("malformed row", "no patient: without one, a split by patient is not possible")
-        if not f"{patient_id}{said.get('study', '')}".isprintable():
+        if not f"{patient_id}{values.get('study', '')}".isprintable():
             raise BadRow("malformed row", "patient or study holds a character that cannot be printed")
         return Sample(
             path=folder.image(relative),
             patient_id=patient_id,
-            # Hospitals number studies anew for each patient; without a number each image is its own study.
-            study_id=f"{patient_id}/{said.get('study') or relative}",
+            # Study numbers are unique for one patient only; without one, each image is its own study.
+            study_id=f"{patient_id}/{values.get('study') or relative}",
             image_id=relative,
             labels_F=labels.read(cells),
-            view=read_view(said.get("view", "")),
-            sex=read_sex(said.get("sex", "")),
-            age=read_age(said.get("age", "")),
-            rows=read_size(said.get("rows", "")),
-            columns=read_size(said.get("columns", "")),
-            split=_part(said.get("split", "")),
+            view=read_view(values.get("view", "")),
+            sex=read_sex(values.get("sex", "")),
+            age=read_age(values.get("age", "")),
+            rows=read_size(values.get("rows", "")),
+            columns=read_size(values.get("columns", "")),
+            split=_part(values.get("split", "")),
         )
 
     return make
@@ -121,8 +121,8 @@ def _known(column: str) -> str:
 def _csv(path: Path) -> Path:
     if not path.is_dir():
         return path
-    found = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
-    if len(found) != 1:
-        names = ", ".join(each.name for each in found[:5]) or "none"
+    tables = sorted([*path.glob("*.csv"), *path.glob("*.csv.gz")])
+    if len(tables) != 1:
+        names = ", ".join(table.name for table in tables[:5]) or "none"
         raise DatasetError(f"{path}: expected one CSV file there, found {names}; name the CSV itself")
-    return found[0]
+    return tables[0]

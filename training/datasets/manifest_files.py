@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cxrserve.files import write_atomically
 from cxrserve.findings import NAMES
 from training.datasets.cells import LABEL_VALUES, frozen
 from training.datasets.faults import BadRow, DatasetError, Fault
@@ -21,13 +21,20 @@ _FAULT_COLUMNS: Final = ("where", "reason", "detail")
 _LABELS_FROM: Final = len(COLUMNS) - len(NAMES)
 
 
+def write_faults(manifest: Manifest, folder: Path) -> Path:
+    """Write `faults.csv`, the rows of `manifest` that were left out; returns its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    faults = ((fault.where, fault.reason, fault.detail) for fault in manifest.faults)
+    _write_csv(folder / "faults.csv", _FAULT_COLUMNS, faults)
+    return folder / "faults.csv"
+
+
 def write_manifest(manifest: Manifest, folder: Path) -> None:
     """Write `manifest` into `folder`; manifest.json comes last, so that one that is there is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
     _write_csv(folder / "manifest.csv", COLUMNS, map(row_of, manifest.samples))
-    faults = ((fault.where, fault.reason, fault.detail) for fault in manifest.faults)
-    _write_csv(folder / "faults.csv", _FAULT_COLUMNS, faults)
+    write_faults(manifest, folder)
     about = {
         "format": FORMAT,
         "source": manifest.source,
@@ -68,13 +75,6 @@ def read_manifest(folder: Path, root: Path) -> Manifest:
     )
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that a reader sees the old file or the whole new one."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
-
-
 def _about(path: Path) -> dict[str, Any]:
     try:
         about: dict[str, Any] = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -96,7 +96,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[str]])
 
 def _sample(cells: Cells) -> Sample:
     path, patient_id, study_id, image_id, view, sex, age, rows, columns, split = cells[:_LABELS_FROM]
-    # No cell is judged again but by its type: the hash tells whether they are as they were written.
+    # Only the type of a cell is checked again: the hash shows whether they are as they were written.
     try:
         labels_F = frozen([LABEL_VALUES[cell] for cell in cells[_LABELS_FROM:]])
         numbers = float(age or "nan"), int(rows or 0), int(columns or 0)

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from cxrserve.findings import INDEX, NAMES
-from training.datasets.cells import LabelColumns, frozen, read_size
+from training.datasets.cells import LabelColumns, frozen, read_id, read_size
 from training.datasets.faults import BadRow, DatasetError, Fault
 from training.datasets.manifest import Manifest, new_manifest
 from training.datasets.options import ImageFolder, ReadOptions
@@ -34,6 +34,11 @@ _NO_FINDING: Final = INDEX["No Finding"]
 class _StudyLabels:
     subject_id: str | None  # the radiologist's table does not say
     labels_F: Labels
+
+    def equals(self, other: _StudyLabels) -> bool:
+        """Whether patient and labels are the same."""
+        same_labels = np.array_equal(self.labels_F, other.labels_F, equal_nan=True)
+        return self.subject_id == other.subject_id and same_labels
 
 
 def read_jpg(root: Path, options: ReadOptions) -> Manifest:
@@ -75,7 +80,7 @@ def _sample_maker(
     view_code = metadata.optional_column("ViewCodeSequence_CodeMeaning")
 
     def make(cells: Cells) -> Sample:
-        dicom_id, subject_id, study_id = cells[dicom], cells[subject], cells[study]
+        dicom_id, subject_id, study_id = cells[dicom], read_id(cells[subject]), read_id(cells[study])
         path = _path(subject_id, study_id, dicom_id, extension)
         labels_F = _labels_of(studies, study_id, subject_id)
         # Some 16,000 images have no View Position; most of them do have a view code.
@@ -120,11 +125,15 @@ def _labelled_studies(
     labels = LabelColumns(table)
     subject, study = table.column("subject_id"), table.column("study_id")
     studies: dict[str, _StudyLabels] = {}
-    for line, cells in table.rows(faults):
+    for line_number, cells in table.rows(faults):
         try:
-            studies[cells[study]] = _StudyLabels(cells[subject], labels.read(cells))
+            study_id = read_id(cells[study])
+            labelled = _StudyLabels(read_id(cells[subject]), labels.read(cells))
+            first = studies.setdefault(study_id, labelled)
+            if not first.equals(labelled):
+                raise BadRow("study listed twice with other labels", f"study {study_id}; the first row stays")
         except BadRow as bad:
-            faults.append(table.fault(line, bad))
+            faults.append(table.fault(line_number, bad))
     return studies, labels.present
 
 
@@ -137,13 +146,13 @@ def _parts(tables: Path, faults: list[Fault]) -> tuple[dict[str, Part], dict[str
     dicom, study, split = (table.column(name) for name in ("dicom_id", "study_id", "split"))
     of_image: dict[str, Part] = {}
     of_study: dict[str, Part] = {}
-    for line, cells in table.rows(faults):
+    for line_number, cells in table.rows(faults):
         part = _PARTS.get(cells[split])
         if part is None:
             bad = BadRow("malformed row", f"split {cells[split]!r:.40}, expected one of {', '.join(_PARTS)}")
-            faults.append(table.fault(line, bad))
+            faults.append(table.fault(line_number, bad))
         else:
-            of_image[cells[dicom]] = of_study[cells[study]] = part
+            of_image[cells[dicom]] = of_study[read_id(cells[study])] = part
     return of_image, of_study
 
 
@@ -153,16 +162,20 @@ def _radiologist_labels(tables: Path, testing: set[str], faults: list[Fault]) ->
     labels = LabelColumns(table, {"Lung Opacity": "Airspace Opacity"})
     study = table.column("study_id")
     studies: dict[str, _StudyLabels] = {}
-    for line, cells in table.rows(faults):
+    for line_number, cells in table.rows(faults):
         try:
-            if cells[study] in testing:
+            study_id = read_id(cells[study])
+            if study_id in testing:
                 labels_F = labels.read(cells)
                 complete = "No Finding" in labels.present
-                studies[cells[study]] = _StudyLabels(
-                    None, labels_F if complete else with_no_finding(labels_F)
-                )
+                studies[study_id] = _StudyLabels(None, labels_F if complete else with_no_finding(labels_F))
         except BadRow as bad:
-            faults.append(table.fault(line, bad))
+            faults.append(table.fault(line_number, bad))
+    if not studies:
+        raise DatasetError(
+            f"{table.path.name}: none of its studies is an official test study of the split table; check "
+            "that both tables are of the same release, or leave radiologist_test_labels away"
+        )
     return studies
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from cxrserve.findings import INDEX, NAMES
-from training.datasets.cells import frozen, read_age, read_sex
+from training.datasets.cells import frozen, read_age, read_id, read_sex
 from training.datasets.faults import BadRow, DatasetError, Fault
 from training.datasets.manifest import Manifest, new_manifest
 from training.datasets.options import ReadOptions
@@ -47,11 +47,11 @@ _IMAGE: Final = re.compile(r"\w[\w.-]*\.png", re.ASCII)
 def read(root: Path, options: ReadOptions) -> Manifest:
     """`root` holds Data_Entry_2017*.csv and images/, or images_001/images/ to images_012/images/."""
     table = Table(required_table(root, "Data_Entry_2017*"))
-    places = _places(root)
-    if not places:
+    paths = _image_paths(root)
+    if not paths:
         raise DatasetError(f"{root}: no PNG in images*/ or images*/images/; unpack the archives there")
     faults: list[Fault] = []
-    samples = table.samples(faults, _sample_maker(table, places, _parts(root)))
+    samples = table.samples(faults, _sample_maker(table, paths, _parts(root)))
     return new_manifest(source="nih", root=root, samples=samples, annotated=ANNOTATED, faults=faults)
 
 
@@ -76,23 +76,23 @@ def labels_of(names: str) -> Labels:
     return frozen(labels_F.tolist())
 
 
-def _sample_maker(table: Table, places: dict[str, str], parts: dict[str, Part]) -> Callable[[Cells], Sample]:
+def _sample_maker(table: Table, paths: dict[str, str], parts: dict[str, Part]) -> Callable[[Cells], Sample]:
     image, names, patient = (table.column(name) for name in ("Image Index", "Finding Labels", "Patient ID"))
     followup, age, sex = (table.column(name) for name in ("Follow-up #", "Patient Age", "Patient Gender"))
     view = table.column("View Position")
 
     def make(cells: Cells) -> Sample:
-        name, patient_id = cells[image].strip(), cells[patient].strip()
-        if not _IMAGE.fullmatch(name) or not patient_id.isalnum():
-            detail = f"image {name!r:.80}, patient {patient_id!r:.40}, expected 00000001_000.png and a number"
+        name, patient_id = cells[image].strip(), read_id(cells[patient])
+        if not _IMAGE.fullmatch(name) or not patient_id or not patient_id.isprintable():
+            detail = f"image {name!r:.80}, patient {patient_id!r:.40}, expected 00000001_000.png and an id"
             raise BadRow("malformed row", detail)
-        if name not in places:
+        if name not in paths:
             raise BadRow("image file missing", name)
         # The table's width and height are those of the film before NIH scaled it to 1024: not the file's.
         return Sample(
-            path=places[name],
+            path=paths[name],
             patient_id=patient_id,
-            study_id=f"{patient_id}/{cells[followup].strip()}",
+            study_id=f"{patient_id}/{read_id(cells[followup])}",
             image_id=name,
             labels_F=labels_of(cells[names]),
             view=read_view(cells[view]),
@@ -104,9 +104,9 @@ def _sample_maker(table: Table, places: dict[str, str], parts: dict[str, Part]) 
     return make
 
 
-def _places(root: Path) -> dict[str, str]:
+def _image_paths(root: Path) -> dict[str, str]:
     """Each picture's path below `root`, by its name: the tables do not say which of the folders holds it."""
-    places: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for top in sorted(path for path in root.glob("images*") if path.is_dir()):
         for folder in (top, top / "images"):
             if folder.is_dir():
@@ -114,8 +114,8 @@ def _places(root: Path) -> dict[str, str]:
                 with os.scandir(folder) as entries:
                     names = [entry.name for entry in entries if entry.name.endswith(".png")]
                 for name in names:
-                    places.setdefault(name, f"{relative}/{name}")
-    return places
+                    paths.setdefault(name, f"{relative}/{name}")
+    return paths
 
 
 def _parts(root: Path) -> dict[str, Part]:

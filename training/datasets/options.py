@@ -1,4 +1,4 @@
-"""What may be asked of a reader beside the dataset's path."""
+"""Options of the dataset readers."""
 
 from __future__ import annotations
 
@@ -9,18 +9,22 @@ from typing import Literal
 
 from training.datasets.faults import BadRow
 
-Labeler = Literal["chexpert", "negbio"]
+Labeler = Literal["chexpert", "negbio", "chexbert", "visualchexbert"]
+Section = Literal["impression", "findings", "report"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadOptions:
-    """How a dataset is read.
+    """Options for reading a dataset.
 
     Attributes:
-        labeler: whose labels MIMIC-CXR's studies get. CheXpert's were found better on 687 reports
-            (Johnson et al. 2019).
+        labeler: the labels of MIMIC-CXR (chexpert or negbio; CheXpert's were found better on 687 reports,
+            Johnson et al. 2019) and of CheXpert's training images (chexpert, chexbert or visualchexbert).
         radiologist_test_labels: MIMIC-CXR's official test studies get the labels of the 2.1.0 table, which a
             radiologist gave, in place of the labeler's.
+        official_test: CheXpert's test_labels.csv, where it is there, is the test part, and valid.csv
+            validates; if false, valid.csv is the test, as in papers from before the test set was published.
+        section: the part of the report that the labels of CheXpert Plus are of.
         tables: where MIMIC-CXR's tables lie, if not beside its files/ folder. The DICOM project has none of
             its own: they come with MIMIC-CXR-JPG.
         check_files: look whether each image is there.
@@ -29,6 +33,8 @@ class ReadOptions:
 
     labeler: Labeler = "chexpert"
     radiologist_test_labels: bool = False
+    official_test: bool = True
+    section: Section = "impression"
     tables: Path | None = None
     check_files: bool = True
     max_bad_share: float = 0.05

@@ -6,20 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from training.datasets import chexpert, folder, mimic, nih
+from training.datasets.chexpert import read as read_chexpert
+from training.datasets.chexpert_plus import read as read_chexpert_plus
 from training.datasets.faults import DatasetError, check_share
+from training.datasets.folder import read as read_folder
+from training.datasets.folder import read_phantoms
 from training.datasets.manifest import Manifest
+from training.datasets.mimic import read_dicom_tree, read_jpg
+from training.datasets.nih import read as read_nih
 from training.datasets.options import ReadOptions
 
 Reader = Callable[[Path, ReadOptions], Manifest]
 
 READERS: Final[dict[str, Reader]] = {
-    "mimic-cxr-jpg": mimic.read_jpg,
-    "mimic-cxr": mimic.read_dicom_tree,
-    "chexpert": chexpert.read,
-    "nih": nih.read,
-    "folder": folder.read,
-    "phantoms": folder.read_phantoms,
+    "mimic-cxr-jpg": read_jpg,
+    "mimic-cxr": read_dicom_tree,
+    "chexpert": read_chexpert,
+    "chexpert-plus": read_chexpert_plus,
+    "nih": read_nih,
+    "folder": read_folder,
+    "phantoms": read_phantoms,
 }
 
 
@@ -30,10 +36,19 @@ def read_dataset(spec: str, options: ReadOptions | None = None) -> Manifest:
         DatasetError: no such kind or path; a table is missing or damaged; too many rows are bad.
     """
     options = options or ReadOptions()
-    kind, path = parse_spec(spec)
-    manifest = READERS[kind](path, options)
+    manifest = list_dataset(spec, options)
     check_share(manifest.faults, len(manifest), options.max_bad_share, spec)
     return manifest
+
+
+def list_dataset(spec: str, options: ReadOptions) -> Manifest:
+    """As `read_dataset`, however many rows are bad.
+
+    Raises:
+        DatasetError: no such kind or path; a table is missing or damaged.
+    """
+    kind, path = parse_spec(spec)
+    return READERS[kind](path, options)
 
 
 def parse_spec(spec: str) -> tuple[str, Path]:
@@ -47,7 +62,7 @@ def parse_spec(spec: str) -> tuple[str, Path]:
         raise DatasetError(
             f"dataset {spec[:200]!r}: expected kind:path with the kind one of {', '.join(READERS)}"
         )
-    place = Path(path).expanduser()
-    if not place.exists():
-        raise DatasetError(f"dataset {spec[:200]!r}: there is nothing at {place}; check the path")
-    return kind, place
+    location = Path(path).expanduser()
+    if not location.exists():
+        raise DatasetError(f"dataset {spec[:200]!r}: there is nothing at {location}; check the path")
+    return kind, location

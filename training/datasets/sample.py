@@ -28,7 +28,7 @@ class Sample:
         patient_id, study_id, image_id: unique in the dataset; a study belongs to one patient. They and the
             path hold printable characters only.
         labels_F: float32 [14], read-only, as the source has it: 1 positive, 0 negative, -1 uncertain, NaN not
-            mentioned. What becomes of -1 and NaN is a policy's affair (`training.labels`).
+            mentioned. What becomes of -1 and NaN is a policy's affair (`training.datasets.labels`).
         view, sex: "unknown" where the tables do not say.
         age: years, None where unknown.
         rows, columns: of the image file, None where the tables do not say.

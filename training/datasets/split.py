@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -12,9 +13,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrserve.files import write_atomically
 from training.datasets.faults import DatasetError
 from training.datasets.manifest import Manifest
-from training.datasets.manifest_files import write_atomically
 from training.datasets.sample import Part
 
 Unit = Literal["patient", "row"]
@@ -23,7 +24,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Image ids of the three parts, each sorted; made by `training.splits`.
+    """Image ids of the three parts, each sorted; made by `training.datasets.make_splits`.
 
     Attributes:
         rule: how it was made, in words.
@@ -44,7 +45,7 @@ class Split:
         return hashlib.sha256(json.dumps(_fields(self), sort_keys=True).encode()).hexdigest()
 
     def positions(self, manifest: Manifest) -> dict[Part, NDArray[np.int64]]:
-        """Where each part's images stand in `manifest.samples`, int64, ascending.
+        """Positions of each part's images in `manifest.samples`, int64, ascending.
 
         Raises:
             DatasetError: the split is not of this manifest, or does not hold each of its images once.
@@ -54,11 +55,11 @@ class Split:
                 f"the split ({self.rule}) is of the manifest {self.manifest_sha256[:12]}, this one is "
                 f"{manifest.sha256[:12]}; split it again"
             )
-        place = {sample.image_id: index for index, sample in enumerate(manifest.samples)}
-        if sorted(place) != sorted(image_id for _, ids in _parts(self) for image_id in ids):
+        row_of = {sample.image_id: index for index, sample in enumerate(manifest.samples)}
+        if sorted(row_of) != sorted(image_id for _, ids in _parts(self) for image_id in ids):
             raise DatasetError(f"the split ({self.rule}) does not hold each image just once; split it again")
         return {
-            part: np.sort(np.array([place[image_id] for image_id in ids], np.int64))
+            part: np.sort(np.array([row_of[image_id] for image_id in ids], np.int64))
             for part, ids in _parts(self)
         }
 
@@ -72,14 +73,43 @@ def shared_patients(split: Split, manifest: Manifest) -> list[str]:
     return sorted(patient for patient, parts in parts_of.items() if len(parts) > 1)
 
 
-def check_split(split: Split, manifest: Manifest) -> None:
+def check_across(splits: Sequence[Split], manifests: Sequence[Manifest]) -> None:
+    """Refuse splits of several datasets that leave a part empty, or put a patient into different parts.
+
+    Raises:
+        DatasetError: with an example.
+    """
+    empty = [
+        part for part, ids in _parts(splits[0]) if not any(dict(_parts(split))[part] for split in splits)
+    ]
+    if empty:
+        raise DatasetError(
+            f"the splits ({splits[0].rule}) leave {' and '.join(empty)} empty: too few patients for them, "
+            "or a split table without that part"
+        )
+    part_of: dict[str, Part] = {}
+    for split, manifest in zip(splits, manifests, strict=True):
+        for part, positions in split.positions(manifest).items():
+            for position in positions:
+                patient = manifest.samples[position].patient_id
+                if part_of.setdefault(patient, part) != part and split.unit == "patient":
+                    raise DatasetError(
+                        f"patient {patient} is in {part_of[patient]} of one dataset and in {part} of "
+                        f"{manifest.source} ({split.rule}); set data.split.kind to patient-folds or random"
+                    )
+
+
+def check_split(split: Split, manifest: Manifest, *, may_be_empty: bool = False) -> None:
     """Refuse a split that leaks, that is of another manifest, or that has an empty part.
+
+    Args:
+        may_be_empty: parts may be empty, as those of one of several datasets.
 
     Raises:
         DatasetError: as said; with an example.
     """
     empty = [part for part, ids in _parts(split) if not ids]
-    if empty:
+    if empty and not may_be_empty:
         raise DatasetError(
             f"the split ({split.rule}) leaves {' and '.join(empty)} empty: too few patients for it, or a "
             "split table without that part"
@@ -119,8 +149,25 @@ def read_split(path: Path, manifest: Manifest) -> Split:
             raise ValueError(f"its SHA-256 is {split.sha256}, it says {stored['sha256']}")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path}: no split that can be used ({error!r}); split the data again") from error
-    check_split(split, manifest)
+    check_split(split, manifest, may_be_empty=True)
     return split
+
+
+def read_parts(path: Path) -> dict[Part, frozenset[str]]:
+    """Image ids of each part of the split in a file, of whatever manifest.
+
+    Raises:
+        DatasetError: it cannot be read.
+    """
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        return {
+            "train": frozenset(stored["train"]),
+            "validate": frozenset(stored["validation"]),
+            "test": frozenset(stored["test"]),
+        }
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path}: no split that can be used ({error!r})") from error
 
 
 def _parts(split: Split) -> tuple[tuple[Part, tuple[str, ...]], ...]:

@@ -52,7 +52,7 @@ def group_studies(manifest: Manifest, max_images: int = 3) -> tuple[Study, ...]:
 
 
 def merged_labels(labels_NF: Labels) -> Labels:
-    """What N images say together, float32 [F]: positive if any is, else uncertain, negative, NaN."""
+    """Label of a study from its N images, float32 [F]: positive if any is, else uncertain, negative, NaN."""
     merged_F = np.full(labels_NF.shape[1], np.nan, np.float32)
     for value in _OUTWEIGHS:
         merged_F[(labels_NF == value).any(axis=0)] = value

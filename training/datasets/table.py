@@ -64,20 +64,20 @@ class Table:
 
     def samples(self, faults: list[Fault], make: Callable[[Cells], Sample]) -> Iterator[Sample]:
         """`make` of every row; a row for which it raises `BadRow` goes to `faults` instead."""
-        for line, cells in self.rows(faults):
+        for line_number, cells in self.rows(faults):
             try:
                 yield make(cells)
             except BadRow as bad:
-                faults.append(self.fault(line, bad))
+                faults.append(self.fault(line_number, bad))
 
-    def fault(self, line: int, bad: BadRow) -> Fault:
-        return Fault(where=f"{self.path.name}:{line}", reason=bad.reason, detail=bad.detail)
+    def fault(self, line_number: int, bad: BadRow) -> Fault:
+        return Fault(where=f"{self.path.name}:{line_number}", reason=bad.reason, detail=bad.detail)
 
 
 def find_table(folder: Path, pattern: str) -> Path | None:
     """The newest file `pattern`.csv or .csv.gz in `folder` by name, the plain one first; None without one."""
-    found = [*folder.glob(f"{pattern}.csv"), *folder.glob(f"{pattern}.csv.gz")]
-    return max(found, key=lambda path: (path.name.removesuffix(".gz"), path.suffix != ".gz"), default=None)
+    tables = [*folder.glob(f"{pattern}.csv"), *folder.glob(f"{pattern}.csv.gz")]
+    return max(tables, key=lambda path: (path.name.removesuffix(".gz"), path.suffix != ".gz"), default=None)
 
 
 def required_table(folder: Path, pattern: str) -> Path:
@@ -86,10 +86,10 @@ def required_table(folder: Path, pattern: str) -> Path:
     Raises:
         DatasetError: there is none.
     """
-    found = find_table(folder, pattern)
-    if found is None:
+    path = find_table(folder, pattern)
+    if path is None:
         raise DatasetError(f"{folder}: no {pattern}.csv and no {pattern}.csv.gz there; check the path")
-    return found
+    return path
 
 
 @contextmanager

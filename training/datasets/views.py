@@ -13,7 +13,7 @@ from training.datasets.sample import View
 ViewFilter = Literal["all", "frontal", "lateral", "AP", "PA"]
 
 FRONTAL: Final[frozenset[View]] = frozenset({"AP", "PA", "frontal"})
-_KEPT: Final[dict[ViewFilter, frozenset[View]]] = {
+_VIEWS_OF: Final[dict[ViewFilter, frozenset[View]]] = {
     "all": frozenset(get_args(View)),
     "frontal": FRONTAL,
     "lateral": frozenset({"lateral"}),
@@ -42,6 +42,11 @@ _NAMES: Final[dict[str, View]] = {
 }
 
 
+def views_of(views: ViewFilter) -> frozenset[View]:
+    """The views that the filter keeps."""
+    return _VIEWS_OF[views]
+
+
 def read_view(cell: str) -> View:
     """The view that `cell` names; "other" for a projection that is neither frontal nor lateral."""
     return _NAMES.get(cell.strip().upper(), "other")
@@ -53,10 +58,12 @@ def keep_views(manifest: Manifest, which: ViewFilter) -> Manifest:
     Raises:
         DatasetError: there is none, or no such filter.
     """
-    if which not in _KEPT:
-        raise DatasetError(f"unknown view filter {which[:40]!r}; expected one of {', '.join(_KEPT)}")
-    kept = manifest.subset(np.array([sample.view in _KEPT[which] for sample in manifest.samples], np.bool_))
-    if not kept.samples:
+    if which not in _VIEWS_OF:
+        raise DatasetError(f"unknown view filter {which[:40]!r}; expected one of {', '.join(_VIEWS_OF)}")
+    filtered = manifest.subset(
+        np.array([sample.view in _VIEWS_OF[which] for sample in manifest.samples], np.bool_)
+    )
+    if not filtered.samples:
         views = sorted({sample.view for sample in manifest.samples})
         raise DatasetError(f"no image of {manifest.source} is {which}; its views are {', '.join(views)}")
-    return kept
+    return filtered

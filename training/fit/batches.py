@@ -1,4 +1,4 @@
-"""Which images a batch holds, and reading them.
+"""Batches of a fit: which images each holds, and reading them.
 
 An epoch's order is a function of seed and epoch. It is dealt out batch by batch: of every step's batches each
 process takes its own, so two processes, or one that accumulates two batches, see the very same step.
@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from training.datasets.samples import Samples
 from training.fit.crops import coarser, load_crops
 from training.fit.phases import Phase
 from training.fit.seeds import numpy_generator
-from training.networks import STRIDE
-from training.recipes.config import UnitConfig
+from training.networks.base import STRIDE
+from training.recipes.config import SampleUnit
 from training.recipes.fitting import FitConfig
-from training.samples import Samples
 
 Rows = NDArray[np.int64]
 
@@ -36,23 +36,23 @@ class Batch(NamedTuple):
         rows: which units, int64 [B].
         images: uint8 [M, 1, S, S], or float32 once augmented.
         labels: float32 [B, 14], NaN where masked.
-        places: float [B, 14, G, G], or None.
-        owner: int64 [M], which of the B units each image belongs to.
+        locations: float [B, 14, G, G], or None.
+        unit_of_image: int64 [M], which of the B units each image belongs to.
     """
 
     number: int | None
     rows: Tensor
     images: Tensor
     labels: Tensor
-    places: Tensor | None
-    owner: Tensor
+    locations: Tensor | None
+    unit_of_image: Tensor
 
 
 class Units:
     """The units of some samples: each image for itself, or the first images of each study."""
 
-    def __init__(self, samples: Samples, config: UnitConfig) -> None:
-        self._most = config.most_views
+    def __init__(self, samples: Samples, config: SampleUnit) -> None:
+        self._most = config.max_views
         if config.kind == "images":
             self._order_N = np.arange(len(samples), dtype=np.int64)
             self._starts = np.arange(len(samples) + 1)
@@ -82,27 +82,29 @@ class Source:
     units: Units
     size: int
 
-    def batch(self, units_B: Rows, number: int | None, *, places: bool) -> Batch:
+    def batch(self, units_B: Rows, number: int | None, *, with_locations: bool) -> Batch:
         rows_M, owner_M = self.units.images(units_B)
         images = torch.from_numpy(np.array(self.samples.level(self.size)[rows_M]))[:, None]
         # All images of a study carry the study's labels.
         first_M = np.flatnonzero(np.diff(owner_M, prepend=-1))
         rows_B = rows_M[first_M]
-        stored = self.samples.places_NFGG if places else None
+        stored = self.samples.locations_NFGG if with_locations else None
         return Batch(
             number=number,
             rows=torch.from_numpy(units_B),
             images=images,
             labels=torch.from_numpy(self.samples.labels_NF[rows_B]),
-            places=None if stored is None else torch.from_numpy(np.array(stored[rows_B])),
-            owner=torch.from_numpy(owner_M),
+            locations=None if stored is None else torch.from_numpy(np.array(stored[rows_B])),
+            unit_of_image=torch.from_numpy(owner_M),
         )
 
     def labels(self) -> Tensor:
         """float32 [U, 14]."""
         units = np.arange(len(self.units))
-        rows, owner = self.units.images(units)
-        return torch.from_numpy(self.samples.labels_NF[rows[np.flatnonzero(np.diff(owner, prepend=-1))]])
+        rows, unit_of_image = self.units.images(units)
+        return torch.from_numpy(
+            self.samples.labels_NF[rows[np.flatnonzero(np.diff(unit_of_image, prepend=-1))]]
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,18 +143,20 @@ class TrainingBatches:
     def _load(self, units_B: Rows, number: int) -> Batch:
         source, config = self.source, self.config
         if self.phase.name != "crops":
-            return source.batch(units_B, number, places=config.location_weight > 0)
+            return source.batch(units_B, number, with_locations=config.location_weight > 0)
         generator = numpy_generator(*self.where, self.phase.number, self.epoch, number)
         rows_M, owner_M = source.units.images(units_B)
-        images, places = load_crops(source.samples, source.size, rows_M, config, generator)
+        images, locations = load_crops(source.samples, source.size, rows_M, config, generator)
         labels = torch.from_numpy(source.samples.labels_NF[rows_M])
-        return Batch(number, torch.from_numpy(units_B), images, labels, places, torch.from_numpy(owner_M))
+        return Batch(number, torch.from_numpy(units_B), images, labels, locations, torch.from_numpy(owner_M))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ValidationBatches:
-    """Every unit, as it is; process p of P takes every P-th. A few come twice, so that all take as many:
-    a process that computes less would leave the others waiting.
+    """Every unit, as it is; process p of P takes every P-th.
+
+    A few come twice, so that all processes take as many: one that computes less would leave the others
+    waiting.
     """
 
     source: Source
@@ -170,11 +174,11 @@ class ValidationBatches:
     def __iter__(self) -> Iterator[Batch]:
         own = (self.process + self.processes * np.arange(self._own)) % len(self.source.units)
         for start in range(0, len(own), self.batch):
-            yield self.source.batch(own[start : start + self.batch], None, places=False)
+            yield self.source.batch(own[start : start + self.batch], None, with_locations=False)
 
 
 def places_on_maps(batch: Batch, size: int) -> Tensor | None:
     """The places of a batch on the grid of the maps."""
-    if batch.places is None:
+    if batch.locations is None:
         return None
-    return coarser(batch.places, size // STRIDE)
+    return coarser(batch.locations, size // STRIDE)

@@ -1,4 +1,4 @@
-"""Between cells and images: bring the head's logits to a sensible start."""
+"""Calibration of the head between two phases: its logits get a sensible start."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Final
 import numpy as np
 import torch
 
-from training.networks import MapNetwork
-from training.samples import Samples
+from training.datasets.samples import Samples
+from training.networks.base import MapNetwork
 
 CALIBRATED_ON: Final = 128
 LOGIT_SPREAD: Final = 1.5

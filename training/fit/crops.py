@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from training.networks import STRIDE
+from training.datasets.samples import Samples
+from training.networks.base import STRIDE
 from training.recipes.fitting import FitConfig
-from training.samples import Samples
 
 # Share of crops laid about a cell of a finding that is there; the others lie anywhere.
 AIMED: Final = 0.75
@@ -28,13 +28,13 @@ def load_crops(
 
     A crop of 256 costs a 64th of an image of 2048.
     """
-    all_places_NFGG = samples.places_NFGG
-    assert all_places_NFGG is not None
+    all_locations_NFGG = samples.locations_NFGG
+    assert all_locations_NFGG is not None
     cells, side = size // STRIDE, config.crop_pixels // STRIDE
     crops = np.empty((len(indices), 1, config.crop_pixels, config.crop_pixels), np.uint8)
-    places = np.empty((len(indices), all_places_NFGG.shape[1], side, side), np.float32)
+    locations = np.empty((len(indices), all_locations_NFGG.shape[1], side, side), np.float32)
     for number, index in enumerate(indices):
-        places_Fhw = coarser(torch.from_numpy(np.array(all_places_NFGG[index])), cells).numpy()
+        places_Fhw = coarser(torch.from_numpy(np.array(all_locations_NFGG[index])), cells).numpy()
         top, left = _crop_corner(places_Fhw, side, generator)
         bottom, right = top + side, left + side
         turn = -1 if config.augment.flip and generator.random() < 0.5 else 1
@@ -42,13 +42,13 @@ def load_crops(
         crops[number, 0] = level_NSS[index, top * STRIDE : bottom * STRIDE, left * STRIDE : right * STRIDE][
             :, ::turn
         ]
-        places[number] = places_Fhw[:, top:bottom, left:right][..., ::turn]
-    return torch.from_numpy(crops), torch.from_numpy(places)
+        locations[number] = places_Fhw[:, top:bottom, left:right][..., ::turn]
+    return torch.from_numpy(crops), torch.from_numpy(locations)
 
 
-def coarser(places: Tensor, cells: int) -> Tensor:
+def coarser(locations: Tensor, cells: int) -> Tensor:
     """Places on a grid of `cells` a side: a cell holds what any of its parts holds."""
-    return functional.adaptive_max_pool2d(places.float(), cells)
+    return functional.adaptive_max_pool2d(locations.float(), cells)
 
 
 def _crop_corner(

@@ -1,4 +1,4 @@
-"""What a fit runs on: the device, and the processes that torchrun started.
+"""Hardware of a fit: the device, and the processes that torchrun started.
 
 On several GPUs or machines a fit is started by torchrun, once for each GPU:
 
@@ -62,7 +62,7 @@ class Hardware:
 
     @property
     def backend(self) -> Literal["nccl", "gloo"]:
-        """What the processes speak to each other by."""
+        """The communication library between the processes."""
         return "nccl" if self.accelerator == "cuda" else "gloo"
 
     def join(self) -> None:
@@ -82,17 +82,17 @@ class Hardware:
         if self.processes > 1 and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
 
-    def precision(self, wanted: str) -> Precision:
+    def precision(self, name: str) -> Precision:
         """Lightning's name for "auto", "bf16", "fp16" or "32" here.
 
         Raises:
             ValueError: fp16 without a GPU.
         """
-        if wanted == "auto":
+        if name == "auto":
             return self._best()
-        if wanted == "fp16" and self.accelerator == "cpu":
+        if name == "fp16" and self.accelerator == "cpu":
             raise ValueError("precision fp16 needs a GPU; set it to auto, bf16 or 32")
-        return _NAMES[wanted]
+        return _NAMES[name]
 
     def _best(self) -> Precision:
         if self.accelerator == "cuda":

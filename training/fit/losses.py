@@ -1,4 +1,4 @@
-"""What a network is told off for: wrong logits of images, wrong evidence of cells.
+"""Losses: image-level cross-entropy, and cell-level losses for data with known locations.
 
 Legend: B images of a batch, F findings, h and w the grid of the maps.
 """
@@ -44,12 +44,12 @@ def cell_loss(evidence_BFhw: Tensor, places_BFhw: Tensor) -> Tensor:
     square is there because a logit is a mean: a background that wanders below zero, thousands of cells
     strong, drowns a finding of four cells as surely as false alarms do.
     """
-    evidence, places = evidence_BFhw[:, PLACED], places_BFhw[:, PLACED]
-    entropy = functional.binary_cross_entropy_with_logits(evidence + CELL_PRIOR, places, reduction="none")
-    absent = 1 - places
-    present_F = places.sum((0, 2, 3)).clamp(min=1)
+    evidence, locations = evidence_BFhw[:, PLACED], places_BFhw[:, PLACED]
+    entropy = functional.binary_cross_entropy_with_logits(evidence + CELL_PRIOR, locations, reduction="none")
+    absent = 1 - locations
+    present_F = locations.sum((0, 2, 3)).clamp(min=1)
     absent_F = absent.sum((0, 2, 3)).clamp(min=1)
-    missed_F = (entropy * places).sum((0, 2, 3)) / present_F
+    missed_F = (entropy * locations).sum((0, 2, 3)) / present_F
     false_F = (entropy * absent).sum((0, 2, 3)) / (present_F * absent_F).sqrt()
     quiet_F = (evidence.square() * absent).sum((0, 2, 3)) / absent_F
     return (missed_F + false_F + QUIET * quiet_F).mean()
@@ -61,14 +61,14 @@ PRESENT_EVIDENCE: Final = 8.0
 
 
 def drift_loss(evidence_BFhw: Tensor, places_BFhw: Tensor) -> Tensor:
-    """How far the absent cells of an image add up to something, against what a present finding adds.
+    """The sum of the evidence of absent cells, relative to what a present finding contributes.
 
     Of four thousand cells at 2048 each may be as good as silent, and their sum still drown a hairline's.
     """
-    evidence, places = evidence_BFhw[:, PLACED], places_BFhw[:, PLACED]
-    cells_BF = places.sum((2, 3))
+    evidence, locations = evidence_BFhw[:, PLACED], places_BFhw[:, PLACED]
+    cells_BF = locations.sum((2, 3))
     typical_F = (cells_BF.sum(0) / (cells_BF > 0).sum(0).clamp(min=1)).clamp(min=1)
-    absent_BF = (evidence * (1 - places)).sum((2, 3)) / (PRESENT_EVIDENCE * typical_F)
+    absent_BF = (evidence * (1 - locations)).sum((2, 3)) / (PRESENT_EVIDENCE * typical_F)
     # A finding that no image of the batch has tells no typical size.
     seen_F = (cells_BF.sum(0) > 0).float()
     return (

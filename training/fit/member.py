@@ -13,18 +13,18 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
+from training.datasets.samples import Samples
 from training.fit.batches import Source, Units
-from training.fit.descent import freeze_body
+from training.fit.checkpoints import Checkpoints, OnEpoch
+from training.fit.fit_state import LAST, WEIGHTS, FitState, load_last, load_weights, read_record, set_fields
 from training.fit.hardware import Hardware
-from training.fit.keeper import Keeper, OnEpoch
 from training.fit.module import PhaseModule
+from training.fit.optim import freeze_body
 from training.fit.phases import phases_of
-from training.fit.record import LAST, WEIGHTS, Record, load_last, load_weights, read_record
 from training.fit.result import FitResult
-from training.networks import STRIDE, MapHead, MapNetwork
-from training.recipes.config import UnitConfig
+from training.networks.base import STRIDE, MapHead, MapNetwork
+from training.recipes.config import SampleUnit
 from training.recipes.fitting import FitConfig
-from training.samples import Samples
 
 
 def fit_member(
@@ -36,7 +36,7 @@ def fit_member(
     *,
     folder: Path,
     seed: int,
-    unit: UnitConfig | None = None,
+    unit: SampleUnit | None = None,
     hardware: Hardware | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> FitResult:
@@ -49,21 +49,21 @@ def fit_member(
     Args:
         network: as it starts; the caller makes it from `seed`, the same each time.
         seed: of orders, augmentation and dropout, which depend on it, the epoch and the batch alone.
-        unit: what a sample is; images unless said.
-        hardware: what it runs on; what is here unless said.
-        on_epoch: told of every epoch, on the first process.
+        unit: of a sample; default images.
+        hardware: that it runs on; default what is here.
+        on_epoch: called after every epoch, on the first process.
 
     Raises:
         ValueError: the data or the network cannot do what `config` asks, or `folder` holds another fit.
         FitError: a loss is no longer finite, or an AUC was asked for and cannot be had.
     """
     hardware = hardware or Hardware.here()
-    unit = unit or UnitConfig()
+    unit = unit or SampleUnit()
     source = Source(samples=training, units=Units(training, unit), size=size)
     held_out = Source(samples=validation, units=Units(validation, unit), size=size)
     _check(network, source, held_out, config, hardware)
     folder.mkdir(parents=True, exist_ok=True)
-    fingerprint = repr((size, seed, len(training), len(validation), unit, config))
+    fingerprint = repr((size, seed, len(training), len(validation), set_fields(unit), set_fields(config)))
     record = read_record(folder, fingerprint)
     if config.channels_last:
         network.to(memory_format=torch.channels_last)
@@ -75,32 +75,34 @@ def fit_member(
             if phase.number < record.phase or (phase.number == record.phase and record.phase_done):
                 continue
             module = PhaseModule(network, phase, config, unit, source, held_out, hardware, seed)
-            keeper = Keeper(record, folder, total, on_epoch)
-            _run(module, keeper, record, folder, hardware)
+            checkpoints = Checkpoints(record, folder, total, on_epoch)
+            _run(module, checkpoints, record, folder, hardware)
     load_weights(network, folder)
     return FitResult(
         weights=folder / WEIGHTS,
         epochs=tuple(record.epochs),
-        kept=record.kept,
+        kept_epoch=record.kept,
         stopped_early=record.stopped_early,
     )
 
 
-def _run(module: PhaseModule, keeper: Keeper, record: Record, folder: Path, hardware: Hardware) -> None:
+def _run(
+    module: PhaseModule, checkpoints: Checkpoints, record: FitState, folder: Path, hardware: Hardware
+) -> None:
     before = torch.are_deterministic_algorithms_enabled()
-    trainer = _trainer(module, keeper, hardware)
+    trainer = _trainer(module, checkpoints, hardware)
     # Of this phase there are epochs in the last state, or it begins with the weights as they are.
-    begun = record.phase == module.phase.number
+    resumed = record.phase == module.phase.number
     freeze_body(module.network, module.phase.frozen)
     try:
-        trainer.fit(module, ckpt_path=folder / LAST if begun else None, weights_only=True)
+        trainer.fit(module, ckpt_path=folder / LAST if resumed else None, weights_only=True)
     finally:
-        keeper.close()
+        checkpoints.close()
         freeze_body(module.network, False)
         torch.use_deterministic_algorithms(before)
 
 
-def _trainer(module: PhaseModule, keeper: Keeper, hardware: Hardware) -> Trainer:
+def _trainer(module: PhaseModule, checkpoints: Checkpoints, hardware: Hardware) -> Trainer:
     """Lightning without what costs time at each step: no bar, no logger, no summary, no rehearsal."""
     config, phase = module.config, module.phase
     # Crops teach cells: the head's bias and gain learn nothing from them.
@@ -122,7 +124,7 @@ def _trainer(module: PhaseModule, keeper: Keeper, hardware: Hardware) -> Trainer
         sync_batchnorm=config.synchronise_norms and hardware.processes > 1,
         deterministic=config.deterministic,
         benchmark=hardware.accelerator == "cuda" and not config.deterministic,
-        callbacks=[keeper],
+        callbacks=[checkpoints],
         num_sanity_val_steps=0,
         logger=False,
         enable_progress_bar=False,
@@ -137,7 +139,7 @@ def _check(
     hardware.precision(config.precision)
     if config.synchronise_norms and hardware.accelerator == "cpu":
         raise ValueError("synchronise_norms needs GPUs; without them each process normalises its own images")
-    if config.uses_places and training.samples.places_NFGG is None:
+    if config.uses_places and training.samples.locations_NFGG is None:
         raise ValueError(
             "crop_epochs and location_weight need to know where findings lie, which only phantoms do: set "
             "both to 0"

@@ -15,18 +15,18 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.optim import Optimizer
 
-from training.augment import change_images, change_places, draw_changes
-from training.fit.ahead import Ahead
+from training.fit.augment import change_images, change_places, draw_changes
 from training.fit.batches import Batch, Source, TrainingBatches, ValidationBatches, places_on_maps
 from training.fit.calibrate import calibrate_head
-from training.fit.descent import Plateau, make_optimiser, one_cycle, scale_rates
 from training.fit.hardware import Hardware
 from training.fit.losses import cell_loss, drift_loss, image_level_loss
+from training.fit.optim import Plateau, make_optimiser, one_cycle, scale_rates
 from training.fit.phases import Phase
+from training.fit.prefetch import Prefetch
 from training.fit.scores import mean_auc, over_views
 from training.fit.seeds import numpy_generator, seed_global, torch_generator
-from training.networks import MapNetwork
-from training.recipes.config import UnitConfig
+from training.networks.base import MapNetwork
+from training.recipes.config import SampleUnit
 from training.recipes.fitting import FitConfig
 
 AnyBatches = TypeVar("AnyBatches", TrainingBatches, ValidationBatches)
@@ -40,7 +40,7 @@ class PhaseModule(LightningModule):
     """A network in one phase.
 
     Attributes:
-        plateau: of the plateau schedule; kept in checkpoints by `training.fit.keeper`.
+        plateau: of the plateau schedule; kept in checkpoints by `training.fit.checkpoints`.
         image_loss, location_loss: means over the epoch's batches; None where not looked at.
         validation_loss, validation_auc: of the epoch; None where it was not validated.
         images_per_second: over the epoch's training steps.
@@ -51,7 +51,7 @@ class PhaseModule(LightningModule):
         network: MapNetwork,
         phase: Phase,
         config: FitConfig,
-        unit: UnitConfig,
+        unit: SampleUnit,
         training: Source,
         validation: Source,
         hardware: Hardware,
@@ -75,8 +75,8 @@ class PhaseModule(LightningModule):
         self._sums = torch.zeros(2)
         self._logits_UF = torch.empty(0)
 
-    def train_dataloader(self) -> TrainingBatches | Ahead:
-        return self._ahead(self._batches())
+    def train_dataloader(self) -> TrainingBatches | Prefetch:
+        return self._prefetched(self._batches())
 
     def _batches(self) -> TrainingBatches:
         return TrainingBatches(
@@ -89,25 +89,26 @@ class PhaseModule(LightningModule):
             processes=self._hardware.processes,
         )
 
-    def val_dataloader(self) -> ValidationBatches | Ahead:
+    def val_dataloader(self) -> ValidationBatches | Prefetch:
         batches = ValidationBatches(
             source=self._validation,
             batch=self.config.batch,
             process=self._hardware.process,
             processes=self._hardware.processes,
         )
-        return self._ahead(batches)
+        return self._prefetched(batches)
 
-    def _ahead(self, batches: AnyBatches) -> AnyBatches | Ahead:
+    def _prefetched(self, batches: AnyBatches) -> AnyBatches | Prefetch:
         """A CPU that learns has no time to read ahead."""
-        return Ahead(batches) if self._hardware.accelerator == "cuda" else batches
+        return Prefetch(batches) if self._hardware.accelerator == "cuda" else batches
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         peak = self.phase.peak(self.config.reference_batch, self._hardware.processes)
         optimiser = make_optimiser(self.network, self.config, peak)
         if self.config.schedule == "plateau":
             return optimiser
-        schedule = one_cycle(optimiser, self.config, self.phase.epochs * self._batches().steps)
+        steps = self.phase.epochs * self._batches().steps
+        schedule = one_cycle(optimiser, self.config, steps, frozen=self.phase.frozen)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -130,8 +131,8 @@ class PhaseModule(LightningModule):
         generator = torch_generator(*self._where, self.phase.number, self.current_epoch, batch.number)
         changes = draw_changes(self.config.augment, len(batch.images), generator)
         images = change_images(batch.images, changes)
-        places = None if batch.places is None else change_places(batch.places, changes)
-        return batch._replace(images=images, places=places)
+        locations = None if batch.locations is None else change_places(batch.locations, changes)
+        return batch._replace(images=images, locations=locations)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         assert batch.number is not None
@@ -150,15 +151,15 @@ class PhaseModule(LightningModule):
         """The loss on images and that on cells, 0 where it is not looked at: [2]."""
         nothing = evidence.new_zeros(())
         if self.phase.name == "crops":
-            assert batch.places is not None
-            return torch.stack([nothing, cell_loss(evidence, batch.places)])
+            assert batch.locations is not None
+            return torch.stack([nothing, cell_loss(evidence, batch.locations)])
         logits_MF = self.network.head.output(evidence).logits
-        logits_BF = over_views(logits_MF, batch.owner, len(batch.rows), self._unit)
+        logits_BF = over_views(logits_MF, batch.unit_of_image, len(batch.rows), self._unit)
         image_loss = image_level_loss(logits_BF, batch.labels)
-        places = places_on_maps(batch, self._training.size)
-        if places is None:
+        locations = places_on_maps(batch, self._training.size)
+        if locations is None:
             return torch.stack([image_loss, nothing])
-        return torch.stack([image_loss, cell_loss(evidence, places) + drift_loss(evidence, places)])
+        return torch.stack([image_loss, cell_loss(evidence, locations) + drift_loss(evidence, locations)])
 
     def on_validation_epoch_start(self) -> None:
         self._stop_clock()
@@ -169,7 +170,7 @@ class PhaseModule(LightningModule):
         evidence = self.network.evidence(batch.images)
         with torch.autocast(self.device.type, enabled=False):
             logits_MF = self.network.head.output(evidence.float()).logits
-            logits_BF = over_views(logits_MF, batch.owner, len(batch.rows), self._unit)
+            logits_BF = over_views(logits_MF, batch.unit_of_image, len(batch.rows), self._unit)
         self._logits_UF[batch.rows] = logits_BF
 
     def on_validation_epoch_end(self) -> None:
@@ -184,9 +185,9 @@ class PhaseModule(LightningModule):
         self.images_per_second = self._images * self._hardware.processes / max(self._seconds, 1e-9)
         sums = cast(Tensor, self.trainer.strategy.reduce(self._sums, reduce_op="mean"))
         image_loss, location_loss = (sums / len(self._batches())).tolist()
-        seen = self.phase.name == "crops" or self.config.location_weight > 0
+        with_locations = self.phase.name == "crops" or self.config.location_weight > 0
         self.image_loss = None if self.phase.name == "crops" else image_loss
-        self.location_loss = location_loss if seen else None
+        self.location_loss = location_loss if with_locations else None
         self._check_finite(image_loss + location_loss, "training")
         if self.validation_loss is not None:
             self._check_finite(self.validation_loss, "validation")
@@ -195,7 +196,7 @@ class PhaseModule(LightningModule):
                 self.trainer.should_stop = self.plateau.stops(self.config)
 
     def learning_rate(self) -> float:
-        """Of the head, the last group."""
+        """The rate of the head, the last group."""
         return float(self._optimisers()[0].param_groups[-1]["lr"])
 
     def _optimisers(self) -> list[Optimizer]:

@@ -1,4 +1,4 @@
-"""What a fit tells of itself: epoch by epoch, and at the end."""
+"""Results of a fit: of each epoch, and at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Epoch:
-    """What an epoch came to.
+    """Figures of one epoch.
 
     Attributes:
         number: counted from 0 through all phases, of at most `total`.
@@ -43,11 +43,11 @@ class FitResult:
     Attributes:
         weights: the file of the kept weights, safetensors; the network holds the same.
         epochs: all of them, those before a resumption, too.
-        kept: number of the epoch whose weights are kept.
+        kept_epoch: number of the epoch whose weights are kept.
         stopped_early: the plateau schedule stopped it.
     """
 
     weights: Path
     epochs: tuple[Epoch, ...]
-    kept: int
+    kept_epoch: int
     stopped_early: bool

@@ -1,4 +1,4 @@
-"""How good logits are: what decides which epoch is kept.
+"""Scores of a validation: which epoch is kept depends on them.
 
 Legend: U units, F findings.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from training.recipes.config import UnitConfig
+from training.recipes.config import SampleUnit
 
 
-def over_views(logits_MF: Tensor, owner_M: Tensor, units: int, config: UnitConfig) -> Tensor:
+def over_views(logits_MF: Tensor, owner_M: Tensor, units: int, config: SampleUnit) -> Tensor:
     """Logits of images to logits of the units they belong to, [units, F].
 
     The logit of the largest probability, or the log odds of the mean of the probabilities.

@@ -1,4 +1,4 @@
-"""From imported networks to a bundle: members with parity checked, equal weights, what nobody knows named."""
+"""Bundle of imported networks: members compared with their originals, equal weights, unavailable findings."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Final
 import numpy as np
 
 from cxrserve import __version__
-from cxrserve.ensemble.bundle import Contract, Lineage, Member, OperatingPoint, read_contract, write_contract
+from cxrserve.bundle.contract import Contract, Lineage, Member, read_contract, write_contract
+from cxrserve.bundle.operating_point import OperatingPoint
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.settings import Settings
-from training.bf16 import gated
-from training.export import export_member
-from training.half import add_half
 from training.importing.network import ImportedNetwork
+from training.networks.export import export_member
 from training.phantom.pyramids import IN_WORDS, phantom_pyramids
+from training.precision.bf16 import gated
+from training.precision.fp16 import add_half
 
 HEATMAP_PERCENTILE: Final = 95
 
@@ -43,19 +44,19 @@ def write_imported(
     Raises:
         ValueError: two members of one size; an engine answers otherwise than torch.
     """
-    ordered = sorted(imported, key=lambda each: each.size)
-    sizes = tuple(each.size for each in ordered)
+    ordered = sorted(imported, key=lambda item: item.size)
+    sizes = tuple(item.size for item in ordered)
     if len(set(sizes)) < len(sizes):
         raise ValueError(f"two networks look at the same size among {list(sizes)}: a bundle has one for each")
     out.mkdir(parents=True, exist_ok=True)
     members: list[Member] = []
     tolerance: dict[str, float] = {}
     phantoms = phantom_pyramids(preprocessing)
-    for each in ordered:
-        member, differences = export_member(each.network, each.size, out)
-        known = None if each.network.known == NAMES else each.network.known
+    for item in ordered:
+        member, differences = export_member(item.network, item.size, out)
+        known = None if item.network.known == NAMES else item.network.known
         member = member.model_copy(update={"findings": known})
-        images = [pyramid[each.size] for pyramid in phantoms]
+        images = [pyramid[item.size] for pyramid in phantoms]
         members.append(gated(member, (out / member.file).read_bytes(), images, None, IN_WORDS))
         for what, difference in differences.items():
             tolerance[what] = max(tolerance.get(what, 0.0), round(difference, 8))
@@ -74,7 +75,7 @@ def write_half(out: Path) -> Contract:
     """
     preprocessing = read_contract(out)[0].preprocessing
     pyramids = phantom_pyramids(preprocessing)
-    images = {size: np.stack([each[size] for each in pyramids]) for size in preprocessing.sizes}
+    images = {size: np.stack([item[size] for item in pyramids]) for size in preprocessing.sizes}
     return add_half(out, images, IN_WORDS)
 
 
@@ -85,8 +86,8 @@ def _contract(
     preprocessing: Preprocessing,
     tolerance: dict[str, float],
 ) -> Contract:
-    unavailable = tuple(each for each in NAMES if not any(member.knows(each) for member in members))
-    sources = "; ".join(f"{each.size} px from {each.source}" for each in imported)
+    unavailable = tuple(item for item in NAMES if not any(member.supports(item) for member in members))
+    sources = "; ".join(f"{item.size} px from {item.source}" for item in imported)
     not_known = (
         (f"It does not know {', '.join(unavailable)}: nothing is said of them.",) if unavailable else ()
     )
@@ -102,8 +103,8 @@ def _contract(
         findings=NAMES,
         preprocessing=preprocessing,
         members=tuple(members),
-        stack=tuple(_weights(each, members) for each in NAMES),
-        operating_points={each: _point(each, imported) for each in NAMES if each not in unavailable},
+        stack=tuple(_weights(item, members) for item in NAMES),
+        operating_points={item: _point(item, imported) for item in NAMES if item not in unavailable},
         heatmap_scale=1.0,
         tolerance=tolerance,
         unavailable=unavailable,
@@ -120,13 +121,13 @@ def _contract(
 
 def _weights(name: str, members: Sequence[Member]) -> tuple[float, ...]:
     """Equal shares of those who know the finding."""
-    known = [member.knows(name) for member in members]
-    return tuple(1 / sum(known) if each else 0.0 for each in known) if any(known) else (0.0,) * len(known)
+    known = [member.supports(name) for member in members]
+    return tuple(1 / sum(known) if item else 0.0 for item in known) if any(known) else (0.0,) * len(known)
 
 
 def _point(name: str, imported: Sequence[Imported]) -> OperatingPoint:
-    knowing = [each for each in imported if name in each.network.known]
-    own = [each.thresholds[name] for each in knowing if name in each.thresholds]
+    knowing = [item for item in imported if name in item.network.known]
+    own = [item.thresholds[name] for item in knowing if name in item.thresholds]
     if len(own) < len(knowing) or not own:
         return OperatingPoint(threshold=0.5, chosen_for="one half: nothing was measured", data="none")
     rule = "the operating point published with the weights"

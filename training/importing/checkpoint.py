@@ -1,6 +1,6 @@
 """Published DenseNet checkpoints in torchvision's layout, under whatever names their authors kept them.
 
-Nothing that a file says is run: see `training.weights`.
+Nothing that a file says is run: see `training.networks.weights`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from training.weights import read_weights
+from training.networks.weights import read_weights
 
 STEM: Final = "features.conv0.weight"
 # Where authors keep the last layer: plain, behind a dropout, before a sigmoid, under timm's or fastai's name.
@@ -64,7 +64,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     tensors = _without_prefix(read_weights(path).tensors, path)
     name = _architecture(tensors, path)
-    last = next((each for each in CLASSIFIERS if f"{each}.weight" in tensors), None)
+    last = next((name for name in CLASSIFIERS if f"{name}.weight" in tensors), None)
     if last is None:
         raise ValueError(f"{path} has no last layer under any of the names {', '.join(CLASSIFIERS)}")
     weight, bias = tensors.pop(f"{last}.weight"), tensors.pop(f"{last}.bias", None)
@@ -76,13 +76,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
         **{key: value for key, value in network.state_dict().items() if key.endswith("num_batches_tracked")},
         **tensors,
     }
-    wanted = {key for key in network.state_dict() if not key.startswith("classifier.")}
-    for problem, names in (("more than", tensors.keys() - wanted), ("less than", wanted - tensors.keys())):
+    required = {key for key in network.state_dict() if not key.startswith("classifier.")}
+    for problem, names in (
+        ("more than", tensors.keys() - required),
+        ("less than", required - tensors.keys()),
+    ):
         if names:
             shown = ", ".join(sorted(names)[:5])
             raise ValueError(f"{path} holds {problem} a {name} and one last layer: {shown}")
     try:
-        network.features.load_state_dict({key.removeprefix("features."): tensors[key] for key in wanted})
+        network.features.load_state_dict({key.removeprefix("features."): tensors[key] for key in required})
     except RuntimeError as error:
         raise ValueError(f"{path} is no {name}: {error}") from error
     classifier = nn.Linear(weight.shape[1], weight.shape[0])
@@ -113,7 +116,7 @@ def _without_prefix(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tens
 
 
 def _architecture(tensors: Mapping[str, Tensor], path: Path) -> str:
-    layers = [found.groups() for name in tensors if (found := _LAYER.match(name))]
+    layers = [match.groups() for name in tensors if (match := _LAYER.match(name))]
     depths = tuple(sum(block == str(number) for block, _ in layers) for number in (1, 2, 3, 4))
     if depths not in DEPTHS:
         known = ", ".join(f"{name} {list(depth)}" for depth, name in DEPTHS.items())

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.console import Console
 
-from cxrserve.imaging.names import Filter, Fit, ProfileName
+from cxrserve.imaging.types import Filter, Fit, ProfileName
 
 if TYPE_CHECKING:
-    from cxrserve.ensemble.bundle import Contract
+    from cxrserve.bundle.contract import Contract
     from training.importing.bundle import Imported
 
 Normalisation = Literal["imagenet", "chexpert", "half", "xrv"]
@@ -104,8 +104,8 @@ def import_(
             "a bundle has one way to prepare images: say --profile and --fit where --weights and --xrv meet"
         )
     try:
-        imported = [_file(each, findings, normalisation) for each in weights or []]
-        imported += [_xrv(each, xrv_folder) for each in xrv or []]
+        imported = [_file(item, findings, normalisation) for item in weights or []]
+        imported += [_xrv(item, xrv_folder) for item in xrv or []]
         usual: tuple[ProfileName, Fit] = (
             ("torchxrayvision", "centre-crop") if xrv else ("mimic-cxr-jpg", "squash")
         )
@@ -128,7 +128,7 @@ def _write(
     from cxrserve.imaging.pyramid import Preprocessing
     from training.importing.bundle import write_imported
 
-    sizes = tuple(sorted(each.size for each in imported))
+    sizes = tuple(sorted(item.size for item in imported))
     return write_imported(
         imported, out, name, Preprocessing(profile=profile, fit=fit, filter=filter_, sizes=sizes)
     )
@@ -140,7 +140,7 @@ def _sized(text: str, usual: int) -> tuple[str, int]:
     Raises:
         ValueError: the size is no multiple of the networks' stride.
     """
-    from cxrserve.ensemble.bundle import STRIDE
+    from cxrserve.bundle.contract import STRIDE
 
     name, at, size = text.rpartition("@")
     if not at or not size.isdigit():
@@ -169,7 +169,7 @@ def _file(path: Path, findings: str | None, normalisation: Normalisation) -> Imp
 def _names(text: str) -> tuple[str, ...]:
     """The names in `text`, or in the file that it names; an empty line or name is an output without one."""
     if "," not in text and Path(text).is_file():
-        return tuple(line.strip() for line in Path(text).read_text(encoding="utf-8").splitlines())
+        return tuple(text_line.strip() for text_line in Path(text).read_text(encoding="utf-8").splitlines())
     return tuple(name.strip() for name in text.split(","))
 
 
@@ -179,7 +179,7 @@ def _xrv(text: str, folder: Path | None) -> Imported:
     from training.importing.network import NORMALISATIONS, ImportedNetwork, rows_of
     from training.importing.xrv import read_xrv
 
-    name, asked = _sized(text, 0)
+    name, requested_size = _sized(text, 0)
     model = read_xrv(name, folder)
     outputs = model.checkpoint.outputs
     assert outputs is not None
@@ -189,14 +189,14 @@ def _xrv(text: str, folder: Path | None) -> Imported:
         for index, position in rows_of(outputs).items()
         if (threshold := model.thresholds[position]) is not None
     }
-    size = asked or model.size
+    size = requested_size or model.size
     return Imported(network=network, size=size, source=model.checkpoint.source, thresholds=thresholds)
 
 
 def _say(console: Console, contract: Contract, out: Path, imported: list[Imported]) -> None:
-    for each in imported:
-        known = ", ".join(each.network.known)
-        console.print(f"{each.size} px, {each.network.architecture}: knows {known}", highlight=False)
+    for item in imported:
+        known = ", ".join(item.network.known)
+        console.print(f"{item.size} px, {item.network.architecture}: knows {known}", highlight=False)
     if contract.unavailable:
         console.print(f"unavailable: {', '.join(contract.unavailable)}", style="yellow", highlight=False)
     worst = max(contract.tolerance.values())

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from cxrserve.findings import INDEX, NAMES, canonical
-from training.architectures.grey import IMAGENET_MEAN, IMAGENET_STD
-from training.heads import LinearHead
 from training.importing.checkpoint import Checkpoint
-from training.networks import MapNetwork
+from training.networks.architectures.grey import IMAGENET_MEAN, IMAGENET_STD
+from training.networks.base import MapNetwork
+from training.networks.heads import LinearHead
 
 NormalisationName = Literal["imagenet", "chexpert", "half", "xrv"]
 

@@ -47,7 +47,7 @@ def read_xrv(name: str, folder: Path | None = None) -> XrvModel:
 
     if name not in models.model_urls or not name.startswith(("densenet", "resnet")):
         known = ", ".join(
-            sorted(each for each in models.model_urls if each.startswith(("densenet", "resnet")))
+            sorted(item for item in models.model_urls if item.startswith(("densenet", "resnet")))
         )
         raise ValueError(f"TorchXRayVision has no network {name[:60]!r}; it has {known}")
     about = models.model_urls[name]
@@ -55,7 +55,7 @@ def read_xrv(name: str, folder: Path | None = None) -> XrvModel:
         path = Path(models.get_weights(name, str(folder) if folder else None))
     except OSError as error:
         raise ValueError(f"{about['weights_url']} cannot be fetched: {error}") from error
-    thresholds = tuple(None if math.isnan(each) else float(each) for each in about["op_threshs"])
+    thresholds = tuple(None if math.isnan(item) else float(item) for item in about["op_threshs"])
     # An output without a threshold was never trained, whatever its name says.
     outputs = tuple(
         label if threshold is not None else ""
@@ -105,7 +105,7 @@ def _state(path: Path, models: Any) -> dict[str, Any]:
         ValueError: it holds anything else.
     """
     allowed = [
-        *(getattr(models, each) for each in ("DenseNet", "_DenseLayer", "_DenseBlock", "_Transition")),
+        *(getattr(models, item) for item in ("DenseNet", "_DenseLayer", "_DenseBlock", "_Transition")),
         *(nn.Sequential, nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.AvgPool2d, nn.Linear),
         *(collections.OrderedDict, set),
     ]

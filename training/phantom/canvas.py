@@ -1,4 +1,4 @@
-"""Where a phantom is drawn: attenuation at three resolutions, added up once at the end.
+"""Canvas of a phantom: attenuation at three resolutions, added up once at the end.
 
 Broad things are drawn at a quarter of the native resolution, rib edges and vessels at a half, hairlines and
 noise at the native one: that is what makes a 5-megapixel phantom cost a fraction of a second.

@@ -55,8 +55,8 @@ def write_phantoms(folder: Path, count: int, seed: int = 0, format: FileFormat =
 def write_jpeg(path: Path, phantom: Phantom) -> None:
     """Write the phantom as MIMIC-CXR-JPG would: its profile's 8-bit image, quality 95."""
     grey_HW, _ = apply_profile(phantom.radiograph, "mimic-cxr-jpg")
-    done, encoded = cv2.imencode(".jpg", grey_HW, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    assert done
+    success, encoded = cv2.imencode(".jpg", grey_HW, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    assert success
     path.write_bytes(encoded.tobytes())
 
 

@@ -12,9 +12,9 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+import training.phantom.chest as anatomy
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.imaging.radiograph import ImageAbout, Radiograph
-from training.phantom import chest as anatomy
 from training.phantom.scene import Scene
 from training.phantom.signs import LOOK_ALIKES, SIGNS
 

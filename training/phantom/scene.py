@@ -1,4 +1,4 @@
-"""What the signs are drawn into: one chest on its canvas, and a record of where each finding lies."""
+"""Scene of a phantom: one chest on its canvas, and the location of each finding."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+import training.phantom.chest as anatomy
 from cxrserve.findings import INDEX
-from training.phantom import chest as anatomy
 from training.phantom.canvas import HALF, QUARTER, SHIFT, Canvas, Cover, Points
 from training.phantom.chest import Chest
 
@@ -66,7 +66,7 @@ class Scene:
         self._place(parent)[self._place(finding) > 0] = 255
 
     def places_FGG(self) -> NDArray[np.bool_]:
-        """Where each finding lies, bool [14, 64, 64], on a grid over the squashed image."""
+        """Locations of the findings, bool [14, 64, 64], on a grid over the squashed image."""
         places = np.zeros((len(INDEX), GRID, GRID), np.bool_)
         for finding, place in self._places.items():
             share = cv2.resize(place, (GRID, GRID), interpolation=cv2.INTER_AREA)

@@ -1,6 +1,15 @@
 """Recipes: one function for each, returning the complete, frozen configuration of a run.
 
 Nothing about a run is said anywhere else: a variant is a recipe with fields replaced (`dataclasses.replace`).
+
+chizari.py      the recipe after Chizari
+config.py       parts of a recipe
+demo.py         the demo
+fitting.py      configuration of a fit
+haque.py        the recipe after Haque, Dubey and Hinkle
+overrides.py    `--set key=value`
+resolve.py      resolution of a recipe
+xclassifier.py  the recipe after Monshi, Poon and Chung
 """
 
 from __future__ import annotations
@@ -15,14 +24,19 @@ from training.recipes.config import (
     DatasetData,
     PhantomData,
     Recipe,
+    SampleUnit,
     SplitConfig,
     StackConfig,
-    UnitConfig,
 )
 from training.recipes.demo import demo
 from training.recipes.fitting import Augmentation, FitConfig
 from training.recipes.haque import haque2021, haque2023_efficientnet_b4
-from training.recipes.xclassifier import xclassifier, xclassifier_densenet121, xclassifier_densenet121d
+from training.recipes.xclassifier import (
+    xclassifier,
+    xclassifier_code,
+    xclassifier_densenet121,
+    xclassifier_densenet121d,
+)
 
 __all__ = [
     "RECIPES",
@@ -33,9 +47,9 @@ __all__ = [
     "FitConfig",
     "PhantomData",
     "Recipe",
+    "SampleUnit",
     "SplitConfig",
     "StackConfig",
-    "UnitConfig",
     "demo",
     "haque2021",
     "recipe",
@@ -46,6 +60,7 @@ RECIPES: Final[dict[str, Callable[[], Recipe]]] = {
     "haque2021": haque2021,
     "haque2023-efficientnet-b4": haque2023_efficientnet_b4,
     "xclassifier": xclassifier,
+    "xclassifier-code": xclassifier_code,
     "xclassifier-densenet121": xclassifier_densenet121,
     "xclassifier-densenet121d": xclassifier_densenet121d,
     "chizari": chizari,

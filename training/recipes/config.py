@@ -1,4 +1,4 @@
-"""What a recipe consists of: frozen, of plain values, so that each can be set from a command line by name.
+"""Parts of a recipe: frozen, of plain values, so that each can be set from a command line by name.
 
 Settable as `fits.256.batch`, `data.split.folds` or `preprocessing.filter`. A variant of a recipe is that
 recipe with fields replaced (`dataclasses.replace`).
@@ -9,9 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from cxrserve.bundle.contract import STRIDE
 from cxrserve.imaging.pyramid import Preprocessing
+from training.datasets.labels import LabelPolicy
 from training.datasets.views import ViewFilter
-from training.labels import LabelPolicy
 from training.recipes.fitting import FitConfig
 
 Architecture = Literal[
@@ -19,29 +20,27 @@ Architecture = Literal[
 ]
 HeadKind = Literal["linear", "concat"]
 SIZES: Final = (256, 512, 1024, 2048)
-# Sides are whole cells of the maps.
-STRIDE: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UnitConfig:
-    """What one sample is.
+class SampleUnit:
+    """Unit of a sample: an image or a study.
 
     Attributes:
         kind: "images", or "studies": images of one study get one label and one logit.
         over_views: how the logits of a study's images become one: their maximum, or the log odds of the mean
             of their probabilities.
-        most_views: images that are taken of a study; the first ones.
+        max_views: images that are taken of a study; the first ones.
     """
 
     kind: Literal["images", "studies"] = "images"
     over_views: Literal["maximum", "mean"] = "maximum"
-    most_views: int = 3
+    max_views: int = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SplitConfig:
-    """How films are parted into training, validation and test.
+    """Split of the images into training, validation and test.
 
     Attributes:
         kind: "patient-folds": every patient is tested in one of `folds`; "random": by patient, once;
@@ -66,7 +65,7 @@ class PhantomData:
     validation: int
     test: int
     first_seed: int = 0
-    unit: UnitConfig = UnitConfig()
+    sample_unit: SampleUnit = SampleUnit()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,7 +75,7 @@ class DatasetData:
     Attributes:
         source: the kind of dataset the publication used; `--data kind:path` may name another.
         policy: what uncertain and unmentioned findings are taken for.
-        finding: the one finding that is learnt, positive or uncertain against "No Finding"
+        finding: the one finding that is learnt, positive or uncertain against denied or "No Finding"
             (`labels.study_targets`), the others being masked and unavailable in the bundle; or None: all 14.
         views: which projections are kept.
         with_a_positive: keep only images with a positive label, "No Finding" among them.
@@ -88,16 +87,28 @@ class DatasetData:
     finding: str | None = None
     views: ViewFilter = "all"
     with_a_positive: bool = False
-    unit: UnitConfig = UnitConfig()
+    sample_unit: SampleUnit = SampleUnit()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StackConfig:
-    """How the stacking weights are fitted: full batch, on validation logits."""
+    """Fit of the stacking weights: full batch, on validation logits."""
 
     epochs: int = 100
     learning_rate: float = 0.1
     decay: float = 0.98
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilmCheckConfig:
+    """Fit of the film check's network on the training images, and how many of them it needs at least."""
+
+    steps: int = 1000
+    batch: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+    seed: int = 0
+    min_images: int = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,13 +133,14 @@ class Recipe:
     weights: str = "imagenet"
     fits: dict[int, FitConfig]
     stack: StackConfig = field(default_factory=StackConfig)
+    film_check: FilmCheckConfig = field(default_factory=FilmCheckConfig)
     seeds: tuple[int, ...] = (0,)
     intended_use: str
     limits: tuple[str, ...]
 
     @property
     def seed(self) -> int:
-        """Of the networks that are exported."""
+        """Seed of the networks that are exported."""
         return self.seeds[0]
 
     def __post_init__(self) -> None:

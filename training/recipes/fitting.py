@@ -1,4 +1,4 @@
-"""How one network is fitted: everything a fit is told beside its network and its images."""
+"""Configuration of a fit: everything besides the network and its images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 class Augmentation:
     """Random changes of training images; each image of a batch draws its own.
 
-    What leaves at an edge is gone and what comes in is black, but for `shift_cells`.
+    What leaves at an edge is lost, except by `shift_cells`.
 
     Attributes:
         flip: left and right swapped in half of the images.
@@ -21,7 +21,9 @@ class Augmentation:
         brightness, contrast: as fastai's `max_lighting` has them, in the log odds of grey, so that black
             stays black and white white: brightness adds the log odds of 0.5 ± half of this, contrast
             multiplies by a factor between 1 − this and 1/(1 − this).
-        share: chance of an image to be rotated, zoomed, warped and shifted, and again to be lit.
+        share: chance of each of these (rotation, zoom, warp, shift, brightness, contrast), drawn for each by
+            itself, as fastai's `p`.
+        border: what comes in at an edge: "black", or the image's "reflection", fastai's default.
         shift_cells: moved by up to so many whole cells of the grid of places (1/64 of the side); what leaves
             at one edge comes back at the other, and places move along.
 
@@ -37,6 +39,7 @@ class Augmentation:
     brightness: float = 0.0
     contrast: float = 0.0
     share: float = 1.0
+    border: Literal["black", "reflection"] = "black"
     shift_cells: int = 0
 
     def __post_init__(self) -> None:
@@ -50,14 +53,14 @@ class Augmentation:
             "share": (0.0, 1.0),
             "shift_cells": (0, 63),
         }
-        for name, (least, most) in limits.items():
+        for name, (low, high) in limits.items():
             value = getattr(self, name)
-            if not least <= value <= most:
-                raise ValueError(f"augmentation {name} is {value}; expected {least:g} to {most:g}")
+            if not low <= value <= high:
+                raise ValueError(f"augmentation {name} is {value}; expected {low:g} to {high:g}")
 
     @property
     def geometric(self) -> bool:
-        """Whether images are sampled anew between their pixels."""
+        """True if images are resampled between their pixels."""
         return bool(self.rotation_degrees or self.zoom > 1 or self.warp or self.shift)
 
     @property
@@ -67,7 +70,7 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitConfig:
-    """How the network of one size is fitted.
+    """Configuration of the fit of one size.
 
     Three phases, each with its own optimiser; the first two are left out where they have no epochs: crops (of
     data that knows where findings lie), the head alone, the whole network on whole images.
@@ -86,13 +89,17 @@ class FitConfig:
         decay_norms: whether weight decay holds for biases and normalisations, too; fastai's does not.
         schedule: "one-cycle" over all steps, rising for the share `rise` of them, or "plateau": × `factor`
             after `patience` epochs without a lower validation loss, stop after `stop_after` such epochs.
+        frozen_rise: the same for the epochs with a frozen body.
+        start: share of the peak that one-cycle starts from.
+        epsilon: Adam's.
         cycle_momentum: one-cycle moves Adam's first beta from 0.95 to 0.85 and back, while the rate rises and
             falls.
         best: which epoch's weights are kept: that of the lowest validation "loss", of the highest validation
             "auc", or the "last".
         validate_every: epochs from one validation to the next.
         precision: "auto" is bf16 where the device computes it, else fp16 on a GPU and 32 on a CPU.
-        memory_efficient: recompute dense blocks instead of keeping them; see `training.architectures`.
+        memory_efficient: recompute dense blocks instead of keeping them; see
+            `training.networks.architectures`.
         synchronise_norms: batch normalisations see the batch of all processes (GPU only). Otherwise each
             process normalises by its own images, and the running statistics kept are those of the first.
         deterministic: on a GPU, only operations that give the same every time: slower. A CPU always does.
@@ -119,6 +126,9 @@ class FitConfig:
     decay_norms: bool = True
     schedule: Literal["one-cycle", "plateau"]
     rise: float = 0.25
+    frozen_rise: float = 0.25
+    start: float = 0.04
+    epsilon: float = 1e-8
     cycle_momentum: bool = True
     factor: float = 0.5
     patience: int = 3
@@ -171,5 +181,5 @@ class FitConfig:
 
     @property
     def uses_places(self) -> bool:
-        """Whether the images must know where their findings lie."""
+        """True if the images need locations of their findings."""
         return bool(self.crop_epochs or self.location_weight)

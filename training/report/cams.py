@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrserve.bundle.contract import load_bundle
 from cxrserve.engines.select import choose
 from cxrserve.ensemble import heatmap, stack
-from cxrserve.ensemble.bundle import load_bundle
+from cxrserve.ensemble.predictor import member_calibrations
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.settings import Settings
+from training.datasets.samples import Samples
 from training.report.scores import STACK, Scores
-from training.samples import Samples
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class Example:
 
     Attributes:
         radiograph: uint8 [S, S], the level shown.
-        place: uint8 [g, g], 1 where the finding is known to lie; None where nobody knows.
+        location: uint8 [g, g], 1 where the finding is known to lie; None where nobody knows.
         maps: by column (sizes, then "stack"), float32 [G, G], nats: what that scale would show if it served
             alone, and what the ensemble shows.
         probabilities: by the same columns.
@@ -35,13 +36,13 @@ class Example:
 
     finding: str
     radiograph: NDArray[np.uint8]
-    place: NDArray[np.uint8] | None
+    location: NDArray[np.uint8] | None
     maps: dict[str, NDArray[np.float32]]
     probabilities: dict[str, float]
 
 
-def choose_examples(scores: Scores, names: Sequence[str], each: int) -> list[tuple[int, int]]:
-    """(image, finding) of `each` images with the finding: of middling probability among the true positives.
+def choose_examples(scores: Scores, names: Sequence[str], per_finding: int) -> list[tuple[int, int]]:
+    """(image, finding) of `per_finding` true positives of each finding, those of middling probability.
 
     The middle of those at or above the operating point, so that neither the showpiece nor the failure is
     taken for the rule; of all with the finding where none is above.
@@ -53,20 +54,19 @@ def choose_examples(scores: Scores, names: Sequence[str], each: int) -> list[tup
             continue
         probabilities_N = scores.probabilities(finding)[STACK]
         present = np.flatnonzero(scores.labels_NF[:, finding] > 0.5)
-        above = present[probabilities_N[present] >= scores.contract.operating_points[name].threshold]
+        above = present[probabilities_N[present] >= scores.threshold(finding)]
         pool = above if len(above) else present
         pool = pool[np.argsort(probabilities_N[pool], kind="stable")]
         middle = len(pool) // 2
-        first = max(0, min(middle - each // 2, len(pool) - each))
-        chosen += [(int(image), finding) for image in pool[first : first + each]]
+        first = max(0, min(middle - per_finding // 2, len(pool) - per_finding))
+        chosen += [(int(image), finding) for image in pool[first : first + per_finding]]
     return chosen
 
 
 def explain(
     folder: Path, samples: Samples, chosen: Sequence[tuple[int, int]], shown_side: int
 ) -> list[Example]:
-    """The examples `chosen`, from the members as they are served; members that do not know a finding are
-    left out of it."""
+    """The examples `chosen`, from the members as they are served, if they know the finding."""
     bundle, settings = load_bundle(folder), Settings()
     contract, choice = bundle.contract, choose(settings.engine, settings.precision)
     sizes = contract.preprocessing.sizes
@@ -74,31 +74,35 @@ def explain(
     # One member after the other: together they may not fit into memory.
     for size in sizes:
         engine = choice.build(bundle.models[size], size=size, threads=settings.threads)
-        made = [
+        engine_outputs = [
             engine.run(np.ascontiguousarray(samples.level(size)[image])[None, None]) for image, _ in chosen
         ]
-        outputs[size] = [(output.logits_NF[0], output.maps_NFhw[0]) for output in made]
+        outputs[size] = [(output.logits_NF[0], output.maps_NFhw[0]) for output in engine_outputs]
     shown = min((size for size in sizes if size >= shown_side), default=sizes[-1])
     weights_FS = np.array(contract.stack)
+    slopes_FS, intercepts_FS = member_calibrations(contract)
     examples = []
     for index, (image, finding) in enumerate(chosen):
-        logits_FS = np.stack([outputs[size][index][0] for size in sizes], -1)
+        logits_FS = slopes_FS * np.stack([outputs[size][index][0] for size in sizes], -1) + intercepts_FS
         grids = {size: outputs[size][index][1][finding] for size in sizes}
-        known = [position for position, member in enumerate(contract.members) if member.knows(NAMES[finding])]
+        known = [
+            position for position, member in enumerate(contract.members) if member.supports(NAMES[finding])
+        ]
         maps, probabilities = {}, {}
         for position in known:
-            alone = np.zeros_like(weights_FS)
-            alone[finding, position] = 1
-            maps[str(sizes[position])] = _ensemble(grids, logits_FS, alone, finding)
+            single_FS = np.zeros_like(weights_FS)
+            single_FS[finding, position] = 1
+            maps[str(sizes[position])] = _ensemble(grids, logits_FS, single_FS, slopes_FS, finding)
             probabilities[str(sizes[position])] = float(stack.sigmoid(logits_FS[finding, position]))
-        maps[STACK] = _ensemble(grids, logits_FS, weights_FS, finding)
-        probabilities[STACK] = float(stack.stacked(logits_FS[None], weights_FS)[0, finding])
-        places = samples.places_NFGG
+        maps[STACK] = _ensemble(grids, logits_FS, weights_FS, slopes_FS, finding)
+        score = stack.stacked(logits_FS[None], weights_FS)[0, finding]
+        probabilities[STACK] = float(contract.calibration_of(NAMES[finding]).apply(score))
+        locations = samples.locations_NFGG
         examples.append(
             Example(
                 finding=NAMES[finding],
                 radiograph=np.ascontiguousarray(samples.level(shown)[image]),
-                place=None if places is None else np.ascontiguousarray(places[image, finding]),
+                location=None if locations is None else np.ascontiguousarray(locations[image, finding]),
                 maps=maps,
                 probabilities=probabilities,
             )
@@ -110,7 +114,8 @@ def _ensemble(
     grids: dict[int, NDArray[np.float32]],
     logits_FS: NDArray[np.floating],
     weights_FS: NDArray[np.float64],
+    slopes_FS: NDArray[np.float64],
     finding: int,
 ) -> NDArray[np.float32]:
-    evidence_FS = stack.evidence_weights(logits_FS, weights_FS)
+    evidence_FS = stack.evidence_weights(logits_FS, weights_FS) * slopes_FS
     return heatmap.ensemble_map(grids, dict(zip(grids, evidence_FS[finding].tolist(), strict=True)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -14,14 +14,14 @@ from rich.console import Console
 from cxrserve.reports.progress import progress_bar
 
 if TYPE_CHECKING:
-    from cxrserve.ensemble.bundle import Contract
-    from cxrserve.ensemble.predictor import Prediction
-    from training.datasets import Manifest
+    from cxrserve.bundle.contract import Contract
+    from training.datasets import Manifest, ReadOptions
+    from training.datasets.sample import Sample
+    from training.datasets.samples import Pyramids, Samples
     from training.report.evaluation import Evaluation
     from training.report.facts import RunFacts
     from training.report.files import FileSamples
     from training.report.scores import Scores, Track
-    from training.samples import Samples
 
 CACHE = "cache"
 Split = Literal["test", "validate", "train", "all"]
@@ -35,16 +35,43 @@ def evaluate(
     data: Annotated[
         str,
         typer.Option(
-            help="The images: KIND:PATH with a KIND of mimic-cxr-jpg, mimic-cxr, chexpert, nih, folder, "
-            "phantoms; or cache:FOLDER, phantoms that training has drawn."
+            help="The images: KIND:PATH with a KIND of mimic-cxr-jpg, mimic-cxr, chexpert, "
+            "chexpert-plus, nih, folder, phantoms; or cache:FOLDER, phantoms that training has drawn."
         ),
     ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for report.html and report.json; the bundle's own else.")
     ] = None,
     split: Annotated[
-        Split, typer.Option(help="Which images: a part that the dataset's own table names, or all.")
-    ] = "all",
+        Split | None,
+        typer.Option(
+            help="Which images: a part that the dataset's own table names, or all. By default all but those "
+            "of patients who trained or validated a bundle: of a run's own data, its own test part."
+        ),
+    ] = None,
+    as_folds: Annotated[
+        bool,
+        typer.Option(
+            "--folds",
+            help="The bundles are the folds or seeds of one run: each is measured on the patients it did not "
+            "learn from, and the report is over all of them.",
+        ),
+    ] = False,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option(
+            "--allow-overlap", help="Score patients that a bundle was trained on, which --split may choose."
+        ),
+    ] = False,
+    reading: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--read",
+            metavar="KEY=VALUE",
+            help="How the dataset is read, as for `train`: max_bad_share, labeler, section, tables, "
+            "official_test, radiologist_test_labels, check_files.",
+        ),
+    ] = None,
     split_file: Annotated[
         Path | None, typer.Option(help="A split that training wrote, instead of the dataset's own.")
     ] = None,
@@ -57,8 +84,18 @@ def evaluate(
     work: Annotated[
         Path | None, typer.Option(help="Folder of the run that made the bundle: for the training curves.")
     ] = None,
+    people: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV with patient_id and any columns (race, insurance, scanner): measures of each group and "
+            "its gap to the rest go into report.json."
+        ),
+    ] = None,
     cams: Annotated[
-        str, typer.Option(help="Findings whose Grad-CAM is shown, with commas between them.")
+        str,
+        typer.Option(
+            help="Findings whose Grad-CAM is shown, with commas between them; empty: no radiograph is shown."
+        ),
     ] = "Cardiomegaly,Pneumothorax",
     field_images: Annotated[
         int, typer.Option(min=0, help="Images for the effective receptive field; 0 leaves it out.")
@@ -69,27 +106,43 @@ def evaluate(
     One bundle: AUC with confidence intervals, curves, calibration, weights of the scales, Grad-CAM,
     receptive fields, cost. Several: side by side on the same images. The page needs no other host.
 
-    For example: cxrserve evaluate models/demo --data cache:runs/demo/test --work runs/demo
+    For example: cxrserve evaluate models/demo --data cache:runs/demo/data/test --work runs/demo
     """
-    from training.datasets import DatasetError
-    from training.report.evaluate_bundle import Wanted
+    from training.datasets import DatasetError, ReadOptions
+    from training.recipes.overrides import override
+    from training.report.evaluate_bundle import ReportContents
 
     console = Console()
     if len(bundles) > 1 and out is None:
         raise typer.BadParameter("several bundles need a folder for their report", param_hint="--out")
     try:
-        wanted = Wanted(cam_findings=_names(cams), field_images=field_images, by_study=by_study)
-        source = _Source(data, split, split_file, uncertain, console)
-        evaluations = [_one(bundle, source, out, wanted, work, len(bundles) > 1) for bundle in bundles]
+        contents = ReportContents(cam_findings=_names(cams), field_images=field_images, by_study=by_study)
+        source = _Source(
+            spec=data,
+            split=split,
+            split_file=split_file,
+            uncertain=uncertain,
+            console=console,
+            bundles=tuple(bundles),
+            allow_overlap=allow_overlap,
+            options=override(ReadOptions(), reading or ()),
+            people=people,
+            partial=out or bundles[0],
+        )
+        if as_folds and len(bundles) > 1:
+            assert out is not None
+            evaluations = [_folds(source, out, contents, work)]
+        else:
+            evaluations = [_one(bundle, source, out, contents, work, len(bundles) > 1) for bundle in bundles]
     except (ValueError, DatasetError) as error:
         raise typer.BadParameter(str(error)) from None
-    if len(bundles) > 1:
+    if len(evaluations) > 1:
         from training.report.evaluate_bundle import write_comparison
 
         assert out is not None
-        write_comparison(evaluations, out)
+        write_comparison(evaluations, out, bundles=bundles)
     for evaluation in evaluations:
-        means = ", ".join(f"{column} {value:.3f}" for column, value in evaluation.means.items())
+        means = ", ".join(f"{column} {value:.3f}" for column, value in evaluation.shown_means.items())
         console.print(f"{evaluation.bundle} {evaluation.version}: AUC {means}", highlight=False)
     console.print(f"{(out or bundles[0]) / 'report.html'}", highlight=False, soft_wrap=True)
 
@@ -100,20 +153,30 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(NAMES[index] for index in indices(text.split(","))) if text else ()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Source:
-    """Where the images come from, read for one bundle after the other."""
+    """The images, read for one bundle after the other.
 
-    def __init__(
-        self, spec: str, split: Split, split_file: Path | None, uncertain: Uncertain, console: Console
-    ) -> None:
-        self.spec, self.split, self.split_file, self.uncertain = spec, split, split_file, uncertain
-        self.console = console
+    Attributes:
+        partial: folder below which scores are kept as they come.
+    """
+
+    spec: str
+    split: Split | None
+    split_file: Path | None
+    uncertain: Uncertain
+    console: Console
+    bundles: tuple[Path, ...]
+    allow_overlap: bool
+    options: ReadOptions
+    people: Path | None = None
+    partial: Path
 
     @property
     def is_cache(self) -> bool:
         return self.spec.startswith(f"{CACHE}:")
 
-    def cached(self, contract: Contract) -> Samples:
+    def cached(self, contract: Contract) -> Pyramids:
         from training.cache import open_cache
 
         folder = Path(self.spec.removeprefix(f"{CACHE}:"))
@@ -128,44 +191,169 @@ class _Source:
         Raises:
             DatasetError, ValueError: there are none, or the dataset names no parts.
         """
-        from training.datasets import read_dataset
-        from training.datasets.split import read_split
-
-        manifest = read_dataset(self.spec)
-        if self.split == "all":
-            return manifest
-        if self.split_file is not None:
-            positions = read_split(self.split_file, manifest).positions(manifest)[self.split].tolist()
-            chosen = set(positions)
-            keep = [index in chosen for index in range(len(manifest))]
-        else:
-            keep = [sample.split == self.split for sample in manifest.samples]
-        if not any(keep):
-            raise ValueError(
-                f"the tables of {self.spec} put no image into {self.split!r}; give --split-file, or "
-                "--split all"
-            )
         import numpy as np
 
-        return manifest.subset(np.array(keep))
+        from training.datasets import read_dataset
+
+        manifest = read_dataset(self.spec, self.options)
+        learnt = self._learnt(manifest)
+        if self.split is None and self.split_file is None:
+            keep_N = np.array([sample.patient_id not in learnt for sample in manifest.samples])
+            if not keep_N.any():
+                raise ValueError(
+                    f"all patients of {self.spec} trained or validated a bundle: there is nothing left to "
+                    "measure it on"
+                )
+            if learnt:
+                self.console.print(
+                    f"left out: {len(keep_N) - keep_N.sum()} images of {len(learnt)} patients who trained or "
+                    "validated a bundle",
+                    highlight=False,
+                )
+            return manifest.subset(keep_N)
+        chosen = manifest.subset(np.array(self._chosen(manifest)))
+        overlap = sorted({sample.patient_id for sample in chosen.samples} & learnt)
+        if overlap and not self.allow_overlap:
+            patients = len({sample.patient_id for sample in chosen.samples})
+            raise ValueError(
+                f"{len(overlap)} of {patients} patients of these images trained or validated a bundle, and "
+                "their scores say nothing about new patients: leave --split away, or give --allow-overlap"
+            )
+        if overlap:
+            self.console.print(
+                f"{len(overlap)} patients of these images trained or validated a bundle", style="yellow"
+            )
+        return chosen
+
+    def _chosen(self, manifest: Manifest) -> list[bool]:
+        """The folder of the images that --split and --split-file choose."""
+        from training.datasets.split import read_parts
+
+        split = self.split or "test"
+        if split == "all":
+            return [True] * len(manifest)
+        if self.split_file is not None:
+            ids = read_parts(self.split_file)[split]
+            keep = [sample.image_id in ids for sample in manifest.samples]
+        else:
+            keep = [sample.split == split for sample in manifest.samples]
+        if not any(keep):
+            raise ValueError(
+                f"the tables of {self.spec} put no image into {split!r}; give --split-file, or --split all"
+            )
+        return keep
+
+    def _learnt(self, manifest: Manifest) -> frozenset[str]:
+        """Ids of the patients who trained or validated any of the bundles, as far as these say."""
+        from training.datasets.patients import read_patients
+
+        known = [patients for bundle in self.bundles if (patients := read_patients(bundle)) is not None]
+        return frozenset().union(*(patients.learnt(manifest) for patients in known))
 
 
 def _one(
-    bundle: Path, source: _Source, out: Path | None, wanted: object, work: Path | None, compared: bool
+    bundle: Path, source: _Source, out: Path | None, contents: object, work: Path | None, compared: bool
 ) -> Evaluation:
-    from cxrserve.ensemble.bundle import read_contract
-    from training.report.evaluate_bundle import Wanted, write_report
+    from cxrserve.bundle.contract import read_contract
+    from training.report.evaluate_bundle import ReportContents, write_report
     from training.report.evaluation import evaluate_scores
     from training.report.facts import curves_of, fits_of
 
-    assert isinstance(wanted, Wanted)
+    assert isinstance(contents, ReportContents)
     contract, _ = read_contract(bundle)
     with _scored(bundle, contract, source) as (samples, scores, run):
         if compared:
-            return evaluate_scores(scores.by_study() if wanted.by_study else scores)
+            return evaluate_scores(scores.by_study() if contents.by_study else scores)
+        if work:
+            run = replace(
+                run,
+                curves=curves_of(work, contract.lineage.steps),
+                fits=fits_of(work, contract.lineage.steps),
+            )
+        evaluation = write_report(bundle, samples, scores, out or bundle, run=run, contents=contents)
+        if source.people is not None:
+            _add_people(source.people, samples, scores, (out or bundle) / "report.json")
+        return evaluation
+
+
+def _add_people(table: Path, samples: Samples, scores: Scores, report: Path) -> None:
+    """Measure the groups of a table of people, and add them to the report.
+
+    Raises:
+        ValueError: the table cannot be used, or the images have no patients.
+    """
+    from cxrserve.findings import NAMES
+    from training.evidence.people import add_to_report, read_people, subgroup_rows
+    from training.report.files import FileSamples
+    from training.report.scores import STACK
+
+    if not isinstance(samples, FileSamples):
+        raise ValueError("--people needs images of people: these are drawn")
+    columns = {name: scores.probabilities(index).get(STACK) for index, name in enumerate(NAMES)}
+    probabilities = {name: column for name, column in columns.items() if column is not None}
+    rows = subgroup_rows(
+        probabilities,
+        {name: scores.threshold(NAMES.index(name)) for name in probabilities},
+        scores.labels_NF,
+        [sample.patient_id for sample in samples.manifest.samples],
+        read_people(table),
+    )
+    add_to_report(report, rows)
+
+
+def _folds(source: _Source, out: Path, contents: object, work: Path | None) -> Evaluation:
+    """The report over several folds of one run, each on the images of patients it did not learn from."""
+    from cxrserve.bundle.contract import read_contract
+    from training.report.evaluate_bundle import ReportContents, write_report
+    from training.report.facts import curves_of, fits_of, people_of
+    from training.report.measures import distinct
+
+    assert isinstance(contents, ReportContents)
+    first, *others = source.bundles
+    rest: list[Scores] = []
+    records: list[Sequence[Sample]] = []
+    contract, _ = read_contract(first)
+    _check_one_run(source.bundles)
+    for bundle in others:
+        with _scored(bundle, read_contract(bundle)[0], replace(source, bundles=(bundle,))) as scored:
+            rest.append(scored[1])
+            records.append(_records(scored[0]))
+    with _scored(first, contract, replace(source, bundles=(first,))) as (samples, scores, run):
+        records.insert(0, _records(samples))
+        folds = [scores, *rest]
+        units = [fold.by_study() for fold in folds] if contents.by_study else folds
         if work:
             run = replace(run, curves=curves_of(work), fits=fits_of(work))
-        return write_report(bundle, samples, scores, out or bundle, run=run, wanted=wanted)
+        patients = [{sample.patient_id for sample in of_fold} for of_fold in records]
+        pooled = units if all(patients) and distinct(patients) else []
+        run = replace(run, pooled_people=people_of([sample for of_fold in records for sample in of_fold]))
+        return write_report(
+            first, samples, scores, out, folds=units, pooled=pooled, run=run, contents=contents
+        )
+
+
+def _records(samples: Samples) -> Sequence[Sample]:
+    """The tables' facts about each image; none of phantoms in a cache."""
+    records: Sequence[Sample] = getattr(samples, "records", ())
+    return records
+
+
+def _check_one_run(bundles: Iterable[Path]) -> None:
+    """Refuse bundles that are not folds of one run.
+
+    Raises:
+        ValueError: they come from other recipes, settings or data, or one is given twice.
+    """
+    from cxrserve.bundle.contract import read_contract
+
+    contracts = [read_contract(bundle)[0] for bundle in bundles]
+    lineages = [contract.lineage for contract in contracts]
+    runs = {(lineage.recipe_sha256, lineage.data_sha256) for lineage in lineages}
+    if len(runs) > 1:
+        raise ValueError("the bundles come from other recipes or data: leave --folds away to compare them")
+    ids = [lineage.id for lineage in lineages if lineage.id]
+    if len(set(ids)) < len(ids):
+        raise ValueError("two of the bundles are the same fold and seed: give each fold once")
 
 
 @contextmanager
@@ -176,8 +364,8 @@ def _scored(bundle: Path, contract: Contract, source: _Source) -> Iterator[tuple
     with _tracking(source.console) as track:
         if source.is_cache:
             samples = source.cached(contract)
-            words = f"phantoms ({Path(source.spec.removeprefix(f'{CACHE}:')).name})"
-            yield samples, score_bundle(bundle, samples, words, track=track), RunFacts()
+            description = f"phantoms ({Path(source.spec.removeprefix(f'{CACHE}:')).name})"
+            yield samples, score_bundle(bundle, samples, description, track=track), RunFacts()
             return
         from training.report.facts import people_of, shapes_of
 
@@ -185,7 +373,7 @@ def _scored(bundle: Path, contract: Contract, source: _Source) -> Iterator[tuple
         with _files(bundle, manifest, contract, source, track) as (files, scores):
             run = RunFacts(
                 shapes=shapes_of(files.manifest),
-                people=people_of(files.manifest),
+                people=people_of(files.manifest.samples),
                 source_labels_NF=files.manifest.labels_NF(),
             )
             yield files, scores, run
@@ -195,19 +383,27 @@ def _scored(bundle: Path, contract: Contract, source: _Source) -> Iterator[tuple
 def _files(
     bundle: Path, manifest: Manifest, contract: Contract, source: _Source, track: Track
 ) -> Iterator[tuple[FileSamples, Scores]]:
-    from cxrserve.ensemble.predictor import Predictor
     from cxrserve.settings import Settings
-    from training.labels import LabelPolicy
+    from training.datasets.labels import LabelPolicy
     from training.report.files import FileSamples, decoding, score_files
+    from training.report.partial_scores import kept_until_done
+    from training.report.score_images import open_for_many
 
     settings = Settings(bundle=bundle)
     policy = LabelPolicy(uncertain=source.uncertain)
     with decoding(contract.preprocessing, settings) as pool:
         samples = FileSamples(pool, manifest, policy, settings.decode_workers)
-        with closing(samples):
-            part = "" if source.split == "all" else f", {source.split}"
-            words = f"{source.spec.partition(':')[0]}{part}"
-            scores, faults = score_files(Predictor.open(settings), samples, words, track)
+        predictor = open_for_many(settings)
+        facts = {
+            "bundle": predictor.bundle.sha256,
+            "arithmetic": str(predictor.arithmetic),
+            "images": manifest.sha256,
+            "files": samples.stats(),
+        }
+        with closing(samples), kept_until_done(source.partial, facts) as partial:
+            part = "" if source.split in (None, "all") else f", {source.split}"
+            description = f"{source.spec.partition(':')[0]}{part}"
+            scores, faults = score_files(predictor, samples, description, track, partial)
             for fault in faults[:SHOWN]:
                 source.console.print(f"left out: {fault}", style="yellow", markup=False)
             if len(faults) > SHOWN:
@@ -219,7 +415,7 @@ def _files(
 def _tracking(console: Console) -> Iterator[Track]:
     with progress_bar(console, transient=True) as bar:
 
-        def track(steps: Iterable[Prediction], what: str, total: int) -> Iterable[Prediction]:
+        def track(steps: Iterable[Any], what: str, total: int) -> Iterable[Any]:
             return bar.track(steps, total=total, description=what)
 
         yield track

@@ -1,32 +1,36 @@
-"""What a report tells besides scores, from whoever made the bundle: all of it optional."""
+"""Facts about a run that a report shows besides scores: all of them optional."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import mean
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from training.datasets.manifest import Manifest
+from training.datasets.sample import Sample
+from training.stamp import Stamp, read_stamp
 
-# The file that a fit writes its figures into, epoch by epoch, in a folder named for its size.
+# The file that a fit writes its figures into, epoch by epoch.
 METRICS: Final = "metrics.csv"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FitFacts:
-    """What fitting the network of one size took (Haque et al., Table 2).
+    """Cost of the fit of one size (Haque et al., Table 2).
 
     Attributes:
         device: e.g. "2 CPU cores", "1 × H200"; empty where not known.
         memory_bytes: peak, of one device; resident memory on a CPU.
         images_per_s: while training.
         seconds: wall time of the whole fit.
+        batch, learning_rate: samples of one step over all processes, and the peak rate for it.
+        epochs, kept: that were run, and number of the one whose weights were kept.
+        fits: number of fits, over folds and seeds, that the figures are of: the largest memory, the means of
+            speed, time and epochs.
     """
 
     size: int
@@ -34,11 +38,16 @@ class FitFacts:
     memory_bytes: int | None = None
     images_per_s: float | None = None
     seconds: float | None = None
+    batch: int | None = None
+    learning_rate: float | None = None
+    epochs: int | None = None
+    kept: int | None = None
+    fits: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class People:
-    """Whose images the N test images are, as far as the tables say.
+    """Views and patients of the N test images, as far as the tables say.
 
     Attributes:
         view_N, sex_N: words, "unknown" where not said.
@@ -50,16 +59,31 @@ class People:
     age_N: NDArray[np.float64]
 
 
+_AGE_BANDS: Final = ((0, 40), (40, 60), (60, 80), (80, 200))
+
+
+def age_bands(age_N: NDArray[np.float64]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Name and members of each age band; an age that is not known is in none."""
+    return [
+        (
+            f"{low} and over" if high == _AGE_BANDS[-1][1] else f"{low} to {high - 1}",
+            (age_N >= low) & (age_N < high),
+        )
+        for low, high in _AGE_BANDS
+    ]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RunFacts:
-    """What the run that made a bundle knows of itself.
+    """Facts about the run that made a bundle.
 
     Attributes:
         curves: CSV files of fits, by what each is, e.g. "1024" or "1024, fold 2"; a column `epoch` and any
             columns of figures.
         fits: by size.
         shapes: (rows, columns) of the original images, for their histogram.
-        people: of the test images.
+        people: of the test images of the bundle.
+        pooled_people: of the test images of all folds, one fold after the other; None without folds.
         source_labels_NF: labels of the whole dataset as its tables have them, for co-occurrence; the test
             images' own where there are none.
         repeats: AUC, mean over findings, by network and size: one figure for each seed or fold (Chizari,
@@ -70,16 +94,17 @@ class RunFacts:
     fits: Sequence[FitFacts] = ()
     shapes: Sequence[tuple[int, int]] = ()
     people: People | None = None
+    pooled_people: People | None = None
     source_labels_NF: NDArray[np.float32] | None = None
     repeats: Mapping[str, Mapping[int, Sequence[float]]] = field(default_factory=dict)
 
 
-def people_of(manifest: Manifest) -> People:
-    """View, sex and age of the manifest's images, in its order."""
+def people_of(samples: Sequence[Sample]) -> People:
+    """View, sex and age of the people on these images, in their order."""
     return People(
-        view_N=np.array([sample.view for sample in manifest.samples]),
-        sex_N=np.array([sample.sex for sample in manifest.samples]),
-        age_N=np.array([np.nan if sample.age is None else sample.age for sample in manifest.samples]),
+        view_N=np.array([sample.view for sample in samples]),
+        sex_N=np.array([sample.sex for sample in samples]),
+        age_N=np.array([np.nan if sample.age is None else sample.age for sample in samples]),
     )
 
 
@@ -92,36 +117,82 @@ def shapes_of(manifest: Manifest) -> list[tuple[int, int]]:
     ]
 
 
-def curves_of(work: Path) -> dict[str, Path]:
-    """The figures of every fit below `work`, by size, and by fold and seed where there are several."""
-    files = sorted(work.rglob(METRICS))
-    places = {
-        file: tuple(part for part in file.parent.relative_to(work).parts if part != "fit") for file in files
-    }
-    several = len({place[:-1] for place in places.values()}) > 1
+def curves_of(work: Path, steps: Mapping[str, str] | None = None) -> dict[str, Path]:
+    """The CSV files of the fits below `work` by size, and by fold and seed where there are several.
+
+    Args:
+        steps: of a bundle's lineage; only its own fits then. None for all.
+    """
+    fits = _fit_folders(work, steps)
+    several = len({folder.parent for folder in fits}) > 1
     named = {
-        ", ".join(reversed(place)) if several else place[-1]: file for file, place in places.items() if place
+        f"{_size_of(folder)}, {folder.parent.relative_to(work)}" if several else str(_size_of(folder)): folder
+        for folder in sorted(fits, key=_size_of)
     }
-    return dict(sorted(named.items(), key=lambda item: (len(item[0]), item[0])))
+    return {name: folder / METRICS for name, folder in named.items()}
 
 
-def fits_of(work: Path) -> tuple[FitFacts, ...]:
-    """Rate and time of the first fit of each size below `work`; of the phase that looks at whole images."""
-    found: dict[int, FitFacts] = {}
-    for file in sorted(work.rglob(METRICS)):
-        if not file.parent.name.isdigit() or int(file.parent.name) in found:
-            continue
-        with file.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        rates = [
-            float(row["images_per_second"])
-            for row in rows
-            if row.get("phase") == "images" and row.get("images_per_second")
-        ]
-        size = int(file.parent.name)
-        found[size] = FitFacts(
-            size=size,
-            images_per_s=mean(rates) if rates else None,
-            seconds=float(rows[-1]["seconds"]) if rows and rows[-1].get("seconds") else None,
-        )
-    return tuple(found[size] for size in sorted(found))
+def fits_of(work: Path, steps: Mapping[str, str] | None = None) -> tuple[FitFacts, ...]:
+    """The cost of the first fit of each size below `work`, from its stamp.
+
+    Args:
+        steps: of a bundle's lineage; only its own fits then. None for all.
+    """
+    facts: dict[int, FitFacts] = {}
+    for folder, stamp in _fit_folders(work, steps).items():
+        facts.setdefault(_size_of(folder), fit_facts(_size_of(folder), stamp))
+    return tuple(facts[size] for size in sorted(facts))
+
+
+def fit_facts(size: int, stamp: Stamp) -> FitFacts:
+    """The cost of a fit, from its stamp."""
+    summary = stamp.summary
+    return FitFacts(
+        size=size,
+        device=summary["device"],
+        memory_bytes=summary["memory_bytes"],
+        images_per_s=summary["images_per_second"],
+        seconds=summary["seconds"],
+        batch=summary.get("batch"),
+        learning_rate=summary.get("learning_rate"),
+        epochs=summary.get("epochs"),
+        kept=summary.get("kept"),
+    )
+
+
+def mean_fit_facts(size: int, stamps: Sequence[Stamp]) -> FitFacts:
+    """The cost of the fits of one size over folds and seeds, from their stamps."""
+    facts = [fit_facts(size, stamp) for stamp in stamps]
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        known = [value for value in values if value is not None]
+        return float(np.mean(known)) if known else None
+
+    epochs = mean([fact.epochs for fact in facts])
+    memory = [fact.memory_bytes for fact in facts if fact.memory_bytes is not None]
+    return replace(
+        facts[0],
+        memory_bytes=max(memory, default=None),
+        images_per_s=mean([fact.images_per_s for fact in facts]),
+        seconds=mean([fact.seconds for fact in facts]),
+        epochs=None if epochs is None else round(epochs),
+        kept=facts[0].kept if len(facts) == 1 else None,
+        fits=len(facts),
+    )
+
+
+def _fit_folders(work: Path, steps: Mapping[str, str] | None) -> dict[Path, Stamp]:
+    """The folders of finished fits below `work`, with their stamps."""
+    stamps = {path.parent: read_stamp(path) for path in sorted(work.glob("fold_*/seed_*/fit_*/stamp.json"))}
+    return {
+        folder: stamp
+        for folder, stamp in stamps.items()
+        if stamp is not None
+        and (folder / METRICS).exists()
+        and (steps is None or stamp.sha256 == steps.get(f"fit {_size_of(folder)}"))
+    }
+
+
+def _size_of(folder: Path) -> int:
+    """The size of a fit's folder, `fit_256` or `fit_256-1a2b3c4d`."""
+    return int(folder.name.removeprefix("fit_").partition("-")[0])

@@ -17,11 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
+from cxrserve.bundle.contract import Contract
 from cxrserve.ensemble.heatmap import to_grey
 from cxrserve.findings import NAMES
 from cxrserve.imaging.pyramid import resize
 from cxrserve.reports.pictures import blend
-from training.labels import CoOccurrence
+from training.datasets.labels import CoOccurrence
 from training.report.cams import Example
 from training.report.evaluation import FieldResult
 from training.report.scores import STACK
@@ -33,7 +34,7 @@ BARS: Final = 18
 
 
 def image_sizes_figure(shapes: Sequence[tuple[int, int]]) -> Figure:
-    """How many images have which size, the most common first (Haque et al., Figure 3)."""
+    """Histogram of image sizes, the most common first (Haque et al., Figure 3)."""
     counts = Counter(shapes).most_common()
     shown, rest = counts[:BARS], sum(count for _, count in counts[BARS:])
     labels = [f"{columns}×{rows}" for (rows, columns), _ in shown] + (["others"] if rest else [])
@@ -55,13 +56,13 @@ def image_sizes_figure(shapes: Sequence[tuple[int, int]]) -> Figure:
     return figure
 
 
-def co_occurrence_figure(found: CoOccurrence) -> Figure:
+def co_occurrence_figure(co_occurrence: CoOccurrence) -> Figure:
     """Of the images with the row's finding, the percentage with the column's (xclassifier, Tables 1, 2)."""
     with drawn():
         figure = new_figure(5.6)
         axes = figure.subplots()
-        axes.imshow(found.matrix_FF, cmap=_ink_map(), vmin=0, vmax=100, aspect="auto")
-        for row, values in enumerate(found.matrix_FF):
+        axes.imshow(co_occurrence.matrix_FF, cmap=_ink_map(), vmin=0, vmax=100, aspect="auto")
+        for row, values in enumerate(co_occurrence.matrix_FF):
             for column, value in enumerate(values):
                 text = "–" if np.isnan(value) else f"{value:.0f}"
                 strong = not np.isnan(value) and value > 55
@@ -75,7 +76,9 @@ def co_occurrence_figure(found: CoOccurrence) -> Figure:
                     color="#ffffff" if strong else INK,
                 )
         axes.set_xticks(range(len(NAMES)), NAMES, rotation=38, ha="left", rotation_mode="anchor", color=INK)
-        labels = [f"{name}  ({share:.1f} %)" for name, share in zip(NAMES, found.share_F, strict=True)]
+        labels = [
+            f"{name}  ({share:.1f} %)" for name, share in zip(NAMES, co_occurrence.share_F, strict=True)
+        ]
         axes.set_yticks(range(len(NAMES)), labels, color=INK)
         axes.tick_params(length=0, top=True, labeltop=True, bottom=False, labelbottom=False)
         axes.grid(visible=False)
@@ -191,11 +194,11 @@ def _circles(axes: Axes, field_SS: NDArray[np.float64], result: FieldResult) -> 
         )
 
 
-def cams_figure(examples: Sequence[Example], columns: Sequence[str], full_strength: float) -> Figure:
+def cams_figure(examples: Sequence[Example], columns: Sequence[str], contract: Contract) -> Figure:
     """Radiograph, each scale's Grad-CAM, and the ensemble's, one row for each example.
 
-    One colour scale for all of it: nats of evidence, the square root of which is the colour, cut off at
-    `full_strength`, as the service draws them. Where it is known, the finding's place is outlined.
+    Colours are as the service draws them: nats of evidence on the scale that the bundle holds for the
+    finding, which stands beside its row. Where it is known, the finding's place is outlined.
     """
     side = 256
     shown = [column for column in columns if any(column in example.maps for example in examples)]
@@ -206,28 +209,37 @@ def cams_figure(examples: Sequence[Example], columns: Sequence[str], full_streng
         figure.set_facecolor(DARK)
         grid = figure.subplots(len(examples), across, squeeze=False)
         for row, example in enumerate(examples):
-            film = resize(example.radiograph, side, side, "area")
+            radiograph = resize(example.radiograph, side, side, "area")
             for column, axes in zip(("", *shown), grid[row], strict=True):
                 axes.set(xticks=[], yticks=[])
                 axes.grid(visible=False)
                 axes.spines[:].set_visible(False)
                 if column == "":
-                    axes.imshow(film, cmap="gray", vmin=0, vmax=255)
-                    axes.set_ylabel(example.finding, color=LIGHT, fontsize=9)
-                    if example.place is not None and example.place.any():
-                        place = cv2.resize(example.place, (side, side), interpolation=cv2.INTER_NEAREST)
-                        axes.contour(place, levels=[0.5], colors=["#7fd4ff"], linewidths=0.9)
+                    axes.imshow(radiograph, cmap="gray", vmin=0, vmax=255)
+                    full_strength = contract.full_strength(example.finding)
+                    curve = contract.heatmap_curve(example.finding)
+                    axes.set_ylabel(
+                        f"{example.finding}\nfull colour {full_strength:.3g} nats", color=LIGHT, fontsize=8
+                    )
+                    if example.location is not None and example.location.any():
+                        location = cv2.resize(example.location, (side, side), interpolation=cv2.INTER_NEAREST)
+                        axes.contour(location, levels=[0.5], colors=["#7fd4ff"], linewidths=0.9)
                 elif column in example.maps:
                     picture = cv2.resize(
                         example.maps[column], (side, side), interpolation=cv2.INTER_LINEAR
                     ).astype(np.float32)
-                    axes.imshow(blend(film, to_grey(picture, full_strength)))
-                    axes.set_xlabel(f"p = {example.probabilities[column]:.3f}", color=DIM, fontsize=8)
+                    axes.imshow(blend(radiograph, to_grey(picture, full_strength, curve)))
+                    axes.set_xlabel(
+                        f"p = {example.probabilities[column]:.3f}, up to {picture.max():.3g} nats",
+                        color=DIM,
+                        fontsize=8,
+                    )
                 else:
                     axes.text(0.5, 0.5, "not known here", color=DIM, ha="center", transform=axes.transAxes)
                 if row == 0:
                     axes.set_title(_panel(column), color=LIGHT)
-        _colour_bar(figure, grid, full_strength)
+        linear = {contract.heatmap_curve(example.finding) == "linear" for example in examples}
+        _colour_bar(figure, grid, all_linear=linear == {True})
     return figure
 
 
@@ -235,13 +247,19 @@ def _panel(column: str) -> str:
     return {"": "radiograph", STACK: "ensemble"}.get(column, label_of(column))
 
 
-def _colour_bar(figure: Figure, grid: NDArray[np.object_], full_strength: float) -> None:
-    mappable = ScalarMappable(PowerNorm(0.5, 0, full_strength), "inferno")
+def _colour_bar(figure: Figure, grid: NDArray[np.object_], *, all_linear: bool) -> None:
+    """Colours as shares of the full colour; on one scale for all findings by the square root."""
+    mappable = ScalarMappable(PowerNorm(1 if all_linear else 0.5, 0, 1), "inferno")
     bar = figure.colorbar(
         mappable, ax=grid.ravel().tolist(), location="bottom", aspect=70, shrink=0.6, pad=0.02, extend="max"
     )
-    bar.set_ticks([0, full_strength / 16, full_strength / 4, full_strength])
-    bar.set_ticklabels(["0", f"{full_strength / 16:.3g}", f"{full_strength / 4:.3g}", f"{full_strength:.3g}"])
+    ticks = [0, 0.25, 0.5, 0.75, 1] if all_linear else [0, 1 / 16, 1 / 4, 1]
+    bar.set_ticks(ticks)
+    bar.set_ticklabels([f"{tick:.0%}" for tick in ticks])
     bar.ax.tick_params(colors=DIM, labelcolor=DIM, labelsize=8)
     bar.outline.set_visible(False)
-    bar.set_label("evidence in nats (Grad-CAM), one scale for every picture", color=DIM, fontsize=8)
+    bar.set_label(
+        "evidence (Grad-CAM), share of the full colour, whose value in nats stands beside each row",
+        color=DIM,
+        fontsize=8,
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from training.report.comparison_tables import mean_over, shared_findings
 from training.report.evaluation import Evaluation
 from training.report.scores import STACK, VOTING
 from training.report.style import MARKERS, colour_of, drawn, new_figure
@@ -19,14 +20,20 @@ SERIES: Final = ("#3f7fca", "#cc5566", "#2a9d8f", "#ddaa33", "#8c6bb1")
 def resolution_figure(
     evaluations: Sequence[Evaluation], repeats: Mapping[str, Mapping[int, Sequence[float]]]
 ) -> Figure:
-    """AUC, mean over the findings, against image size; one line for each network (Chizari, Figure 6).
+    """Mean AUC of the shared findings against image size, one line for each network (Chizari, Figure 6).
 
     Args:
         repeats: by network and size, one figure for each seed or fold; drawn with its standard deviation.
     """
+    names = shared_findings(evaluations)
+    means_of = {evaluation.bundle: mean_over(evaluation, names) for evaluation in evaluations}
     lines = repeats or {
-        each.bundle: {size: [each.means[str(size)]] for size in each.sizes if str(size) in each.means}
-        for each in evaluations
+        evaluation.bundle: {
+            size: [means_of[evaluation.bundle][str(size)]]
+            for size in evaluation.sizes
+            if str(size) in means_of[evaluation.bundle]
+        }
+        for evaluation in evaluations
     }
     with drawn():
         figure = new_figure(3.6, 6.6)
@@ -60,8 +67,8 @@ def resolution_figure(
 
 def _ensembles(axes: Axes, evaluation: Evaluation) -> None:
     for column, dash in ((VOTING, ":"), (STACK, "--")):
-        if column in evaluation.means:
-            mean = evaluation.means[column]
+        if column in evaluation.shown_means:
+            mean = evaluation.shown_means[column]
             axes.axhline(mean, color=colour_of(column, evaluation.sizes), linewidth=1, linestyle=dash)
             axes.annotate(
                 f"{column} {mean:.3f}",

@@ -15,7 +15,8 @@ from matplotlib.ticker import PercentFormatter
 
 from cxrserve.findings import NAMES
 from training.report.evaluation import Evaluation, FindingResult
-from training.report.measures import Curve, precision_recall, roc
+from training.report.measures import Curve, Interval, precision_recall, roc
+from training.report.pooled import Pooled
 from training.report.scores import STACK, VOTING, Scores
 from training.report.style import (
     FAINT,
@@ -30,29 +31,29 @@ from training.report.style import (
 )
 
 COLUMNS: Final = 5
-MOST_POINTS: Final = 120
+MAX_POINTS: Final = 120
 
 
-def roc_figure(scores: Scores, results: Sequence[FindingResult]) -> Figure:
+def roc_figure(scores: Scores | Pooled, results: Sequence[FindingResult]) -> Figure:
     """ROC of each finding: every scale, and the stack."""
     return _multiples(scores, results, _draw_roc, "1 − specificity", "sensitivity")
 
 
-def precision_recall_figure(scores: Scores, results: Sequence[FindingResult]) -> Figure:
+def precision_recall_figure(scores: Scores | Pooled, results: Sequence[FindingResult]) -> Figure:
     """Precision against recall of each finding; the dotted line is its share of the images."""
     return _multiples(scores, results, _draw_precision_recall, "recall", "precision")
 
 
-Draw = Callable[[Axes, Scores, FindingResult], None]
+Draw = Callable[[Axes, Scores | Pooled, FindingResult], None]
 
 
 def _multiples(
-    scores: Scores, results: Sequence[FindingResult], draw: Draw, x_label: str, y_label: str
+    scores: Scores | Pooled, results: Sequence[FindingResult], draw: Draw, x_label: str, y_label: str
 ) -> Figure:
-    judged = [result for result in results if result.auc]
+    evaluated = [result for result in results if result.auc]
     with drawn():
-        figure, panels, rest = _panels(judged, x_label, y_label)
-        for axes, result in zip(panels, judged, strict=True):
+        figure, panels, rest = _panels(evaluated, x_label, y_label)
+        for axes, result in zip(panels, evaluated, strict=True):
             draw(axes, scores, result)
         if rest:
             handles, labels = panels[0].get_legend_handles_labels()
@@ -63,14 +64,14 @@ def _multiples(
 
 
 def _panels(
-    judged: Sequence[FindingResult], x_label: str, y_label: str
+    evaluated: Sequence[FindingResult], x_label: str, y_label: str
 ) -> tuple[Figure, list[Axes], list[Axes]]:
     """A square panel for each finding, from 0 to 1 both ways, and the cells of the grid left over."""
-    rows = max(1, -(-len(judged) // COLUMNS))
+    rows = max(1, -(-len(evaluated) // COLUMNS))
     figure = new_figure(0.35 + 2.05 * rows)
     grid = figure.subplots(rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
-    panels, rest = list(grid.flat[: len(judged)]), list(grid.flat[len(judged) :])
-    for axes, result in zip(panels, judged, strict=True):
+    panels, rest = list(grid.flat[: len(evaluated)]), list(grid.flat[len(evaluated) :])
+    for axes, result in zip(panels, evaluated, strict=True):
         # The longest name has to fit over a panel.
         axes.set_title(result.name, loc="left", fontsize=8.5 if len(result.name) < 20 else 7)
         axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
@@ -90,7 +91,7 @@ def _legend(figure: Figure, axes: Axes, columns: int) -> None:
 
 
 def _curves(
-    axes: Axes, scores: Scores, result: FindingResult, curve_of: Callable[..., Curve], *, steps: bool
+    axes: Axes, scores: Scores | Pooled, result: FindingResult, curve_of: Callable[..., Curve], *, steps: bool
 ) -> None:
     index = NAMES.index(result.name)
     known_N, positive_N = scores.labelled(index)
@@ -99,7 +100,7 @@ def _curves(
             continue
         curve = curve_of(probabilities_N[known_N], positive_N)
         # Fewer points than pixels: a curve of a hundred thousand images weighs no more than one of a hundred.
-        keep = np.unique(np.linspace(0, len(curve.x) - 1, MOST_POINTS).astype(int))
+        keep = np.unique(np.linspace(0, len(curve.x) - 1, MAX_POINTS).astype(int))
         axes.plot(
             curve.x[keep],
             curve.y[keep],
@@ -111,7 +112,7 @@ def _curves(
         )
 
 
-def _draw_roc(axes: Axes, scores: Scores, result: FindingResult) -> None:
+def _draw_roc(axes: Axes, scores: Scores | Pooled, result: FindingResult) -> None:
     axes.plot([0, 1], [0, 1], color=RULE, linewidth=0.8)
     _curves(axes, scores, result, roc, steps=False)
     if STACK in result.auc:
@@ -130,7 +131,7 @@ def _draw_roc(axes: Axes, scores: Scores, result: FindingResult) -> None:
         )
 
 
-def _draw_precision_recall(axes: Axes, scores: Scores, result: FindingResult) -> None:
+def _draw_precision_recall(axes: Axes, scores: Scores | Pooled, result: FindingResult) -> None:
     share = result.positives / max(1, result.positives + result.negatives)
     axes.axhline(share, color=FAINT, linewidth=0.8, linestyle=":")
     _curves(axes, scores, result, precision_recall, steps=False)
@@ -139,7 +140,7 @@ def _draw_precision_recall(axes: Axes, scores: Scores, result: FindingResult) ->
 
 
 def auc_figure(evaluation: Evaluation) -> Figure:
-    """AUC of each finding at each scale and of the stack, with its interval."""
+    """AUC of each finding at each scale and of the stack, with its interval; with folds, over them."""
     results = [result for result in evaluation.findings if result.auc]
     with drawn():
         figure = new_figure(0.9 + 0.34 * len(results))
@@ -151,7 +152,10 @@ def auc_figure(evaluation: Evaluation) -> Figure:
         axes.set_yticks(range(len(results)), [result.name for result in results], color=INK, fontsize=9)
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(results) - 0.45, -0.55)
-        axes.set_xlabel("AUC, with its 95 % interval")
+        bars = (
+            "mean ± standard deviation over the folds" if evaluation.fold_means else "with its 95 % interval"
+        )
+        axes.set_xlabel(f"AUC, {bars}")
         axes.grid(axis="y", visible=False)
         for row in range(1, len(results)):
             axes.axhline(row - 0.5, color=RULE, linewidth=0.5)
@@ -162,8 +166,11 @@ def auc_figure(evaluation: Evaluation) -> Figure:
 
 def _draw_interval(axes: Axes, row: int, column: str, result: FindingResult, evaluation: Evaluation) -> None:
     interval, sizes = result.auc[column], evaluation.sizes
-    places = [str(size) for size in sizes] + [STACK]
-    height = row + 0.62 * (places.index(column) / max(1, len(places) - 1) - 0.5)
+    if folds := result.folds.get(column):
+        low, high = folds.mean - folds.deviation, folds.mean + folds.deviation
+        interval = Interval(value=folds.mean, low=low, high=high)
+    columns = [str(size) for size in sizes] + [STACK]
+    height = row + 0.62 * (columns.index(column) / max(1, len(columns) - 1) - 0.5)
     colour = colour_of(column, sizes)
     if interval.low is not None and interval.high is not None:
         axes.plot([interval.low, interval.high], [height, height], color=colour, linewidth=1.2, alpha=0.75)
@@ -180,7 +187,10 @@ def _draw_interval(axes: Axes, row: int, column: str, result: FindingResult, eva
 
 
 def weights_figure(evaluation: Evaluation) -> Figure:
-    """The weight of each scale in each finding's stack, in percent (Haque et al., Figure 5)."""
+    """The weight of each scale in each finding's stack, in percent (Haque et al., Figure 5).
+
+    With folds, their mean and standard deviation.
+    """
     sizes, names = evaluation.sizes, list(evaluation.weights)
     with drawn():
         figure = new_figure(3.5)
@@ -190,6 +200,9 @@ def weights_figure(evaluation: Evaluation) -> Figure:
             heights = [100 * evaluation.weights[name][str(size)] for name in names]
             x = np.arange(len(names)) + width * (position - (len(sizes) - 1) / 2)
             axes.bar(x, heights, width * 0.92, color=colour_of(str(size), sizes), label=label_of(str(size)))
+            if evaluation.weight_deviations:
+                bars = [100 * evaluation.weight_deviations[name][str(size)] for name in names]
+                axes.errorbar(x, heights, bars, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.5)
         axes.set_xticks(range(len(names)), names, rotation=38, ha="right", color=INK, rotation_mode="anchor")
         axes.tick_params(axis="x", length=0)
         axes.set_ylim(0, 100)
@@ -203,26 +216,28 @@ def weights_figure(evaluation: Evaluation) -> Figure:
 
 def calibration_figure(evaluation: Evaluation) -> Figure:
     """Reliability of the stack's probabilities: in bins, how often the finding was there."""
-    judged = [result for result in evaluation.findings if result.calibration and result.auc]
+    evaluated = [result for result in evaluation.findings if result.calibration and result.auc]
     with drawn():
-        figure, panels, _ = _panels(judged, "probability", "frequency")
-        for axes, result in zip(panels, judged, strict=True):
-            found = result.calibration
-            assert found is not None
+        figure, panels, _ = _panels(evaluated, "probability", "frequency")
+        for axes, result in zip(panels, evaluated, strict=True):
+            calibration = result.calibration
+            assert calibration is not None
             axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
-            axes.plot(found.probability_B, found.frequency_B, color=INK, linewidth=1.1, clip_on=False)
-            most = max(found.count_B)
+            axes.plot(
+                calibration.probability_B, calibration.frequency_B, color=INK, linewidth=1.1, clip_on=False
+            )
+            max_count = max(calibration.count_B)
             axes.scatter(
-                found.probability_B,
-                found.frequency_B,
-                [8 + 55 * count / most for count in found.count_B],
+                calibration.probability_B,
+                calibration.frequency_B,
+                [8 + 55 * count / max_count for count in calibration.count_B],
                 color=INK,
                 edgecolors=PAPER,
                 linewidths=0.6,
                 zorder=3,
                 clip_on=False,
             )
-            axes.text(0.98, 0.04, f"ECE {found.ece:.3f}", ha="right", fontsize=8.5)
+            axes.text(0.98, 0.04, f"ECE {calibration.ece:.3f}", ha="right", fontsize=8.5)
     return figure
 
 

@@ -8,33 +8,38 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial as partial_call
 from pathlib import Path
 from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.predictor import Prediction, Predictor
+from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import ImageError, RequestError
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.imaging.workers import DecodePool
 from cxrserve.settings import Settings
+from training.cache.images import file_stat
 from training.datasets.faults import Fault
+from training.datasets.labels import LabelPolicy, apply_policy
 from training.datasets.manifest import Manifest
-from training.labels import LabelPolicy, apply_policy
-from training.report.scores import Scores, Track, collect
+from training.datasets.sample import Sample
+from training.report.partial_scores import PartialScores
+from training.report.score_images import Job, score_images
+from training.report.scores import Scores, Track, fill, scores_of
 
-AHEAD: Final = 2
+READ_AHEAD: Final = 2  # besides those that the workers decode at the moment
 # Pyramids kept after use: what one image's sizes are asked for one after the other.
-KEPT: Final = 4
+CACHED_PYRAMIDS: Final = 4
 Levels = dict[int, NDArray[np.uint8]]
 
 
 class FileSamples:
-    """The images of a manifest, read when they are asked for: `training.samples.Samples`."""
+    """The images of a manifest, read when they are asked for: `training.datasets.samples.Samples`."""
 
-    places_NFGG: NDArray[np.uint8] | None = None
+    locations_NFGG: NDArray[np.uint8] | None = None
 
     def __init__(self, pool: DecodePool, manifest: Manifest, policy: LabelPolicy, workers: int) -> None:
         targets_NF, mask_NF = apply_policy(manifest.labels_NF(), policy, manifest.annotated)
@@ -45,28 +50,40 @@ class FileSamples:
         self._pool = pool
         self._paths = [manifest.file(sample) for sample in manifest.samples]
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+        self._ahead = workers + READ_AHEAD
         self._coming: dict[int, Future[Levels]] = {}
         self._kept: dict[int, Levels] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
 
+    @property
+    def records(self) -> tuple[Sample, ...]:
+        """The tables' facts about each image."""
+        return tuple(self.manifest.samples)
+
+    def stats(self) -> list[tuple[int, int]]:
+        """Size in bytes and time of change in nanoseconds of each file; (-1, -1) where there is none."""
+        return [file_stat(path) for path in self._paths]
+
     def level(self, size: int) -> NDArray[np.uint8]:
-        """Of side `size`, indexed as a NumPy array is along its first axis."""
+        """Images of side `size`, indexed as a NumPy array is along its first axis."""
         return cast("NDArray[np.uint8]", _Rows(self, size))
 
-    def pyramid(self, index: int, *, ahead: bool = False) -> Levels:
-        """All levels of one image; `ahead` begins with the next ones.
+    def pyramid(self, index: int, *, prefetch: bool = False) -> Levels:
+        """All levels of one image; `prefetch` begins with the next ones.
 
         Raises:
             ImageError, RequestError: the file is refused.
         """
         if index not in self._kept:
-            for following in range(index, min(index + 1 + (AHEAD if ahead else 0), len(self))):
+            for earlier in [number for number in self._coming if number < index]:
+                self._coming.pop(earlier).cancel()  # read ahead, and not asked for
+            for following in range(index, min(index + 1 + (self._ahead if prefetch else 0), len(self))):
                 if following not in self._coming:
                     self._coming[following] = self._threads.submit(self._read, self._paths[following])
             self._kept[index] = self._coming.pop(index).result()
-            while len(self._kept) > KEPT:
+            while len(self._kept) > CACHED_PYRAMIDS:
                 del self._kept[next(iter(self._kept))]
         return self._kept[index]
 
@@ -123,31 +140,43 @@ def decoding(preprocessing: Preprocessing, settings: Settings) -> Iterator[Decod
         yield pool
 
 
+def _same(levels: Levels) -> Levels:
+    return levels
+
+
 def score_files(
-    predictor: Predictor, samples: FileSamples, data: str, track: Track
+    predictor: Predictor, samples: FileSamples, data: str, track: Track, partial: Path | None = None
 ) -> tuple[Scores, list[Fault]]:
     """Scores of the files that can be judged, and why the others cannot.
 
     `samples` hold only the former afterwards.
 
+    Args:
+        predictor: from `open_for_many`.
+        partial: folder for scores as they come; a call with the same folder continues a killed one.
+
     Raises:
         ValueError: not one can.
     """
-    kept_N = np.zeros(len(samples), np.bool_)
+    rows = PartialScores(partial, len(samples), predictor.sizes)
+    pending = rows.pending()
+    judged_N = np.ones(len(samples), np.bool_)
     faults: list[Fault] = []
 
-    def predictions() -> Iterator[Prediction]:
-        for index in range(len(samples)):
+    def jobs() -> Iterator[Job]:
+        for index in pending:
             try:
-                levels = samples.pyramid(index, ahead=True)
+                levels = samples.pyramid(index, prefetch=True)
             except (ImageError, RequestError) as error:
                 where = samples.manifest.samples[index].path
                 detail = f"{error.title}: {error.detail}"
                 faults.append(Fault(where=where, reason="image cannot be decoded", detail=detail))
+                judged_N[index] = False
                 continue
-            kept_N[index] = True
-            yield predictor.predict(levels, explain="none")
+            yield index, partial_call(_same, levels)
 
-    made = list(track(predictions(), f"score {data}", len(samples)))
-    samples.keep(kept_N)
-    return collect(predictor, made, samples.labels_NF, samples.study_N, data), faults
+    fill(rows, score_images(predictor, jobs()), f"score {data}", len(pending), track)
+    if not judged_N.any():
+        raise ValueError(f"there is no image to score in {data}")
+    samples.keep(judged_N)
+    return scores_of(predictor, rows, samples, data, index_N=np.flatnonzero(judged_N)), faults

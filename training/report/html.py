@@ -40,14 +40,14 @@ def join(parts: Iterable[Markup]) -> Markup:
     return Markup("\n".join(part.html for part in parts))
 
 
-def paragraph(words: Cell, kind: str = "") -> Markup:
+def paragraph(content: Cell, kind: str = "") -> Markup:
     """A paragraph, of the class `kind` ("lead", "note")."""
-    return Markup(f'<p class="{kind}">{text(words)}</p>' if kind else f"<p>{text(words)}</p>")
+    return Markup(f'<p class="{kind}">{text(content)}</p>' if kind else f"<p>{text(content)}</p>")
 
 
-def heading(words: str) -> Markup:
+def heading(title: str) -> Markup:
     """A heading within a section."""
-    return Markup(f"<h3>{escape(words)}</h3>")
+    return Markup(f"<h3>{escape(title)}</h3>")
 
 
 def section(anchor: str, title: str, *parts: Markup) -> Markup:
@@ -56,15 +56,18 @@ def section(anchor: str, title: str, *parts: Markup) -> Markup:
 
 
 def table(
-    head: Sequence[str], rows: Iterable[Sequence[Cell]], foot: Sequence[Cell] = (), words: Sequence[int] = ()
+    head: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    foot: Sequence[Cell] = (),
+    text_columns: Sequence[int] = (),
 ) -> Markup:
-    """A table; the columns numbered `words` are text and may break into lines."""
+    """A table; the columns numbered `text_columns` are text and may break into lines."""
 
     def row(cells: Sequence[Cell]) -> str:
-        kinds = (' class="words"' if index in words else "" for index in range(len(cells)))
+        kinds = (' class="words"' if index in text_columns else "" for index in range(len(cells)))
         return "".join(f"<td{kind}>{text(cell)}</td>" for kind, cell in zip(kinds, cells, strict=True))
 
-    kinds = (' class="words"' if index in words else "" for index in range(len(head)))
+    kinds = (' class="words"' if index in text_columns else "" for index in range(len(head)))
     headings = "".join(f"<th{kind}>{escape(cell)}</th>" for kind, cell in zip(kinds, head, strict=True))
     body = "\n".join(f"<tr>{row(cells)}</tr>" for cells in rows)
     last = f"<tfoot><tr>{row(foot)}</tr></tfoot>" if foot else ""
@@ -90,11 +93,11 @@ def picture(figure: Figure, caption: str, *, alt: str) -> Markup:
 
 def cards(figures: Iterable[tuple[str, str]]) -> Markup:
     """Headline figures: (figure, what it is)."""
-    each = (
+    items = (
         f'<div class="figure-card"><b>{escape(value)}</b><span>{escape(what)}</span></div>'
         for value, what in figures
     )
-    return Markup(f'<div class="figures">{"".join(each)}</div>')
+    return Markup(f'<div class="figures">{"".join(items)}</div>')
 
 
 def page(title: str, lead: Markup, sections: Sequence[tuple[str, str, Markup]], closing: str) -> str:

@@ -1,35 +1,41 @@
-"""What a bundle says of a test set, through the path that serves.
+"""Scores of a bundle on a test set, through the path that serves.
 
 Legend: N images, F findings, S scales (ascending by size).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial as partial_call
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.bundle import Contract
-from cxrserve.ensemble.early import Arithmetic
-from cxrserve.ensemble.predictor import Levels, Prediction, Predictor
+from cxrserve.bundle.calibration import Unit
+from cxrserve.bundle.contract import Contract
+from cxrserve.bundle.triage_calibration import Arithmetic
+from cxrserve.ensemble.predictor import Predictor
 from cxrserve.ensemble.stack import sigmoid, stacked
 from cxrserve.findings import NAMES
 from cxrserve.settings import Settings
-from training.samples import Samples
+from training.datasets.sample import Sample
+from training.datasets.samples import Pyramids, Samples
+from training.report.partial_scores import PartialScores
+from training.report.score_images import Scored, open_for_many, score_images
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 VOTING: Final = "voting"
 STACK: Final = "stack"
 
 # Passes the steps of a loop on, showing how far it is: (steps, what, total).
-Track = Callable[[Iterable[Prediction], str, int], Iterable[Prediction]]
+Track = Callable[[Iterable[Any], str, int], Iterable[Any]]
 
 
-def untracked(steps: Iterable[Prediction], what: str, total: int) -> Iterable[Prediction]:
+def untracked(steps: Iterable[Any], what: str, total: int) -> Iterable[Any]:
     """`steps` as they are."""
     return steps
 
@@ -48,6 +54,7 @@ class Scores:
         engine_ms: by size, the median time of that member for one image.
         group_N: after `by_study`, the study of each image; the labels are then the studies'.
         arithmetic: of the engine; None where nobody noted it.
+        patient_N: int64 [N], equal for images of one patient; None where that is not known.
     """
 
     contract: Contract
@@ -60,13 +67,14 @@ class Scores:
     engine_ms: dict[int, float]
     group_N: NDArray[np.int64] | None = None
     arithmetic: Arithmetic | None = None
+    patient_N: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels_NF)
 
     @property
-    def unit(self) -> str:
-        """What is counted: "images" or "studies"."""
+    def unit(self) -> Unit:
+        """Unit that is counted: "images" or "studies"."""
         return "images" if self.group_N is None else "studies"
 
     @property
@@ -75,14 +83,17 @@ class Scores:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What is compared: each scale alone, plain averaging, the stack."""
+        """Columns that are compared: each scale alone, plain averaging, the stack."""
         single = tuple(str(size) for size in self.sizes)
         return (*single, VOTING, STACK) if len(single) > 1 else (*single, STACK)
 
     def probabilities(self, finding: int) -> dict[str, Floats]:
-        """By column, float64 [N] (of studies after `by_study`); scales that do not know it are left out."""
+        """By column, float64 [N] (of studies after `by_study`); scales that do not know it are left out.
+
+        The stack's are calibrated by the bundle, the others are as the networks say.
+        """
         name, logits_NS = NAMES[finding], self.logits_NFS[:, finding]
-        known = [index for index, member in enumerate(self.contract.members) if member.knows(name)]
+        known = [index for index, member in enumerate(self.contract.members) if member.supports(name)]
         if not known:
             return {}
         single_NS = sigmoid(logits_NS)
@@ -90,13 +101,33 @@ class Scores:
         weights_FS = np.array([self.contract.stack[finding]])
         columns[VOTING] = single_NS[:, known].mean(1)
         columns[STACK] = stacked(logits_NS[:, None], weights_FS)[:, 0]
-        return {column: self._ruled(columns[column]) for column in self.columns if column in columns}
+        ruled = {column: self._ruled(columns[column]) for column in self.columns if column in columns}
+        ruled[STACK] = self.contract.calibration_of(name, self.unit).apply(ruled[STACK])
+        return ruled
 
     def labelled(self, finding: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Where the finding's label is known, bool [N], and the labels there."""
+        """Mask of known labels of a finding, bool [N], and the labels there."""
         labels_N = self.labels_NF[:, finding]
         known_N = ~np.isnan(labels_N)
         return known_N, labels_N[known_N] > 0.5
+
+    @property
+    def cluster_N(self) -> NDArray[np.int64]:
+        """Equal for images (or studies) of one patient, or of one study where patients are unknown."""
+        images_N = self.study_N if self.patient_N is None else self.patient_N
+        if self.group_N is None:
+            return images_N
+        return images_N[np.unique(self.group_N, return_index=True)[1]]
+
+    def decided(self, finding: int) -> NDArray[np.bool_]:
+        """Decisions of the stack at the bundle's operating point, bool [N] (of studies after `by_study`)."""
+        return np.asarray(self.probabilities(finding)[STACK] >= self.threshold(finding))
+
+    def threshold(self, finding: int) -> float:
+        """The bundle's operating point for images, or for studies after `by_study`."""
+        point = self.contract.point_of(NAMES[finding], self.unit)
+        assert point is not None
+        return point.threshold
 
     def subset(self, keep_N: NDArray[np.bool_]) -> Scores:
         """The images where `keep_N` (bool [N]) is true; before `by_study`."""
@@ -106,6 +137,7 @@ class Scores:
             logits_NFS=self.logits_NFS[keep_N],
             labels_NF=self.labels_NF[keep_N],
             study_N=self.study_N[keep_N],
+            patient_N=None if self.patient_N is None else self.patient_N[keep_N],
         )
 
     def by_study(self) -> Scores:
@@ -122,56 +154,74 @@ class Scores:
             return probabilities_N
         if self.contract.study_rule == "mean":
             return np.bincount(self.group_N, probabilities_N) / np.bincount(self.group_N)
-        most = np.zeros(len(self))
-        np.maximum.at(most, self.group_N, probabilities_N)
-        return most
+        maximum = np.zeros(len(self))
+        np.maximum.at(maximum, self.group_N, probabilities_N)
+        return maximum
 
 
 def score_bundle(
-    bundle: Path, samples: Samples, data: str, *, settings: Settings | None = None, track: Track = untracked
-) -> Scores:
-    """The bundle's scores of cached pyramids, on the engine that would serve it here."""
-    predictor = Predictor.open((settings or Settings()).model_copy(update={"bundle": bundle}))
-    predictor.warm_up()
-    sizes = predictor.sizes
-    levels = ({size: samples.level(size)[index] for size in sizes} for index in range(len(samples)))
-    predictions = list(track(_predictions(predictor, levels), f"score {data}", len(samples)))
-    return collect(predictor, predictions, samples.labels_NF, samples.study_N, data)
-
-
-def _predictions(predictor: Predictor, levels: Iterable[Levels]) -> Iterator[Prediction]:
-    for each in levels:
-        yield predictor.predict(
-            {size: np.ascontiguousarray(level) for size, level in each.items()}, explain="none"
-        )
-
-
-def collect(
-    predictor: Predictor,
-    predictions: list[Prediction],
-    labels_NF: NDArray[np.float32],
-    study_N: NDArray[np.int64],
+    bundle: Path,
+    samples: Pyramids,
     data: str,
+    *,
+    settings: Settings | None = None,
+    track: Track = untracked,
+    partial: Path | None = None,
 ) -> Scores:
-    """`predictions` of images with these labels as Scores.
+    """The bundle's scores of cached pyramids, on the engine that would serve it here.
+
+    Args:
+        partial: folder for scores as they come; a call with the same folder continues a killed one.
 
     Raises:
         ValueError: there are no images.
     """
-    if not predictions:
+    if not len(samples):
         raise ValueError(f"there is no image to score in {data}")
+    predictor = open_for_many((settings or Settings()).model_copy(update={"bundle": bundle}))
+    rows = PartialScores(partial, len(samples), predictor.sizes)
+    pending = rows.pending()
+    jobs = ((index, partial_call(samples.pyramid, index)) for index in pending)
+    fill(rows, score_images(predictor, jobs), f"score {data}", len(pending), track)
+    return scores_of(predictor, rows, samples, data)
+
+
+def fill(rows: PartialScores, scored: Iterable[Scored], what: str, count: int, track: Track) -> None:
+    """Keep the scores of `count` images as they come."""
+
+    def kept() -> Iterator[int]:
+        for index, prediction in scored:
+            yield index
+            rows.put(index, prediction)
+
+    for _ in track(kept(), what, count):
+        pass
+    rows.flush()
+
+
+def patients_of_samples(samples: Samples) -> NDArray[np.int64] | None:
+    """Equal numbers for images of one patient, int64 [N]; None where the samples have no patients."""
+    records: Sequence[Sample] = getattr(samples, "records", ())
+    if not records:
+        return None
+    ids = [sample.patient_id for sample in records]
+    return np.unique(ids, return_inverse=True)[1].astype(np.int64)
+
+
+def scores_of(
+    predictor: Predictor, rows: PartialScores, samples: Samples, data: str, *, index_N: Indices | None = None
+) -> Scores:
+    """The scores in `rows` of `samples`, of those at `index_N` where not all rows were scored."""
     choice = predictor.choice
     return Scores(
         contract=predictor.bundle.contract,
         sha256=predictor.bundle.sha256,
         data=data,
         engine=f"{choice.name} {choice.version.split('-')[0]} in {choice.precision}",
-        logits_NFS=np.stack([prediction.logits_FS for prediction in predictions]),
-        labels_NF=labels_NF,
-        study_N=study_N,
+        logits_NFS=rows.logits_NFS if index_N is None else rows.logits_NFS[index_N],
+        labels_NF=samples.labels_NF,
+        study_N=samples.study_N,
         arithmetic=predictor.arithmetic,
-        engine_ms={
-            size: float(np.median([prediction.timing_ms[f"engine_{size}"] for prediction in predictions]))
-            for size in predictor.sizes
-        },
+        engine_ms=rows.engine_ms,
+        patient_N=patients_of_samples(samples),
     )

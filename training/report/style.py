@@ -1,4 +1,4 @@
-"""How figures look: one palette, one type size, ink that follows the page into the dark.
+"""Style of the figures: one palette, one type size, ink that follows a dark page.
 
 Colours are told apart by people with any of the common colour blindnesses, on white and on black: Paul
 Tol's high-contrast set with a teal between. What a colour says is also said by a label or a dash.
@@ -113,7 +113,7 @@ def as_svg(figure: Figure) -> str:
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
     # A hundredth of a point is enough for lines; figures in text keep all their digits.
-    text = re.sub(r'="[^"]*"', lambda found: re.sub(r"(\d+\.\d{2})\d+", r"\1", found[0]), text)
+    text = re.sub(r'="[^"]*"', lambda match: re.sub(r"(\d+\.\d{2})\d+", r"\1", match[0]), text)
     return re.sub(r"\s*\n\s*", "\n", text)
 
 

@@ -1,4 +1,4 @@
-"""The step `calibrate`: what becomes of the stack's probabilities, and the operating points.
+"""The step `calibrate`: calibration of the stack's probabilities, and the operating points.
 
 Calibration is the identity for now; its place is here, between the stack and the export.
 """
@@ -6,80 +6,58 @@ Calibration is the identity for now; its place is here, between the stack and th
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from cxrserve.ensemble.bundle import OperatingPoint
+from cxrserve.bundle.operating_point import OperatingPoint
 from cxrserve.ensemble.stack import stacked
-from training.calibration import CALIBRATION, calibrated, operating_points
 from training.recipes import PhantomData
-from training.steps.prepare import StepError
+from training.steps.calibration import CALIBRATION, calibrated, operating_points
 from training.steps.progress import Progress
 from training.steps.run import Run, Trial
-from training.steps.stack import read_stack
-from training.steps.stamp import Stamp, file_sha256, key_of, read_stamp, replaced, why_not_done, write_stamp
+from training.steps.stack import Stack
+from training.steps.step import Done, label, result_of, stamp_of
 
-STAMP, CALIBRATED = "stamp.json", "calibration.json"
-
-
-def calibrate_inputs(run: Run, trial: Trial) -> dict[str, object]:
-    """What the step depends on."""
-    return {"stack": read_stack(run, trial)[1].sha256, "calibration": CALIBRATION}
+FILE: Final = "calibration.json"
 
 
-def why_not_calibrated(run: Run, trial: Trial) -> str | None:
-    """Why the step is to be done; None if it is."""
-    folder = run.folder(trial, "calibrate")
-    return why_not_done(folder / STAMP, folder, *key_of(calibrate_inputs(run, trial)))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Calibrate:
+    """The step; its result is the operating points, by finding."""
 
+    name: str = "calibrate"
+    command: str = "calibrate"
 
-def calibrate(run: Run, progress: Progress) -> None:
-    """Choose the operating points that are not chosen yet, on the validation data.
+    def inputs(self, run: Run, trial: Trial) -> dict[str, object]:
+        """Everything that the step depends on."""
+        return {"stack": stamp_of(Stack(), run, trial).sha256, "calibration": CALIBRATION}
 
-    Raises:
-        StepError: a stack is not fitted.
-    """
-    for trial in run.trials:
-        if not why_not_calibrated(run, trial):
-            continue
-        folder = run.folder(trial, "calibrate")
-        key, inputs = key_of(calibrate_inputs(run, trial))
-        found, _ = read_stack(run, trial)
-        probabilities_NF = calibrated(stacked(found.logits_NFS, found.weights_FS))
+    def run(self, run: Run, trial: Trial, folder: Path, progress: Progress) -> Done:
+        """Choose the operating points on the validation data."""
+        stack = result_of(Stack(), run, trial)
+        probabilities_NF = calibrated(stacked(stack.logits_NFS, stack.weights_FS))
         points = operating_points(
-            np.asarray(probabilities_NF), found.labels_NF, validation_name(run), found.known
+            np.asarray(probabilities_NF), stack.labels_NF, validation_name(run), stack.known
         )
-        said = {
+        content = {
             "calibration": CALIBRATION,
             "operating_points": {name: point.model_dump() for name, point in points.items()},
         }
-        (folder / STAMP).unlink(missing_ok=True)
-        with replaced(folder / CALIBRATED) as part:
-            part.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
-        outputs = {CALIBRATED: file_sha256(folder / CALIBRATED)}
-        write_stamp(
-            folder / STAMP, Stamp(step=f"{trial.name}/calibrate", key=key, inputs=inputs, outputs=outputs)
-        )
-        progress.say(f"{trial.name}: calibration {CALIBRATION}, {len(points)} operating points")
+        (folder / FILE).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        progress.say(f"{label(self, trial)}: {CALIBRATION}, {len(points)} operating points")
+        return Done(files=(FILE,))
+
+    def load(self, folder: Path) -> dict[str, OperatingPoint]:
+        """Read the operating points."""
+        points = json.loads((folder / FILE).read_text(encoding="utf-8"))["operating_points"]
+        return {name: OperatingPoint.model_validate(point) for name, point in points.items()}
 
 
 def validation_name(run: Run) -> str:
-    """What the validation data consists of, in words."""
+    """The validation data in words."""
     if isinstance(run.recipe.data, PhantomData):
         return "validation phantoms"
-    return f"validation {run.recipe.data.unit.kind}"
-
-
-def read_operating_points(run: Run, trial: Trial) -> tuple[dict[str, OperatingPoint], Stamp]:
-    """What the step left.
-
-    Raises:
-        StepError: it has not been done.
-    """
-    folder = run.folder(trial, "calibrate")
-    stamp = read_stamp(folder / STAMP)
-    if stamp is None or why_not_calibrated(run, trial):
-        raise StepError(f"{trial.name}: no operating points of this stack; run `calibrate` first")
-    said = json.loads((folder / CALIBRATED).read_text(encoding="utf-8"))
-    points = said["operating_points"]
-    return {name: OperatingPoint.model_validate(point) for name, point in points.items()}, stamp
+    return f"validation {run.recipe.data.sample_unit.kind}"

@@ -1,4 +1,4 @@
-"""One run at a time in a work folder."""
+"""Lock of a work folder: one run at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from training.steps.prepare import StepError
+from training.steps.step import StepError
 
 
 @contextmanager

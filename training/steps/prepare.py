@@ -1,10 +1,11 @@
-"""The step `prepare`: index the data, part it by patient, put every pyramid into the cache."""
+"""The step `prepare`: index the data, split it by patient, write every pyramid into the cache."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,57 +20,82 @@ from training.cache import (
     undecodable,
 )
 from training.cache.images import images_description
-from training.cache.phantoms import phantoms_description
-from training.datasets import Manifest, read_dataset, read_manifest, summary, write_manifest
+from training.cache.phantoms import generator_sha256, phantoms_description
+from training.datasets import DatasetError, Manifest, read_manifest, summary, write_manifest
 from training.datasets.faults import check_share
+from training.datasets.make_splits import (
+    fold_splits,
+    official_split,
+    patients_of,
+    random_split,
+    row_split,
+)
+from training.datasets.manifest_files import write_faults
+from training.datasets.pictures import profile_note, treatment
+from training.datasets.read import list_dataset
 from training.datasets.sample import Part
-from training.datasets.split import Split, read_split, write_split
+from training.datasets.split import Split, check_across, read_split, write_split
 from training.recipes import DatasetData, PhantomData
 from training.recipes.config import SplitConfig
-from training.splits import fold_splits, official_split, random_split, row_split
+from training.stamp import Stamp, file_sha256, plain, read_stamp, sha256_of, write_stamp
+from training.steps.label_checks import check_labels
+from training.steps.label_counts import check_counts
+from training.steps.lock import alone_in
 from training.steps.progress import Progress
 from training.steps.run import Run
-from training.steps.stamp import Stamp, file_sha256, key_of, read_stamp, sha256_of, write_stamp
+from training.steps.step import STAMP, STARTED, StepError, find_folder
 from training.steps.targets import kept, targets
 
-STAMP = "prepare.json"
+NAME: Final = "data"
 # The folders of drawn phantoms.
-DRAWN: dict[Part, str] = {"train": "training", "validate": "validation", "test": "test"}
-
-
-class StepError(ValueError):
-    """A step that is asked for before the one that it builds on."""
+DRAWN: Final[dict[Part, str]] = {"train": "training", "validate": "validation", "test": "test"}
 
 
 def prepare(run: Run, progress: Progress) -> Stamp:
     """Prepare the data of `run`; what is there and unchanged is left as it is.
 
-    Tables are read anew every time, which takes minutes at most; films are not, unless their file changed.
+    Tables are read again every time, which takes minutes at most; radiographs are not, unless their file
+    changed.
 
     Raises:
         DatasetError: the data cannot be used, or the disk has no room.
     """
-    run.work.mkdir(parents=True, exist_ok=True)
+    folder, inputs = data_folder(run), plain(prepare_inputs(run))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_stamp(folder / STARTED, Stamp(step="prepare", inputs=inputs))
     if isinstance(run.recipe.data, PhantomData):
-        return _draw(run, run.recipe.data, progress)
-    stamps = [
-        _prepare_films(run, run.recipe.data, number, progress) for number in range(1, len(run.data) + 1)
-    ]
-    names = [name for said in stamps for name in said["files"]]
-    outputs = {name: file_sha256(run.work / name) for name in names}
-    outputs |= {f"cache {said['cache']}": said["content_sha256"] for said in stamps}
-    key, inputs = key_of(prepare_inputs(run))
-    stamp = Stamp(step="prepare", key=key, inputs=inputs, outputs=outputs, said={"datasets": stamps})
-    return write_stamp(run.work / STAMP, stamp)
+        stamp = Stamp(step="prepare", inputs=inputs, outputs=_draw(run, run.recipe.data, folder, progress))
+        return write_stamp(folder / STAMP, stamp)
+    data = run.recipe.data
+    listed = [_list(run, data, folder, number, progress) for number in range(1, len(run.data) + 1)]
+    # What the tables alone show to be impossible is refused before the pyramids are made, which takes hours.
+    check_labels(data, run.recipe, listed, make_splits(listed, data.split))
+    check_counts(run, listed, progress)
+    indexed = [_cache(run, manifest, folder, number, progress) for number, manifest in enumerate(listed, 1)]
+    manifests, datasets = [manifest for manifest, _ in indexed], [dataset for _, dataset in indexed]
+    _write_splits(manifests, data, folder, datasets)
+    outputs = {name: file_sha256(folder / name) for dataset in datasets for name in dataset["files"]}
+    stamp = Stamp(step="prepare", inputs=inputs, outputs=outputs, summary={"datasets": datasets})
+    return write_stamp(folder / STAMP, stamp)
 
 
 def prepare_inputs(run: Run) -> dict[str, object]:
-    """What the step depends on, but for what lies on the disk."""
+    """Everything that the step depends on, except the files of the datasets."""
     data = run.recipe.data
     if isinstance(data, PhantomData):
         # How images make studies does not change a phantom.
-        return {"data": replace(data, unit=type(data.unit)()), "preprocessing": run.recipe.preprocessing}
+        data = replace(data, sample_unit=type(data.sample_unit)())
+        return {
+            "data": data,
+            "preprocessing": run.recipe.preprocessing,
+            "generator": generator_sha256(),
+        }
     return {"data": data, "preprocessing": run.recipe.preprocessing, "datasets": list(run.data)}
+
+
+def data_folder(run: Run) -> Path:
+    """The folder of the prepared data of `run`: manifests and splits, or drawn phantoms."""
+    return find_folder(run.work, NAME, prepare_inputs(run))
 
 
 def prepared(run: Run) -> Stamp:
@@ -78,19 +104,19 @@ def prepared(run: Run) -> Stamp:
     Raises:
         StepError: it has not been run, or was for another recipe or other data.
     """
-    stamp = read_stamp(run.work / STAMP)
-    if stamp is None or stamp.key != key_of(prepare_inputs(run))[0]:
+    stamp = read_stamp(data_folder(run) / STAMP)
+    if stamp is None:
         raise StepError(f"{run.work} holds no prepared data of this recipe and --data; run `prepare` first")
     return stamp
 
 
-def data_sha256(run: Run, fold: int) -> str:
-    """Hash of what trains, validates and tests in `fold`: later steps depend on it."""
+def data_inputs(run: Run, fold: int) -> dict[str, object]:
+    """The images and labels that train, validate and test in `fold`: later steps depend on them."""
     stamp = prepared(run)
-    ours = {
-        name: sha for name, sha in stamp.outputs.items() if "fold_" not in name or f"fold_{fold}_" in name
-    }
-    return sha256_of({"data": run.recipe.data, "outputs": ours})
+    outputs = stamp.outputs
+    files = {name: sha for name, sha in outputs.items() if "fold_" not in name or f"fold_{fold}_" in name}
+    images = [dataset["content_sha256"] for dataset in stamp.summary.get("datasets", [])]
+    return {"config": run.recipe.data, "files": files, "images": images}
 
 
 def open_part(run: Run, fold: int, part: Part) -> PyramidCache:
@@ -100,98 +126,154 @@ def open_part(run: Run, fold: int, part: Part) -> PyramidCache:
         StepError: the data is not prepared.
         DatasetError: a file of it was changed.
     """
-    stamp, recipe = prepared(run), run.recipe
+    stamp, recipe, folder = prepared(run), run.recipe, data_folder(run)
     if isinstance(recipe.data, PhantomData):
-        return open_cache(run.work / DRAWN[part], recipe.preprocessing)
-    folders, rows, films, labels = [], [], [], []
-    for number, said in enumerate(stamp.said["datasets"], 1):
-        manifest = read_manifest(run.work / f"data/{number}", Path(said["root"]))
-        split = read_split(run.work / split_file(fold, number), manifest)
-        positions = split.positions(manifest)[part]
-        folder = run.work / said["cache"]
-        folders.append(folder)
+        return open_cache(folder / DRAWN[part], recipe.preprocessing)
+    caches, rows, samples, labels = [], [], [], []
+    for number, dataset in enumerate(stamp.summary["datasets"], 1):
+        manifest = read_manifest(folder / str(number), Path(dataset["root"]))
+        positions = read_split(folder / split_file(fold, number), manifest).positions(manifest)[part]
+        cache = run.cache_folder / dataset["cache"]
+        caches.append(cache)
         # The manifest holds the rows of the cache that could be decoded, in their order.
-        rows.append(np.flatnonzero(np.load(folder / "state.npy") == 1)[positions])
-        films.append([manifest.samples[position] for position in positions])
+        rows.append(np.flatnonzero(np.load(cache / "state.npy") == 1)[positions])
+        samples.append([manifest.samples[position] for position in positions])
         labels.append(targets(manifest, recipe.data)[positions])
-    return open_films(folders, rows, films, np.concatenate(labels), recipe.preprocessing.sizes)
+    return open_films(caches, rows, samples, np.concatenate(labels), recipe.preprocessing.sizes)
+
+
+def manifests(run: Run) -> list[Manifest]:
+    """The prepared datasets, without the images that could not be decoded; none of drawn phantoms.
+
+    Raises:
+        StepError: the data is not prepared.
+    """
+    folder = data_folder(run)
+    datasets = prepared(run).summary.get("datasets", [])
+    return [
+        read_manifest(folder / str(number), Path(dataset["root"]))
+        for number, dataset in enumerate(datasets, 1)
+    ]
 
 
 def split_file(fold: int, number: int) -> str:
+    """The split of the dataset `number` in `fold`, below the data folder."""
     return f"splits/fold_{fold}_data_{number}.json"
 
 
 def cache_folder(manifest: Manifest, preprocessing: Preprocessing) -> str:
-    """Where the pyramids of `manifest` lie in the work folder."""
-    return f"cache/{sha256_of(images_description(manifest, preprocessing))[:12]}"
+    """The folder of the pyramids of `manifest`, below the folder of all caches."""
+    return sha256_of(images_description(manifest, preprocessing))[:12]
 
 
-def make_splits(manifest: Manifest, config: SplitConfig) -> tuple[Split, ...]:
-    """One split for each fold.
+def make_splits(manifests: Sequence[Manifest], config: SplitConfig) -> list[tuple[Split, ...]]:
+    """The splits of each dataset, one for each fold; a patient of several is in the same part of all.
 
     Raises:
         DatasetError: the data cannot be split so.
     """
-    shares = {"validation_share": config.validation_share, "test_share": config.test_share}
+    splits = [_splits_of(manifest, manifests, config) for manifest in manifests]
+    for fold in zip(*splits, strict=True):
+        check_across(fold, manifests)
+    return splits
+
+
+def _splits_of(manifest: Manifest, manifests: Sequence[Manifest], config: SplitConfig) -> tuple[Split, ...]:
+    seed, validation, test = config.seed, config.validation_share, config.test_share
+    patients = patients_of(manifests)
     match config.kind:
         case "patient-folds":
             return fold_splits(
-                manifest, config.seed, folds=config.folds, validation_share=config.validation_share
+                manifest, seed, folds=config.folds, validation_share=validation, patients=patients
             )
         case "random":
-            return (random_split(manifest, config.seed, **shares),)
+            shares = {"validation_share": validation, "test_share": test}
+            return (random_split(manifest, seed, **shares, patients=patients),)
         case "official":
-            return (official_split(manifest, config.seed, validation_share=config.validation_share),)
+            training = patients_of(manifests, "train")
+            return (official_split(manifest, seed, validation_share=validation, patients=training),)
         case "by-row":
-            return (row_split(manifest, config.seed, **shares),)
+            return (row_split(manifest, seed, validation_share=validation, test_share=test),)
 
 
-def _draw(run: Run, data: PhantomData, progress: Progress) -> Stamp:
+def _draw(run: Run, data: PhantomData, folder: Path, progress: Progress) -> dict[str, str]:
+    """Draw the phantoms; returns a hash of each part."""
     seed, outputs = data.first_seed, {}
     for part, count in zip(DRAWN.values(), (data.training, data.validation, data.test), strict=True):
-        folder = run.work / part
-        drawing = cache_phantoms(folder, seed, count, run.recipe.preprocessing, run.workers)
+        drawing = cache_phantoms(folder / part, seed, count, run.recipe.preprocessing, run.workers)
         for _ in progress.track(drawing, f"draw {part} phantoms", count):
             pass
         outputs[f"{part}/cache.json"] = sha256_of(phantoms_description(seed, count, run.recipe.preprocessing))
         seed += count
-    key, inputs = key_of(prepare_inputs(run))
-    return write_stamp(
-        run.work / STAMP, Stamp(step="prepare", key=key, inputs=inputs, outputs=outputs, said={})
-    )
+    return outputs
 
 
-def _prepare_films(run: Run, data: DatasetData, number: int, progress: Progress) -> dict[str, Any]:
-    spec, preprocessing = run.data[number - 1], run.recipe.preprocessing
+def _list(run: Run, data: DatasetData, folder: Path, number: int, progress: Progress) -> Manifest:
+    """The images of one dataset that the recipe uses, from its tables."""
+    spec = run.data[number - 1]
     progress.say(f"reading the tables of {spec}")
-    listed = kept(read_dataset(spec, run.options), data)
-    cache = cache_folder(listed, preprocessing)
-    filling = cache_images(run.work / cache, listed, preprocessing, run.workers)
-    for _ in progress.track(filling, f"pyramids of {spec}", len(listed)):
-        pass
-    bad = undecodable(run.work / cache, listed)
+    manifest = list_dataset(spec, run.options)
+    _check_faults(run, manifest, folder, number)
+    progress.say(f"{spec}: {treatment(manifest.source, run.recipe.preprocessing)}")
+    if note := profile_note(manifest.source, run.recipe.preprocessing):
+        progress.say(note)
+    return kept(manifest, data)
+
+
+def _check_faults(run: Run, manifest: Manifest, folder: Path, number: int) -> None:
+    """Write the list of bad rows, and refuse too many of them."""
+    path = write_faults(manifest, folder / str(number))
+    try:
+        check_share(manifest.faults, len(manifest), run.options.max_bad_share, run.data[number - 1])
+    except DatasetError as error:
+        raise DatasetError(f"{error.detail}\nAll of them are in {path}.") from error
+
+
+def _cache(
+    run: Run, listed: Manifest, folder: Path, number: int, progress: Progress
+) -> tuple[Manifest, dict[str, Any]]:
+    """Cache one dataset; returns its images that can be decoded, and the facts that later steps need."""
+    spec, preprocessing = run.data[number - 1], run.recipe.preprocessing
+    name = cache_folder(listed, preprocessing)
+    cache = run.cache_folder / name
+    with alone_in(cache):  # runs in other work folders may share it
+        filling = cache_images(
+            cache,
+            listed,
+            preprocessing,
+            run.workers,
+            lambda rate: progress.say(f"pyramids of {spec}: {rate}"),
+        )
+        for _ in progress.track(filling, f"pyramids of {spec}", len(listed)):
+            pass
+    bad = undecodable(cache, listed)
     good_N = np.array([row not in bad for row in range(len(listed))])
     manifest = replace(listed.subset(good_N), faults=(*listed.faults, *bad.values()))
-    check_share(manifest.faults, len(manifest), run.options.max_bad_share, spec)
-    write_manifest(manifest, run.work / f"data/{number}")
+    _check_faults(run, manifest, folder, number)
+    write_manifest(manifest, folder / str(number))
     if manifest.faults:
         progress.say(
             f"{len(manifest.faults)} of {len(manifest) + len(manifest.faults)} rows of {spec} are left out:\n"
-            f"{summary(manifest.faults)}\n  all of them are in {run.work / f'data/{number}' / 'faults.csv'}"
+            f"{summary(manifest.faults)}\n  all of them are in {folder / str(number) / 'faults.csv'}"
         )
-    files = [f"data/{number}/manifest.json"]
-    (run.work / "splits").mkdir(exist_ok=True)
-    for fold, split in enumerate(make_splits(manifest, data.split), 1):
-        files.append(split_file(fold, number))
-        write_split(split, run.work / files[-1])
-    return {
+    return manifest, {
         "spec": spec,
         "source": manifest.source,
         "root": str(manifest.root),
-        "cache": cache,
-        "content_sha256": content_sha256(run.work / cache),
+        "cache": name,
+        "content_sha256": content_sha256(cache),
         "manifest_sha256": manifest.sha256,
         "images": len(manifest),
         "left_out": len(manifest.faults),
-        "files": files,
+        "files": [f"{number}/manifest.json"],
     }
+
+
+def _write_splits(
+    manifests: Sequence[Manifest], data: DatasetData, folder: Path, datasets: list[dict[str, Any]]
+) -> None:
+    (folder / "splits").mkdir(exist_ok=True)
+    for number, splits in enumerate(make_splits(manifests, data.split), 1):
+        for fold, split in enumerate(splits, 1):
+            write_split(split, folder / split_file(fold, number))
+            datasets[number - 1]["files"].append(split_file(fold, number))

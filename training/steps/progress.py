@@ -1,4 +1,4 @@
-"""Who is told how far a run is."""
+"""Protocols for progress reporting, and the progress that shows nothing."""
 
 from __future__ import annotations
 
@@ -9,20 +9,42 @@ Item = TypeVar("Item")
 
 
 class Bar(Protocol):
-    """One thing that goes on for a while."""
+    """A bar for one task."""
 
-    def update(self, done: int, said: str = "", total: int | None = None) -> None:
-        """`done` steps are behind it, of a `total` that may be known only now; `said` stands beside it."""
+    def update(self, completed: int, note: str = "", total: int | None = None) -> None:
+        """Show `completed` steps, of a `total` that may be known only now, and `note` beside the bar."""
         ...
 
 
 class Progress(Protocol):
+    """Shows bars and lines to the user."""
+
     def track(self, steps: Iterable[Item], what: str, total: int) -> Iterable[Item]:
-        """Pass `steps` on, showing each as one of `total`."""
+        """Yield each of `steps` and count it in a bar of `total`."""
         ...
 
     def bar(self, what: str, total: int) -> Bar:
-        """A bar of its own, for what does not go step by step in one loop."""
+        """A new bar, for a task that is not one loop."""
         ...
 
-    def say(self, line: str) -> None: ...
+    def say(self, message: str) -> None:
+        """Print `message`."""
+        ...
+
+
+class Silent:
+    """Progress and bar that show nothing, for processes that only help."""
+
+    def track(self, steps: Iterable[Item], what: str, total: int) -> Iterable[Item]:
+        """`steps` as they are."""
+        return steps
+
+    def bar(self, what: str, total: int) -> Silent:
+        """Return the progress itself."""
+        return self
+
+    def update(self, completed: int, note: str = "", total: int | None = None) -> None:
+        """Do nothing."""
+
+    def say(self, message: str) -> None:
+        """Do nothing."""

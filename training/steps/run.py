@@ -1,14 +1,17 @@
-"""A run: a recipe, its data, and where everything of it lies.
+"""Run: a recipe, its data and its folders.
 
 work/
-├── recipe.json                 the recipe as it is run
-├── training/ validation/ test/ pyramids of drawn phantoms, or
-├── data/1/                     manifest and faults of the first dataset; data/2/ …
-├── cache/<key>/                pyramids of its films
-├── splits/fold_1_data_1.json   who trains, validates, tests
-├── prepare.json                the stamp of `prepare`
+├── recipe.json                 the recipe as it was run last
+├── cache/<key>/                pyramids of the radiographs of a dataset; elsewhere with --cache
+├── data/                       the step `prepare`: stamp.json and, of datasets,
+│   ├── 1/                      manifest and faults of the first; 2/ …
+│   └── splits/fold_1_data_1.json   which images train, validate, test;
+│                               of drawn phantoms, training/ validation/ test/
 └── fold_1/seed_0/              one trial: fit_256/ …, stack/, calibrate/, export/, evaluate/, each
                                 with its stamp.json
+
+A step that runs with other inputs than an earlier one gets a folder of its own, such as `fit_256-1a2b3c4d/`
+or `data-1a2b3c4d/`; the earlier one stays.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from typing import Literal
 
 from training.datasets.options import ReadOptions
 from training.recipes import DatasetData, PhantomData, Recipe
-from training.steps.stamp import sha256_of
+from training.stamp import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,32 +34,50 @@ class Trial:
 
     @property
     def name(self) -> str:
+        """Its folder below the work folder."""
         return f"fold_{self.fold}/seed_{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """In words."""
+        return f"fold {self.fold}, seed {self.seed}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Run:
-    """What `cxrserve train` was asked for.
+    """The arguments of `cxrserve train`.
 
     Attributes:
         recipe: with everything that was set.
         data: datasets as "kind:path"; none for a recipe that draws phantoms.
         out: the bundle's folder.
         work: everything in between.
+        cache: of pyramids, which recipes with the same data and preprocessing share; `work`/cache if None.
         folds: how many of the recipe's folds are run, the first ones; None for all.
         workers: processes that decode or draw, and threads for the fits.
         options: how datasets are read.
         report: "full", or "brief": without the fields and footprints of each network, which take minutes.
+        replace: overwrite files in `out` that another run wrote.
+        each_fold: write the bundle of every fold and seed, not of the first alone.
+        other_counts: train also where the paper counts other images or labels of its dataset.
+        variants: make and gate variants of the networks in half precision and 8-bit integers.
+        field_images: images that each effective receptive field of the report is averaged over.
     """
 
     recipe: Recipe
     out: Path
     work: Path
+    cache: Path | None = None
     data: tuple[str, ...] = ()
     folds: int | None = None
     workers: int = 1
     options: ReadOptions = field(default_factory=ReadOptions)
     report: Literal["full", "brief"] = "full"
+    replace: bool = False
+    each_fold: bool = False
+    other_counts: bool = False
+    field_images: int = 16
+    variants: bool = False
 
     def __post_init__(self) -> None:
         recipe, drawn = self.recipe, isinstance(self.recipe.data, PhantomData)
@@ -83,7 +104,7 @@ class Run:
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Every trial; the first is the one whose bundle is delivered."""
+        """All trials; the first is the one whose bundle is delivered."""
         folds = range(1, (self.folds or self.all_folds) + 1)
         return tuple(Trial(fold=fold, seed=seed) for fold in folds for seed in self.recipe.seeds)
 
@@ -91,5 +112,11 @@ class Run:
     def recipe_sha256(self) -> str:
         return sha256_of(self.recipe)
 
-    def folder(self, trial: Trial, step: str = "") -> Path:
-        return self.work / trial.name / step
+    @property
+    def cache_folder(self) -> Path:
+        """The folder of all caches of pyramids."""
+        return self.cache or self.work / "cache"
+
+    def folder(self, trial: Trial) -> Path:
+        """The folder of a trial; its steps have theirs below it."""
+        return self.work / trial.name

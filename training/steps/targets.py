@@ -1,4 +1,4 @@
-"""From a dataset's labels to what a recipe trains on: policy, view, unit, one finding.
+"""Targets of a recipe from a dataset's labels: policy, view, unit, one finding.
 
 Legend: N images, F findings.
 """
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 from cxrserve.findings import INDEX
 from training.datasets import Manifest, group_studies, keep_views
 from training.datasets.faults import DatasetError
-from training.labels import apply_policy, study_targets, with_a_positive
+from training.datasets.labels import apply_policy, study_targets, with_a_positive
 from training.recipes import DatasetData
 
 Labels = NDArray[np.float32]
 
 
 def kept(manifest: Manifest, data: DatasetData) -> Manifest:
-    """The images of `manifest` that a recipe with `data` looks at.
+    """The images of `manifest` that a recipe with `data` uses.
 
     Raises:
         DatasetError: none is left.
     """
     manifest = keep_views(manifest, data.views)
     keep_N = np.ones(len(manifest), np.bool_)
-    if data.unit.kind == "studies":
+    if data.sample_unit.kind == "studies":
         keep_N[:] = False
-        for study in group_studies(manifest, data.unit.most_views):
+        for study in group_studies(manifest, data.sample_unit.max_views):
             keep_N[list(study.images)] = True
     if data.finding is not None:
         keep_N &= study_targets(_said(manifest, data), data.finding)[1]
@@ -36,7 +36,7 @@ def kept(manifest: Manifest, data: DatasetData) -> Manifest:
     if not keep_N.any():
         raise DatasetError(
             f"no image of {manifest.source} is left: the recipe asks for views {data.views}"
-            + (f", for {data.finding} or No Finding" if data.finding else "")
+            + (f", for {data.finding}, denied or not, or No Finding" if data.finding else "")
             + (", for a positive label" if data.with_a_positive else "")
         )
     return manifest.subset(keep_N)
@@ -56,7 +56,7 @@ def targets(manifest: Manifest, data: DatasetData) -> Labels:
 def _said(manifest: Manifest, data: DatasetData) -> Labels:
     """Labels as the source has them; of a study where that is the unit."""
     labels_NF = manifest.labels_NF()
-    if data.unit.kind == "images":
+    if data.sample_unit.kind == "images":
         return labels_NF
     merged_NF = np.empty_like(labels_NF)
     for study in group_studies(manifest, max_images=len(manifest)):

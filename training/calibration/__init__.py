@@ -1,0 +1,6 @@
+"""Calibration of a bundle on labelled images that had no part in training its networks.
+
+bundle.py   the contract with calibrations, measured operating points and heatmap scales
+error.py    calibration error, slope and intercept, with intervals
+images.py   scores and heatmap maxima of labelled images or phantoms
+"""

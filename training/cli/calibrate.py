@@ -1,0 +1,34 @@
+"""`cxrserve models calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+# Phantoms from here on are drawn by no recipe and by no other command.
+FIRST_SEED: Final = 2_000_000
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder; its contract is rewritten.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled images that trained no network of the bundle: KIND:PATH, as `evaluate` has it."
+        ),
+    ] = None,
+    phantoms: Annotated[int, typer.Option(min=0, help="Draw this many phantoms instead.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first phantom.")] = FIRST_SEED,
+    version: Annotated[str | None, typer.Option(help="New version of the bundle.")] = None,
+) -> None:
+    """Calibrate a bundle's probabilities, measure its operating points, and fix a heatmap scale per finding.
+
+    The networks, the stack and all decisions stay as they are: each threshold is carried through the
+    calibration. What changes is the probability, p = σ(slope · logit(score) + intercept), and the colours of
+    the heatmaps, which get one linear scale for each finding.
+    """
+    from training.calibration.images import calibrate_bundle
+
+    calibrate_bundle(bundle, data=data, phantoms=phantoms, seed=seed, version=version)

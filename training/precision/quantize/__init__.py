@@ -1,0 +1,7 @@
+"""Members in 8-bit integers, and the gate that each must pass before it may serve.
+
+ensemble.py    the ensemble's gate
+images.py      the images that calibrate a variant, and those that judge it, as they are served
+int8_graph.py  A member's graph in 8-bit integers
+quantize.py    A bundle's members in fewer digits
+"""
