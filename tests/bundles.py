@@ -16,17 +16,17 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from cxrserve.ensemble.bundle import (
+from cxrserve.bundle.contract import (
     STRIDE,
     Contract,
     Lineage,
     Member,
-    OperatingPoint,
     write_contract,
 )
+from cxrserve.bundle.operating_point import OperatingPoint
 from cxrserve.findings import NAMES
-from cxrserve.imaging.names import Fit, ProfileName
 from cxrserve.imaging.pyramid import Preprocessing
+from cxrserve.imaging.types import Fit, ProfileName
 
 _CHANNELS = 8
 _OPSET = 17

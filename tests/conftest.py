@@ -1,4 +1,4 @@
-"""What every test may use: a tiny real bundle, settings, radiographs as bytes, and a real server.
+"""Fixtures of all tests: a tiny real bundle, settings, radiographs as bytes, and a real server.
 
 Nothing is mocked: the server is uvicorn on a port, with the decode workers and the engines that serve.
 """
@@ -23,7 +23,7 @@ REALDATA = Path(__file__).resolve().parents[2] / "shared" / "realdata"
 
 @pytest.fixture(scope="session", autouse=True)
 def _no_settings_from_outside() -> Iterator[None]:
-    """Whatever CXRSERVE_* the shell has set: the tests do not see it."""
+    """Hide CXRSERVE_* variables of the shell from the tests."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.upper().startswith("CXRSERVE_")]:
             patch.delenv(name)
@@ -44,7 +44,7 @@ class MakeSettings(Protocol):
 
 @pytest.fixture(scope="session")
 def make_settings(tiny_bundle: Path) -> MakeSettings:
-    """A factory of Settings: the tiny bundle, a free port, and no more cores than need be."""
+    """A factory of Settings: the tiny bundle, a free port, and one core."""
 
     def make(**overrides: object) -> Settings:
         usual: dict[str, object] = {"bundle": tiny_bundle, "port": 0, "threads": 1, "decode_workers": 1}
@@ -67,7 +67,7 @@ def serve(make_settings: MakeSettings) -> Serve:
 
 @pytest.fixture(scope="session")
 def server(serve: Serve) -> Iterator[Running]:
-    """One running server for all tests that need nothing special of it; `server.url` is its address."""
+    """One running server with usual settings, shared by all tests; `server.url` is its address."""
     with serve(upload_timeout_s=20) as started:
         yield started
 

@@ -1,4 +1,4 @@
-"""dcmtk's programs, by their full path: pynetdicom installs Python programs of the same names."""
+"""DCMTK's programs, by their full path: pynetdicom installs Python programs of the same names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def path_of(program: str) -> str:
-    """Where the Debian program is; the test is skipped where it is not installed."""
+    """The path of a Debian program; skips the test where it is not installed."""
     found = Path("/usr/bin") / program
     if not found.is_file():
         pytest.skip(f"{found} is not installed; see tests/debian-packages.txt")
@@ -31,10 +31,10 @@ def run(
 
 
 def storescu(port: int, *files: Path, options: tuple[str | Path, ...] = (), ae: str = "CXRSERVE") -> str:
-    """Send files by C-STORE; what storescu said, one line for each answer."""
+    """Send files by C-STORE; returns its output, one line for each answer."""
     return run("storescu", "-v", *options, "-aec", ae, "127.0.0.1", port, *files).stdout
 
 
 def echoscu(port: int, *options: str | Path, ae: str = "CXRSERVE") -> str:
-    """C-ECHO; what echoscu said."""
+    """C-ECHO; returns the output of echoscu."""
     return run("echoscu", "-v", *options, "-aec", ae, "127.0.0.1", port).stdout

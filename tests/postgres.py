@@ -80,6 +80,12 @@ def dump(url: str, path: Path) -> None:
         subprocess.run([_PROGRAMS[-1] / "pg_dump", url], stdout=file, check=True)
 
 
+def restore(url: str, path: Path) -> None:
+    """Run the SQL that `dump` wrote in an empty database."""
+    command = [str(_PROGRAMS[-1] / "psql"), "--quiet", "--set=ON_ERROR_STOP=1", "--file", str(path), url]
+    subprocess.run(command, check=True, capture_output=True)
+
+
 def _run(program: Path, *arguments: str | Path) -> None:
     command = [str(program), *map(str, arguments)]
     if os.getuid() == 0:

@@ -18,7 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 from cxrserve.archive.rules import load_rules
-from cxrserve.cli import app
+from cxrserve.cli.main import app
 from cxrserve.settings import Settings
 from tests.servers import Running
 
@@ -143,6 +143,8 @@ SERIES = {
     "CxrserveDeadLetters": 'cxrserve_archive_jobs{kind="delivery", state="dead", instance="a"}',
     "CxrserveWorkWaits": 'cxrserve_archive_oldest_job_seconds{kind="study", instance="a"}',
     "CxrserveQuarantine": 'cxrserve_archive_quarantined{instance="a"}',
+    "CxrserveDrift": 'cxrserve_watch_alarm{instance="a"}',
+    "CxrserveRefusals": 'cxrserve_film_check_total{seen="turned", act="refused", instance="a"}',
     "CxrserveDecodersEnd": 'cxrserve_decode_workers_restarted_total{instance="a"}',
 }
 GOOD = {
@@ -153,6 +155,8 @@ GOOD = {
     "CxrserveDeadLetters": "0x90",
     "CxrserveWorkWaits": "600x90",
     "CxrserveQuarantine": "3x90",
+    "CxrserveDrift": "0x90",
+    "CxrserveRefusals": "0x80 1+1x10",
     "CxrserveDecodersEnd": "0+1x90",
 }
 BAD = {
@@ -163,6 +167,8 @@ BAD = {
     "CxrserveDeadLetters": "0x80 1x10",
     "CxrserveWorkWaits": "0x20 0+60x70",
     "CxrserveQuarantine": "3x80 4x10",
+    "CxrserveDrift": "0x70 1x20",
+    "CxrserveRefusals": "0x60 0+1x30",
     "CxrserveDecodersEnd": "0x40 0+6x50",
 }
 

@@ -1,8 +1,10 @@
+"""Tests of the table of findings."""
+
 from __future__ import annotations
 
 import pytest
 
-from cxrserve.findings import FINDINGS, INDEX, NAMES, canonical, indices
+from cxrserve.findings import FINDINGS, INDEX, NAMES, NO_FINDING, URGENCY_ORDER, canonical, indices
 
 
 def test_the_order_is_the_alphabet_as_in_mimic() -> None:
@@ -33,3 +35,8 @@ def test_codes_are_distinct_and_complete() -> None:
 
 def test_cardiomegaly_is_the_disorder_not_the_x_ray_sign() -> None:
     assert FINDINGS[INDEX["Cardiomegaly"]].code.value == "8186001"
+
+
+def test_the_order_of_urgency_has_every_finding_once_and_no_finding_last() -> None:
+    assert sorted(URGENCY_ORDER) == list(NAMES)
+    assert URGENCY_ORDER[-1] == NO_FINDING

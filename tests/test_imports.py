@@ -1,4 +1,4 @@
-"""What serving loads: no torch, no training; and the command line answers before anything heavy is loaded."""
+"""Tests of imports: serving loads no torch and no training, and the command line nothing heavy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _loaded_by(statement: str) -> set[str]:
 @pytest.mark.parametrize(
     "statement",
     [
-        "import cxrserve.api.server, cxrserve.doctor, cxrserve.file_reader",
+        "import cxrserve.api.server, cxrserve.cli.doctor, cxrserve.cli.predict",
         "from cxrserve.engines.select import choose; choose('openvino', 'auto')",
         "from cxrserve.engines.select import choose; choose('onnxruntime', 'auto')",
     ],
@@ -32,7 +32,7 @@ def test_serving_loads_no_torch(statement: str) -> None:
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    loaded = _loaded_by("import cxrserve.cli")
+    loaded = _loaded_by("import cxrserve.cli.main")
     assert not loaded.intersection({*HEAVY, "cv2", "numpy", "openvino", "onnxruntime", "fastapi", "pydicom"})
 
 
@@ -43,3 +43,7 @@ def test_each_engine_is_loaded_only_when_chosen() -> None:
     assert "openvino" not in _loaded_by(
         "from cxrserve.engines.select import choose; choose('onnxruntime', 'f32')"
     )
+
+
+def test_archives_on_one_machine_load_no_ray() -> None:
+    assert "ray" not in _loaded_by("import cxrserve.cli.bulk, cxrserve.bulk.run, cxrserve.pacs.web_source")

@@ -18,7 +18,7 @@ FORBIDDEN = re.compile(r"\b[al]?gpl|general public license", re.IGNORECASE)
 # The LGPL asks that a user can put another build of the library in its place, and so it is where Python
 # imports it by name from site-packages, unchanged. Allowed name by name, each with what brings it.
 LGPL = {
-    "psycopg": "the PostgreSQL driver of the archive's database; DBOS asks for it even where SQLite serves",
+    "psycopg": "the PostgreSQL driver of the archive's database",
     "psycopg-binary": "the same driver's part in C, of its extra `binary`",
 }
 # NVIDIA's own libraries, proprietary and free to use: torch's wheels for GPUs bring them, and the extra `gpu`
@@ -85,7 +85,7 @@ def test_every_licence_allows_it(extra: str) -> None:
 
 def test_the_walk_reaches_what_the_extras_bring() -> None:
     assert set(LGPL) <= set(installed_with("pacs"))
-    assert {"torch", "nncf", "dbos", "torchxrayvision", "playwright"} <= set(installed_with("test"))
+    assert {"torch", "nncf", "pynetdicom", "torchxrayvision", "playwright"} <= set(installed_with("test"))
 
 
 def test_the_project_is_apache() -> None:

@@ -11,7 +11,7 @@ PATH = "/predict?heatmaps=none"
 
 def head(*headers: str, method: str = "POST", path: str = PATH) -> bytes:
     """A request's head; `headers` are whole lines."""
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: test", *headers, "", ""]).encode("latin-1")
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode("latin-1")
 
 
 def connected(port: int, timeout_s: float = 30) -> closing[socket.socket]:

@@ -11,7 +11,8 @@ import pytest
 from tests import radiographs
 from tests.api import raw
 from tests.conftest import Serve
-from tests.ensemble.watched_engines import at_the_gate, sample, wait_until
+from tests.scheduling.watched_engines import at_the_gate, sample
+from tests.waiting import until
 
 
 @pytest.mark.parametrize("study", [False, True])
@@ -35,9 +36,9 @@ def test_what_nobody_waits_for_is_dropped(
             head = raw.head(f"Content-Length: {len(body)}", f"Content-Type: {kind}", path=path)
             leaving.sendall(head + body)
             images = 3 if study else 2
-            wait_until(lambda: sample(metrics, "cxrserve_queue_depth", size="512") == images)
-        wait_until(lambda: sample(metrics, "cxrserve_queue_depth", size="512") == 1)
-        wait_until(lambda: sample(metrics, "cxrserve_rejections_total", reason="client-gone") == 1)
+            until(lambda: sample(metrics, "cxrserve_queue_depth", size="512") == images)
+        until(lambda: sample(metrics, "cxrserve_queue_depth", size="512") == 1)
+        until(lambda: sample(metrics, "cxrserve_rejections_total", reason="client-gone") == 1)
         gate.open.set()
         assert staying.result(60).status_code == 200
         assert len(gate.runs) == 1  # the other's scales never ran
@@ -59,4 +60,4 @@ def test_a_client_gone_mid_result_costs_nobody_else(serve: Serve) -> None:
                 assert raw.status(peer) == 200
         assert httpx.post(f"{running.url}/predict", content=picture).status_code == 200
         metrics = running.server.service.metrics
-        wait_until(lambda: sample(metrics, "cxrserve_images_inside") == 0)
+        until(lambda: sample(metrics, "cxrserve_images_inside") == 0)

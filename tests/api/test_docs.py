@@ -9,7 +9,10 @@ import httpx
 import pytest
 from fastapi.openapi.models import OpenAPI
 
+from cxrserve.api.app import create_app
 from cxrserve.api.upload import RAW_TYPES
+from cxrserve.findings import NAMES
+from tests.conftest import MakeSettings
 
 
 @pytest.fixture
@@ -29,12 +32,36 @@ def test_the_document_is_whole(document: dict[str, Any]) -> None:
         "/predict/study",
         "/display",
         "/triage",
+        "/watch",
         "/healthz",
         "/readyz",
         "/metrics",
         "/model",
         "/problems/{slug}",
     }
+
+
+def test_generated_clients_get_names_findings_and_the_licence(document: dict[str, Any]) -> None:
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    names = [operation["operationId"] for operation in operations]
+    assert len(set(names)) == len(names)
+    assert {"predict", "predict_study", "triage", "model"} <= set(names)
+    schemas = document["components"]["schemas"]
+    assert schemas["FindingName"]["enum"] == list(NAMES)
+    for model in ("FindingReport", "StudyFinding", "DecisionReport"):
+        assert schemas[model]["properties"]["finding"]["$ref"] == "#/components/schemas/FindingName"
+    assert document["info"]["license"]["identifier"] == "Apache-2.0"
+    assert "security" not in document
+
+
+def test_a_guarded_service_declares_its_token(make_settings: MakeSettings) -> None:
+    document = create_app(make_settings(token="open-sesame-open-sesame")).openapi()
+    OpenAPI.model_validate(document)
+    assert document["components"]["securitySchemes"] == {"bearer": {"type": "http", "scheme": "bearer"}}
+    assert document["security"] == [{"bearer": []}]
+    assert "401" in document["paths"]["/predict"]["post"]["responses"]
+    assert document["paths"]["/healthz"]["get"]["security"] == []
+    assert "401" not in document["paths"]["/healthz"]["get"]["responses"]
 
 
 def test_both_forms_of_a_request_stand_in_it(document: dict[str, Any]) -> None:

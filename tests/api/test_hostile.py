@@ -64,12 +64,17 @@ def test_a_content_length_that_promises_less_than_comes(guarded: Running, chest_
 
 
 def test_length_and_chunks_together(guarded: Running, chest_jpeg: bytes) -> None:
-    """Request smuggling (RFC 9112, 11.2): what follows the chunks is not read as a second request."""
-    smuggled = b"0\r\n\r\nGET /model HTTP/1.1\r\nHost: x\r\n\r\n"
-    head = raw.head("Content-Length: 5", "Transfer-Encoding: chunked", "Connection: close")
-    with raw.connected(guarded.port) as peer:
-        peer.sendall(head + smuggled)
-        assert raw.rest(peer).count(b"HTTP/1.1 ") == 1
+    """Request smuggling (RFC 9112, 6.1): refused, and what follows is not read as a second request."""
+    smuggled = b"0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    for head in (
+        raw.head("Content-Length: 5", "Transfer-Encoding: chunked"),
+        raw.head("Transfer-Encoding: chunked", "Content-Length: 5"),
+    ):
+        with raw.connected(guarded.port) as peer:
+            peer.sendall(head + smuggled)
+            answers = raw.rest(peer)
+        assert answers.count(b"HTTP/1.1 ") == 1
+        assert answers.startswith(b"HTTP/1.1 400 ")
 
 
 def test_no_length_and_no_chunks(guarded: Running) -> None:

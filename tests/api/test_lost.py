@@ -1,4 +1,4 @@
-"""A GPU that fails for good: 503, no longer ready, and the service ends so that it is started anew."""
+"""A GPU that fails for good: 503, no longer ready, and the service ends so that it is started again."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from cxrserve.api.app import create_app
-from cxrserve.ensemble.pipeline import Pipeline
 from cxrserve.errors import EngineLost
+from cxrserve.pipeline.pipeline import Pipeline
 from tests.api.conftest import check_problem
 from tests.conftest import MakeSettings
 

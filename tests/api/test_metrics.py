@@ -14,8 +14,9 @@ from prometheus_client.samples import Sample
 
 from tests.api.conftest import check_problem
 from tests.conftest import MakeSettings, Serve
-from tests.ensemble.watched_engines import at_the_gate, wait_until
+from tests.scheduling.watched_engines import at_the_gate
 from tests.servers import running as running_server
+from tests.waiting import until
 
 SIZES = ("64", "128", "256", "512")
 STAGES = {"decode", "pyramid", "stack", "heatmaps", "drawing", *(f"engine_{size}" for size in SIZES)}
@@ -85,7 +86,7 @@ def test_a_decode_worker_that_dies_is_counted_and_replaced(serve: Serve, chest_j
         pipeline = running.server.service.pipeline
         [worker] = pipeline.worker_pids()
         os.kill(worker, signal.SIGABRT)
-        wait_until(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
+        until(lambda: Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[0] == "Z")
         assert client.post("/predict", content=chest_jpeg).status_code == 200
         assert pipeline.worker_pids() != (worker,)
         assert _value(_scraped(client), "cxrserve_decode_workers_restarted_total") == 1

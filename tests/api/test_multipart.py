@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cxrserve.api.multipart import Form
 from cxrserve.errors import RequestError
+from cxrserve.multipart import DICOM_TYPE, FormReader, RelatedReader, related_body, single_part
 from tests.api import raw
 
 _CONTENT_TYPE = raw.FORM.partition(": ")[2]
@@ -19,7 +19,7 @@ _CUTS = st.lists(st.integers(1, 40), max_size=200)
 
 
 def parsed(body: bytes, cuts: list[int]) -> list[bytearray]:
-    form = Form(_CONTENT_TYPE, most_files=4, most_bytes=10_000)
+    form = FormReader(_CONTENT_TYPE, max_files=4, max_bytes=10_000)
     position = 0
     for cut in cuts:
         form.write(body[position : position + cut])
@@ -43,3 +43,28 @@ def test_anything_else_is_refused_as_a_request(body: bytes, cuts: list[int]) -> 
         parsed(body, cuts)
     except RequestError as error:
         assert len(error.detail) > 20  # noqa: PT017 - not raising is fine too
+
+
+@given(st.lists(_CONTENTS, min_size=1, max_size=3), _CUTS)
+def test_written_objects_are_read_again(objects: list[bytes], cuts: list[int]) -> None:
+    body = related_body(objects)
+    reader = RelatedReader(body.media_type, max_parts=3, max_bytes=10_000)
+    position = 0
+    for cut in cuts:
+        reader.write(body.content[position : position + cut])
+        position += cut
+    reader.write(body.content[position:])
+    reader.close()
+    assert [(part.content_type, bytes(part.content)) for part in reader.complete] == [
+        (DICOM_TYPE, content) for content in objects
+    ]
+
+
+def test_a_single_part_of_another_servers_answer() -> None:
+    body = related_body([b"object"])
+    assert single_part(body.content, body.media_type) == b"object"
+    preamble = b"This is a multipart message.\r\n" + body.content
+    assert single_part(preamble, body.media_type.replace(DICOM_TYPE, "image/jpeg")) == b"object"
+    assert single_part(b"bare", "application/dicom") == b"bare"
+    assert single_part(body.content[:-10], body.media_type) == b""
+    assert single_part(related_body([b"a", b"b"]).content, related_body([b"a", b"b"]).media_type) == b""

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from cxrserve.ensemble.bundle import CONTRACT_FILE
+from cxrserve.bundle.contract import CONTRACT_FILE
 from cxrserve.findings import NAMES
 from cxrserve.reports.answer import Answer
 from tests import radiographs
@@ -53,7 +53,7 @@ def test_says_which_model_and_what_was_done(
 ) -> None:
     answer = predict(client, chest_jpeg)
     sha256 = hashlib.sha256((tiny_bundle / CONTRACT_FILE).read_bytes()).hexdigest()
-    assert answer["model"] == {"name": "tiny", "version": "1.0.0", "sha256": sha256}
+    assert answer["model"] == {"name": "tiny", "version": "1.0.0", "sha256": sha256, "site": None}
     assert "Research use only" in answer["disclaimer"]
     image = answer["image"]
     assert (image["rows"], image["columns"], image["format"]) == (

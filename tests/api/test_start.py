@@ -21,8 +21,8 @@ import pytest
 
 from cxrserve.api.app import create_app
 from cxrserve.api.server import Server
-from cxrserve.ensemble.bundle import CONTRACT_FILE, read_contract
-from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.bundle.contract import CONTRACT_FILE, read_contract
+from cxrserve.pipeline.pipeline import Pipeline
 from tests.api import raw
 from tests.api.conftest import check_problem
 from tests.conftest import MakeSettings, Serve
@@ -82,6 +82,7 @@ def test_the_model_shows_its_contract(client: httpx.Client, tiny_bundle: Path) -
     engine = model.pop("engine")
     assert model.pop("sha256") == sha256
     assert model.pop("report") is None, "the tiny bundle brings no report.html"
+    assert model.pop("site") is None
     assert model == json.loads(contract.model_dump_json())
     assert engine["name"] in ("openvino", "onnxruntime")
     assert engine["precision"] in ("f32", "bf16")
@@ -105,13 +106,14 @@ def test_a_pipeline_that_is_brought_stays_open(make_settings: MakeSettings, ches
 def test_it_says_where_it_listens_and_stops_in_order(tiny_bundle: Path, chest_jpeg: bytes) -> None:
     with started(tiny_bundle) as process:
         assert process.stdout is not None
-        ready, hint = process.stdout.readline(), process.stdout.readline()
+        ready, pages, hint = (process.stdout.readline() for _ in range(3))
         found = re.fullmatch(
             r"cxrserve \S+ is ready on (http://127\.0\.0\.1:\d+) with tiny 1\.0\.0 \(engine \w+ \w+\)\n",
             ready,
         )
         assert found is not None, ready
-        assert hint == f"Try: curl -F file=@chest.jpg {found[1]}/predict\n"
+        assert pages == f"Viewer: {found[1]}/  API: {found[1]}/docs\n"
+        assert hint == f'Try: curl -F file=@chest.jpg "{found[1]}/predict?heatmaps=none"\n'
         assert httpx.post(f"{found[1]}/predict", content=chest_jpeg).status_code == 200
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
@@ -173,10 +175,24 @@ def test_a_port_that_is_taken_stops_the_server(server: Running, make_settings: M
 
 
 def test_more_connections_than_there_is_room_for(serve: Serve) -> None:
-    """They are refused; idle ones are ended after their time, so that there is room again."""
-    with serve(upload_timeout_s=2) as crowded, contextlib.ExitStack() as peers:
-        for _ in range(520):
-            peers.enter_context(raw.connected(crowded.port))
-        check_problem(httpx.get(f"{crowded.url}/healthz"), 503, "overloaded")
-        time.sleep(2.5)
+    """Idle ones of the same address are closed instead of the newest being refused."""
+    with serve(max_connections_per_address=40) as crowded, contextlib.ExitStack() as peers:
+        held = [peers.enter_context(raw.connected(crowded.port)) for _ in range(1000)]
+        for path in ("/healthz", "/readyz", "/model"):
+            assert httpx.get(crowded.url + path).status_code == 200
+        assert raw.status(held[0]) == 0, "the oldest was closed"
+        assert len(crowded.server.server_state.connections) <= 40
+
+
+def test_connections_of_one_address_that_are_all_busy(serve: Serve) -> None:
+    """More requests of that address are refused; its probes and all other addresses are answered."""
+    with serve(max_connections_per_address=4, max_waiting=20) as crowded, contextlib.ExitStack() as peers:
+        for _ in range(4):
+            peer = peers.enter_context(raw.connected(crowded.port))
+            peer.sendall(raw.head("Content-Length: 1000"))
+            peer.sendall(b"1")
+        time.sleep(0.5)
+        check_problem(httpx.get(f"{crowded.url}/model"), 503, "overloaded")
         assert httpx.get(f"{crowded.url}/healthz").status_code == 200
+        with httpx.Client(transport=httpx.HTTPTransport(local_address="127.0.0.2")) as other:
+            assert other.get(f"{crowded.url}/model").status_code == 200

@@ -14,18 +14,19 @@ import httpx
 import pytest
 import yaml
 
+from cxrserve.api import app
 from cxrserve.api.app import create_app
 from cxrserve.api.server import Server
 from cxrserve.archive.archive import Archive
 from cxrserve.archive.destination import Puller
 from cxrserve.archive.receipt import Source
-from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.pipeline.pipeline import Pipeline
 from tests import radiographs
 from tests.conftest import MakeSettings
 from tests.servers import Running, running_server
 
 STUDY = "1.2.826.0.1.3680043.10.1"
-SECRET = "a secret"
+SECRET = "a secret of sixteen characters"
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +177,7 @@ def test_a_pacs_that_takes_its_time_does_not_hold_the_worklist_up(
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"rules": [{"name": "all"}]}))
     with serving(make_settings, tmp_path, slow) as (url, _), ThreadPoolExecutor(40) as askers:
         asked = [askers.submit(httpx.post, f"{url}/studies/{STUDY}", timeout=60) for _ in range(40)]
-        assert [httpx.post(f"{url}/studies/{wrong}").status_code for wrong in ("1..2", "1.02")] == [400, 400]
+        assert [httpx.post(f"{url}/studies/{wrong}").status_code for wrong in ("1..2", "1.2.")] == [400, 400]
         assert ask(url).status_code == 200
         assert not any(each.done() for each in asked)
         gone_on.set()
@@ -249,3 +250,30 @@ def test_the_token_is_shown_nowhere(make_settings: MakeSettings) -> None:
     settings = make_settings(token=SECRET, database_url=f"postgresql://user:{SECRET}@host/name")
     assert SECRET not in repr(settings)
     assert SECRET not in str(settings.model_dump())
+
+
+def test_the_queue_behind_a_slow_pacs_is_bounded(
+    make_settings: MakeSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "_MAX_REQUESTED_PULLS", 4)
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump({"rules": [{"name": "all"}]}))
+    go_on, inside = threading.Event(), threading.Semaphore(0)
+
+    def puller(study_instance_uid: str) -> int:
+        inside.release()
+        assert go_on.wait(240)
+        return 1
+
+    def pull(url: str) -> httpx.Response:
+        return httpx.post(f"{url}/studies/{STUDY}", timeout=240)
+
+    with serving(make_settings, tmp_path, puller) as (url, _), ThreadPoolExecutor(4) as clients:
+        waiting = [clients.submit(pull, url) for _ in range(4)]
+        for _ in range(4):
+            assert inside.acquire(timeout=240)
+        fifth = pull(url)
+        assert (fifth.status_code, fifth.headers["Retry-After"]) == (503, "30")
+        assert ask(url).status_code == 200
+        go_on.set()
+        assert [client.result().json() for client in waiting] == [{"objects": 1}] * 4
+        assert pull(url).status_code == 200

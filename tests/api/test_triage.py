@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 import sys
+from io import StringIO
 from pathlib import Path
 
 import httpx
 import pytest
 
-from cxrserve.ensemble.bundle import read_contract
+from cxrserve.bundle.contract import read_contract
 from cxrserve.findings import NAMES
 from tests.conftest import Serve
 from tests.servers import Running
@@ -95,7 +97,9 @@ def test_the_demo_bundle_keeps_its_conformal_promise_on_record(serve: Serve, che
             assert answer["work"] < 1
             if findings in predicted:
                 assert not answer["guarantee"]["holds"]
-                assert "measured on phantoms" in " ".join(answer["warnings"])
+                assert "measured on phantoms" in " ".join(
+                    warning["message"] for warning in answer["warnings"]
+                )
 
 
 def test_the_command_line_decides(tiny_bundle: Path, chest_jpeg: bytes, tmp_path: Path) -> None:
@@ -108,11 +112,13 @@ def test_the_command_line_decides(tiny_bundle: Path, chest_jpeg: bytes, tmp_path
             [*command, "--triage", "exact", *options], capture_output=True, text=True, timeout=120
         )
 
-    for format_, all_of_them in (("table", 14), ("csv", 14)):
-        done = ran("--format", format_)
+    table, rows = ran("--format", "table"), ran("--format", "csv")
+    for done in (table, rows):
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("negative") + done.stdout.count("positive") == all_of_them
         assert "of the full work on average" in done.stderr
+    assert table.stdout.count("negative") + table.stdout.count("positive") == 14
+    (row,) = csv.DictReader(StringIO(rows.stdout))
+    assert {row[name] for name in NAMES} == {"negative", "positive"}
     some = ran("--findings", "edema,Fracture", "--format", "json")
     assert [one["finding"] for one in json.loads(some.stdout)[0]["decisions"]] == ["Edema", "Fracture"]
     mixed = ran("--heatmaps", str(tmp_path))

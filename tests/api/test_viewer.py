@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from cxrserve.api import viewer
-from cxrserve.imaging.displayed import DisplayedImage, DisplayHeader
+from cxrserve.imaging.display_header import DisplayedImage, DisplayHeader
 from cxrserve.imaging.radiograph import ImageAbout
 from tests import radiographs
 from tests.api import raw
@@ -35,6 +35,8 @@ def test_the_page_and_all_its_parts_come_from_here(client: httpx.Client) -> None
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     parts = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.*")}
+    parts.remove("js/types.d.ts")
+    assert client.get("/viewer/js/types.d.ts").status_code == 404  # for the type checker; no page loads it
     assert {"js/main.js", "css/base.css", "model.html"} <= parts
     for part in parts:
         response = client.get(f"/viewer/{part}")
@@ -128,11 +130,11 @@ def test_a_far_browser_gets_it_packed_where_that_pays() -> None:
     about = ImageAbout(format="png", rows=512, columns=1024, photometric_interpretation="RGB", bits_stored=8)
     header = DisplayHeader(about=about, sample="uint8", offset=0, lowest=0, highest=0, white_is_low=False)
     even, noise = bytes(512 * 1024), np.random.default_rng(0).bytes(512 * 1024)
-    packed, coding = viewer._framed(DisplayedImage(header=header, payload=even), packs=True)
+    packed, coding = viewer._frame(DisplayedImage(header=header, payload=even), compress=True)
     assert coding == "gzip"
     assert gzip.decompress(b"".join(packed)).endswith(even)
-    for payload, packs in ((noise, True), (even, False)):
-        plain, coding = viewer._framed(DisplayedImage(header=header, payload=payload), packs=packs)
+    for payload, compress in ((noise, True), (even, False)):
+        plain, coding = viewer._frame(DisplayedImage(header=header, payload=payload), compress=compress)
         assert coding == ""
         assert bytes(plain[-1]) == payload
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,13 +14,14 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import generate_uid
 
 from cxrserve.archive.archive import Archive
-from cxrserve.archive.catalogue import StudyContent
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.receipt import Receipt, Source
-from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.archive.views.worklist import StudyContent
+from cxrserve.pipeline.pipeline import Pipeline
 from tests import radiographs
 from tests.conftest import MakeSettings
 from tests.postgres import fresh_database, postgres
+from tests.waiting import until
 
 SENDER = Source(protocol="dimse", calling_ae="MODALITY", address="127.0.0.1")
 _PATIENCE_S = 60.0
@@ -53,12 +53,12 @@ class Peer:
         self.received += [dcmread(path) for path in objects]
 
     def of(self, modality: str) -> list[Dataset]:
-        """What came of one modality: SR, PR, OT or the like."""
+        """The received objects of one modality: SR, PR, OT or the like."""
         return [each for each in self.received if each.Modality == modality]
 
 
 def away(*, retryable: bool = True) -> DeliveryError:
-    """What a peer that does not answer, or refuses, looks like."""
+    """A peer that does not answer, or refuses."""
     return DeliveryError("the peer did not take it.", retryable=retryable)
 
 
@@ -73,19 +73,10 @@ def study_of(archive: Archive, receipt: Receipt, *states: str) -> StudyContent:
     wanted = states or ("done", "failed", "refused")
 
     def found() -> StudyContent | None:
-        study = archive.catalogue.study(receipt.study_instance_uid)
+        study = archive.worklist.study(receipt.study_instance_uid)
         return study if study is not None and study.state in wanted else None
 
     return until(found)
-
-
-def until(condition: Callable[[], _Found | None]) -> _Found:
-    """Wait until `condition` is true, and return what it gave."""
-    deadline = time.monotonic() + _PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.02)
-    return found
 
 
 class OpenArchive(Protocol):

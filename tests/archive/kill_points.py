@@ -27,14 +27,15 @@ import cxrserve.reports.dicom.overlay
 import cxrserve.reports.dicom.presentation
 import cxrserve.reports.dicom.report  # noqa: F401 - imported once here, and not by every child
 from cxrserve.archive.archive import Archive
-from cxrserve.archive.index import OBJECTS, STUDIES
-from cxrserve.archive.intake import Intake
-from cxrserve.archive.letters import open_index
+from cxrserve.archive.jobs.job_store import open_database
 from cxrserve.archive.receipt import Source
-from cxrserve.archive.rules import load_rules
-from cxrserve.archive.store import Store
-from cxrserve.ensemble.bundle import load_bundle
-from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.archive.receiving.intake import Intake
+from cxrserve.archive.rules import CurrentRules, load_rules
+from cxrserve.archive.storage.files import Store
+from cxrserve.archive.storage.tables import OBJECTS, STUDIES
+from cxrserve.bundle.contract import load_bundle
+from cxrserve.imaging.display_header import DisplayedImage
+from cxrserve.pipeline.pipeline import Pipeline
 from cxrserve.settings import Settings
 from tests import radiographs
 from tests.bundles import write_tiny_bundle
@@ -105,12 +106,24 @@ class Folder:
         self._points.passed("after sending")
 
 
+def no_decoder(data: bytes) -> DisplayedImage:
+    """Decode nothing: no object is sent twice in another form here."""
+    raise AssertionError("nothing is compared here")
+
+
 def _intake(settings: Settings, data: bytes, points: Points) -> None:
     """Receive, in a process that does nothing else."""
     assert settings.archive is not None
     store = Store(settings.archive, "killed")
-    index = open_index(settings)
-    intake = Intake(store, index, load_rules(settings.rules), settings, load_bundle(settings.bundle))
+    index = open_database(settings)
+    intake = Intake(
+        store,
+        index,
+        CurrentRules(load_rules(settings.rules)),
+        settings,
+        load_bundle(settings.bundle),
+        decode=no_decoder,
+    )
     points.armed = True
     points.passed("received")
     receipt = intake.receive(data, _SENDER)
@@ -137,11 +150,11 @@ def _whole(settings: Settings, data: bytes, points: Points) -> None:
         receipt = archive.receive(data, _SENDER)
         points.note(acknowledged=receipt.outcome)
         deadline = time.monotonic() + _PATIENCE_S
-        while not archive.letters.jobs("done") or archive.letters.jobs():
-            assert time.monotonic() < deadline, archive.letters.jobs()
+        while not archive.jobs.jobs("done") or archive.jobs.jobs():
+            assert time.monotonic() < deadline, archive.jobs.jobs()
             time.sleep(0.02)
         points.armed = False
-        study = archive.catalogue.study(receipt.study_instance_uid)
+        study = archive.worklist.study(receipt.study_instance_uid)
         assert study is not None
         lines = sent.read_text().splitlines()
         points.note(state=study.state, results=sorted(set(lines)), sent=len(lines))

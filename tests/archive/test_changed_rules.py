@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of, until
+from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of
+from tests.waiting import until
 
 
 def test_results_whose_rule_is_gone_wait_for_it(open_archive: OpenArchive, tmp_path: Path) -> None:
@@ -13,13 +14,13 @@ def test_results_whose_rule_is_gone_wait_for_it(open_archive: OpenArchive, tmp_p
     archive.receive(chest(), SENDER)
     archive.close()
     archive = open_archive(folder, peer, {"rules": [{"name": "renamed", "destinations": ["peer"]}]})
-    (dead,) = until(lambda: archive.letters.jobs("dead"))
+    (dead,) = until(lambda: archive.jobs.jobs("dead"))
     assert dead.problem is not None
     assert dead.problem["slug"] == "rule-gone"
-    assert "no rule all any more" in dead.problem["detail"]
+    assert "no longer have the rule all" in dead.problem["detail"]
     archive.close()
     archive = open_archive(folder, peer)
-    assert archive.letters.retry(dead.id) == 1
+    assert archive.jobs.retry(dead.id) == 1
     until(lambda: peer.of("SR"))
     assert sorted(each.Modality for each in peer.received) == ["OT", "PR", "SR"]
 
@@ -27,7 +28,7 @@ def test_results_whose_rule_is_gone_wait_for_it(open_archive: OpenArchive, tmp_p
 def test_results_whose_destination_is_gone_are_dead_letters(
     open_archive: OpenArchive, tmp_path: Path
 ) -> None:
-    """Also those that the engine had already put into the queue of that destination."""
+    """Also those that were claimed before the change."""
     peer, folder = Peer(), tmp_path / "archive"
     peer.gate.clear()
     archive = open_archive(folder, peer, delivery_workers=1, shutdown_timeout_s=1)
@@ -37,10 +38,10 @@ def test_results_whose_destination_is_gone_are_dead_letters(
     archive.close()
     peer.gate.set()
     archive = open_archive(folder, rules={"rules": [{"name": "all"}]})
-    dead = until(lambda: found if len(found := archive.letters.jobs("dead")) == 2 else None)
+    dead = until(lambda: found if len(found := archive.jobs.jobs("dead")) == 2 else None)
     assert all("no destination peer any more" in str(each.problem) for each in dead)
     archive.close()
     peer.received.clear()
     archive = open_archive(folder, peer)
-    assert archive.letters.retry() == 2
+    assert archive.jobs.retry() == 2
     until(lambda: len(peer.of("SR")) == 2)

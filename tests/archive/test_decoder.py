@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cxrserve.archive import reader
 from cxrserve.archive.archive import Archive
-from cxrserve.archive.index import OBJECTS
-from cxrserve.ensemble.pipeline import Pipeline
-from tests.archive.conftest import SENDER, chest, study_of, until
+from cxrserve.archive.jobs import read_image as reader
+from cxrserve.archive.storage.tables import OBJECTS
+from cxrserve.pipeline.pipeline import Pipeline
+from tests.archive.conftest import SENDER, chest, study_of
 from tests.conftest import MakeSettings
+from tests.waiting import until
 
 
 def opened(folder: Path, pipeline: Pipeline, make_settings: MakeSettings) -> Archive:
     rules = folder.with_suffix(".yaml")
     rules.write_text(yaml.safe_dump({"quiet_time_s": 0.5, "rules": [{"name": "all"}]}))
-    settings = make_settings(archive=folder, rules=rules, archive_min_free_bytes=1, delivery_most_pause_s=0.2)
+    settings = make_settings(archive=folder, rules=rules, archive_min_free_bytes=1, delivery_max_pause_s=0.2)
     return Archive.open(settings, pipeline, {})
 
 
@@ -34,7 +35,7 @@ def test_a_decoder_that_stood_still_costs_only_time(
         with opened(tmp_path / "archive", pipeline, make_settings) as archive:
             os.kill(worker, signal.SIGSTOP)  # as a machine in need does it: nothing answers in time
             receipt = archive.receive(chest(), SENDER)
-            with archive._index.writing() as connection:
+            with archive._database.writing() as connection:
                 connection.execute(OBJECTS.update().values(tries=3))
             found = study_of(archive, receipt)
     assert found.state == "done"

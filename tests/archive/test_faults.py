@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from cxrserve.archive.archive import Archive
 from cxrserve.errors import ConfigurationError, OutOfResources
-from tests.archive.conftest import SENDER, OpenArchive, Peer, away, chest, study_of, until
+from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of
 from tests.postgres import crashed, postgres
+from tests.waiting import until
 
 NOT_YET = {"quiet_time_s": 1000}
 # Until its input ends.
@@ -87,12 +87,11 @@ def test_a_locked_database_refuses_until_it_is_free(open_archive: OpenArchive, t
     assert archive.receive(data, SENDER).outcome == "kept"
 
 
-@pytest.mark.parametrize("database", ["index.db", "work.db"])
-def test_work_waits_for_a_locked_database(open_archive: OpenArchive, tmp_path: Path, database: str) -> None:
+def test_work_waits_for_a_locked_database(open_archive: OpenArchive, tmp_path: Path) -> None:
     peer = Peer()
     archive = open_archive(tmp_path / "archive", peer, {"quiet_time_s": 0.5}, database_timeout_s=0.5)
     receipt = archive.receive(chest(), SENDER)
-    with locked(tmp_path / "archive" / database):
+    with locked(tmp_path / "archive" / "index.db"):
         time.sleep(3)
         assert not peer.received
     assert study_of(archive, receipt).state == "done"
@@ -126,7 +125,7 @@ def test_a_disk_that_is_full_while_results_are_made_costs_only_time(
     archive = open_archive(tmp_path / "archive", peer, {"quiet_time_s": 0.5})
     receipt = archive.receive(chest(), SENDER)
     with full_disk(1_000_000):  # an overlay has four times that, the databases less
-        until(lambda: any(job.attempts for job in archive.letters.jobs()))
+        until(lambda: any(job.attempts for job in archive.jobs.jobs()))
         assert not peer.received
     assert study_of(archive, receipt).state == "done"
     until(lambda: peer.of("SR"))
@@ -163,47 +162,7 @@ def test_tables_of_a_newer_version_are_refused(open_archive: OpenArchive, tmp_pa
         open_archive(tmp_path / "archive")
 
 
-def test_tables_of_an_older_version_are_brought_up_to_date(open_archive: OpenArchive, tmp_path: Path) -> None:
-    """With work pending: a delivery that nobody took, and an image that was not read."""
-    peer = Peer()
-    peer.error = away()
-    archive = open_archive(tmp_path / "archive", peer, delivery_most_pause_s=0.2)
-    study = study_of(archive, archive.receive(chest(PatientID="ÄNNE"), SENDER)).study_instance_uid
-    archive.receive(chest(), SENDER)
-    archive.close()
-    with sqlite3.connect(tmp_path / "archive" / "index.db") as connection:
-        connection.execute("ALTER TABLE cxrserve_studies DROP COLUMN patient_id_issuer")
-        connection.execute("ALTER TABLE cxrserve_quarantine DROP COLUMN reason")
-        connection.execute("ALTER TABLE cxrserve_studies DROP COLUMN search")
-        connection.execute("UPDATE cxrserve_meta SET version = 1")
-    connection.close()
-    peer.error = None
-    archive = open_archive(tmp_path / "archive", peer)
-    assert [each.patient_id for each in archive.catalogue.studies(search="änne")] == ["ÄNNE"]
-    until(lambda: len(peer.of("SR")) == 2)
-    assert sorted(each.Modality for each in peer.received) == ["OT", "OT", "PR", "PR", "SR", "SR"]
-    assert archive.receive(chest(study, PatientID="another"), SENDER).outcome == "quarantined"
-    assert [each.reason for each in archive.letters.quarantine()] == ["other-patient"]
-
-
 def test_a_password_in_a_wrong_url_is_not_repeated(open_archive: OpenArchive, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         open_archive(tmp_path / "archive", database_url="mysql://user:secret@host/name")
     assert "secret" not in caught.value.detail
-
-
-def test_a_lost_try_is_begun_again(open_archive: OpenArchive, tmp_path: Path) -> None:
-    """The engine's database is gone, and with it all it knew: the archive still knows what is to be done."""
-    peer = Peer()
-    peer.gate.clear()
-    archive: Archive = open_archive(tmp_path / "archive", peer, shutdown_timeout_s=1)
-    archive.receive(chest(), SENDER)
-    until(lambda: peer.tries)
-    archive.close()
-    peer.gate.set()
-    for path in (tmp_path / "archive").glob("work.db*"):
-        path.unlink()
-    peer.received.clear()
-    archive = open_archive(tmp_path / "archive", peer)
-    until(lambda: peer.of("SR"))
-    until(lambda: not archive.letters.jobs())

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the archive."""
+"""The archive's metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cxrserve.archive.gauges import Gauges
-from cxrserve.archive.index import Index, sqlalchemy_url
-from cxrserve.archive.store import Store
-from cxrserve.ensemble.pipeline import Pipeline
-from tests.archive.conftest import SENDER, OpenArchive, Peer, away, chest, until
+from cxrserve.archive.storage.database import Database, sqlalchemy_url
+from cxrserve.archive.storage.files import Store
+from cxrserve.archive.views.metrics import ArchiveMetrics
+from cxrserve.pipeline.pipeline import Pipeline
+from tests.archive.conftest import SENDER, OpenArchive, Peer, away, chest
+from tests.waiting import until
 
 
 def told(pipeline: Pipeline) -> dict[tuple[str, ...], float]:
@@ -36,7 +37,7 @@ def test_work_dead_letters_and_quarantine_are_told(
     assert empty["cxrserve_archive_oldest_job_seconds", "study"] == 0
     receipt = archive.receive(chest(SOPInstanceUID="1.2.3.4"), SENDER)
     archive.receive(chest(SOPInstanceUID="1.2.3.4", PatientID="another"), SENDER)
-    until(lambda: archive.letters.jobs("dead"))
+    until(lambda: archive.jobs.jobs("dead"))
     found = told(pipeline)
     assert found["cxrserve_archive_database_up",] == 1
     assert found["cxrserve_archive_jobs", "delivery", "dead"] == 1
@@ -44,11 +45,11 @@ def test_work_dead_letters_and_quarantine_are_told(
     assert found["cxrserve_archive_quarantined",] == 1
     assert found["cxrserve_archive_free_bytes",] > 0
     assert found["cxrserve_received_total", "kept", "dimse"] == before + 1
-    archive.letters.retry()
+    archive.jobs.retry()
     until(lambda: told(pipeline)["cxrserve_archive_oldest_job_seconds", "delivery"] > 0)
     assert found["cxrserve_deliveries_total", "peer", "dead"] >= 1
     peer.error = None
-    archive.letters.retry()
+    archive.jobs.retry()
     until(lambda: told(pipeline).get(("cxrserve_deliveries_total", "peer", "done")))
     assert receipt.sop_instance_uid not in str(found)
     archive.close()
@@ -56,8 +57,8 @@ def test_work_dead_letters_and_quarantine_are_told(
 
 
 def test_a_database_that_is_away_is_told(tmp_path: Path) -> None:
-    index = Index(sqlalchemy_url("", tmp_path / "index.db"), timeout_s=1)
-    gauges = Gauges(Store(tmp_path / "archive", "node"), index)
+    index = Database(sqlalchemy_url("", tmp_path / "index.db"), timeout_s=1)
+    gauges = ArchiveMetrics(Store(tmp_path / "archive", "node"), index)
     try:
         assert {family.name for family in gauges.collect()} > {"cxrserve_archive_jobs"}
         with index.writing() as connection:

@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cxrserve.archive.home import FILE, check_home
-from cxrserve.archive.index import Index, sqlalchemy_url
+from cxrserve.archive.storage.database import Database, sqlalchemy_url
+from cxrserve.archive.storage.identity import FILE, check_archive_identity
 from cxrserve.errors import ConfigurationError
 from tests.archive.conftest import SENDER, OpenArchive, chest
 from tests.postgres import fresh_database
@@ -19,9 +19,9 @@ from tests.postgres import fresh_database
 def opened(folder: Path, url: str) -> str:
     """What a start does first; the identity of the folder."""
     folder.mkdir(exist_ok=True)
-    index = Index(sqlalchemy_url(url, folder / "unused.db"), timeout_s=10)
+    index = Database(sqlalchemy_url(url, folder / "unused.db"), timeout_s=10)
     try:
-        check_home(folder, index)
+        check_archive_identity(folder, index)
     finally:
         index.close()
     return (folder / FILE).read_text().strip()

@@ -14,10 +14,11 @@ from pydicom.uid import generate_uid
 
 from cxrserve.archive.archive import Archive
 from cxrserve.archive.receipt import Receipt
-from cxrserve.archive.store import key_of
+from cxrserve.archive.storage.files import key_of
 from cxrserve.errors import CxrserveError, OutOfResources, TooLarge, UnreadableImage
 from tests import radiographs
-from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of, until
+from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of
+from tests.waiting import until
 
 
 def objects(archive: Path) -> list[Path]:
@@ -90,11 +91,11 @@ def test_meta_information_makes_no_other_object(archive: Archive) -> None:
 def test_another_object_under_the_same_uid_is_set_aside(archive: Archive, tmp_path: Path) -> None:
     uid, study = generate_uid(), generate_uid()
     assert archive.receive(chest(study, SOPInstanceUID=uid), SENDER).outcome == "kept"
-    other = chest(study, SOPInstanceUID=uid, PatientName="Somebody^Else")
+    other = chest(study, rows=97, SOPInstanceUID=uid, PatientName="Somebody^Else")
     receipt = archive.receive(other, SENDER)
     assert receipt.outcome == "quarantined"
     assert not receipt.acknowledged
-    (entry,) = archive.letters.quarantine()
+    (entry,) = archive.jobs.quarantine()
     assert (entry.sop_instance_uid, entry.sha256) == (uid, receipt.sha256)
     assert (tmp_path / "archive" / "quarantine" / f"{entry.sha256}.dcm").read_bytes() == other
     assert len(objects(tmp_path / "archive")) == 1
@@ -103,8 +104,8 @@ def test_another_object_under_the_same_uid_is_set_aside(archive: Archive, tmp_pa
 @pytest.mark.parametrize(
     ("first", "second", "outcome"),
     [
-        (("A", ""), ("B", ""), "quarantined"),
-        (("A", "X"), ("A", "Y"), "quarantined"),
+        (("A", ""), ("B", ""), "held"),
+        (("A", "X"), ("A", "Y"), "held"),
         (("A", "X"), ("A", "X"), "kept"),
         (("A", "X"), ("A", ""), "kept"),
         (("", ""), ("B", "Y"), "kept"),
@@ -127,12 +128,13 @@ def test_two_patients_never_meet_in_one_study(
     with caplog.at_level("INFO", "cxrserve.audit"):
         receipt = sent(second)
     assert receipt.outcome == outcome
-    aside = outcome == "quarantined"
+    assert receipt.acknowledged, "it is on disk, and a person or a correction decides"
+    aside = outcome == "held"
     assert f"reason={'other-patient' if aside else '-'}" in caplog.text
-    assert [each.reason for each in archive.letters.quarantine()] == ["other-patient"] * aside
+    assert [each.reason for each in archive.jobs.quarantine()] == ["other-patient"] * aside
     assert study_of(archive, receipt, "receiving").patient_id == (first[0] or second[0])
     assert len(study_of(archive, receipt, "receiving").images) == 2 - aside
-    assert sent(("C", "Z")).outcome == "quarantined", "also where the first image named no patient"
+    assert sent(("C", "Z")).outcome == "held", "also where the first image named no patient"
 
 
 def test_of_two_patients_at_once_one_is_kept(archive: Archive) -> None:
@@ -141,7 +143,7 @@ def test_of_two_patients_at_once_one_is_kept(archive: Archive) -> None:
         data = [chest(study, PatientID=name) for name in "ABCD"]
         with ThreadPoolExecutor(4) as senders:
             outcomes = list(senders.map(lambda each: archive.receive(each, SENDER).outcome, data))
-        assert sorted(outcomes) == ["kept", *["quarantined"] * 3]
+        assert sorted(outcomes) == [*["held"] * 3, "kept"]
 
 
 @pytest.mark.parametrize(("otherwise", "outcome"), [("ignore", "ignored"), ("refuse", "refused")])
@@ -255,9 +257,9 @@ def test_text_of_any_character_set_is_found_again(archive: Archive) -> None:
     )
     assert study_of(archive, receipt, "receiving").patient_name == "Müller^Jörg"
     for search in ("müller", "a_1%", receipt.study_instance_uid):
-        assert len(archive.catalogue.studies(search=search)) == 1
+        assert len(archive.worklist.studies(search=search)) == 1
     for search in ("ax1", "_", "nobody"):
-        assert len(archive.catalogue.studies(search=search)) == (search == "_")
+        assert len(archive.worklist.studies(search=search)) == (search == "_")
 
 
 @pytest.mark.parametrize(
@@ -274,13 +276,13 @@ def test_names_are_found_whatever_their_case(
 ) -> None:
     archive.receive(chest(SpecificCharacterSet=character_set, PatientName=name), SENDER)
     for search in searches:
-        assert [each.patient_name for each in archive.catalogue.studies(search=search)] == [name], search
+        assert [each.patient_name for each in archive.worklist.studies(search=search)] == [name], search
 
 
 def test_a_patient_id_that_came_late_is_found(archive: Archive) -> None:
     study = archive.receive(chest(PatientID=""), SENDER).study_instance_uid
     archive.receive(chest(study, PatientID="Ö-4711"), SENDER)
-    assert [each.study_instance_uid for each in archive.catalogue.studies(search="ö-47")] == [study]
+    assert [each.study_instance_uid for each in archive.worklist.studies(search="ö-47")] == [study]
 
 
 def test_many_senders_at_once(archive: Archive, tmp_path: Path) -> None:

@@ -11,31 +11,34 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from cxrserve.archive import reader
 from cxrserve.archive.archive import Archive
-from cxrserve.archive.index import OBJECTS
-from cxrserve.archive.store import DamagedObject
-from cxrserve.ensemble.pipeline import Pipeline
-from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of, until
+from cxrserve.archive.jobs import read_image as reader
+from cxrserve.archive.rules import CurrentRules
+from cxrserve.archive.storage.files import DamagedObject
+from cxrserve.archive.storage.tables import OBJECTS
+from cxrserve.pipeline.pipeline import Pipeline
+from cxrserve.reports.dicom import load_reports
+from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of
+from tests.waiting import until
 
 SOON = {"quiet_time_s": 0.5}
 
 
 def begun(archive: Archive, times: int) -> None:
     """What processes leave that were killed while they read: it was begun, and nobody noted an end."""
-    with archive._index.writing() as connection:
+    with archive._database.writing() as connection:
         connection.execute(OBJECTS.update().values(tries=times))
 
 
 def tries(archive: Archive) -> int:
     """What the index says of the only image."""
-    with archive._index.reading() as connection:
+    with archive._database.reading() as connection:
         return int(connection.execute(OBJECTS.select()).one().tries)
 
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """This process has as many files open as it may."""
+    """Let the process have as many files open as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
@@ -48,13 +51,13 @@ def test_a_disk_that_is_full_for_long_costs_only_time(
     open_archive: OpenArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More tries than an image may be begun without an end."""
-    monkeypatch.setattr(reader, "MOST_DEATHS", 4)
+    monkeypatch.setattr(reader, "MAX_DEATHS", 4)
     peer, folder = Peer(), tmp_path / "archive"
-    archive = open_archive(folder, peer, SOON, delivery_most_pause_s=0.05)
+    archive = open_archive(folder, peer, SOON, delivery_max_pause_s=0.05)
     receipt = archive.receive(chest(), SENDER)
     (incoming,) = (folder / "incoming").iterdir()
     incoming.rename(folder / "away")  # results cannot be written: ENOENT here, ENOSPC there
-    until(lambda: any(job.attempts > reader.MOST_DEATHS for job in archive.letters.jobs()))
+    until(lambda: any(job.attempts > reader.MAX_DEATHS for job in archive.jobs.jobs()))
     assert tries(archive) <= 1
     (folder / "away").rename(incoming)
     assert [image.state for image in study_of(archive, receipt).images] == ["done"]
@@ -78,7 +81,7 @@ def test_an_image_that_breaks_every_process_is_given_up(open_archive: OpenArchiv
     peer = Peer()
     archive = open_archive(tmp_path / "archive", peer, SOON)
     receipt = archive.receive(chest(), SENDER)
-    begun(archive, reader.MOST_DEATHS)
+    begun(archive, reader.MAX_DEATHS)
     (image,) = study_of(archive, receipt).images
     assert image.state == "failed"
     assert image.problem is not None
@@ -91,11 +94,11 @@ def test_what_cannot_be_opened_now_is_not_damaged(
 ) -> None:
     archive = open_archive(tmp_path / "archive", rules={"quiet_time_s": 1000})
     receipt = archive.receive(chest(), SENDER)
-    own = reader.ImageReader(archive._store, archive._index, archive.rules, pipeline)
-    reader.load_reports()
+    own = reader.ImageReader(archive._store, archive._database, CurrentRules(archive.rules), pipeline)
+    load_reports()
     with no_more_files(), pytest.raises((DamagedObject, DBAPIError)):
         own.read(receipt.sop_instance_uid)
     own.read(receipt.sop_instance_uid)
-    found = archive.catalogue.study(receipt.study_instance_uid)
+    found = archive.worklist.study(receipt.study_instance_uid)
     assert found is not None
     assert [image.state for image in found.images] == ["done"]

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrserve.archive.rules import DEFAULT, Rules, RulesError, Traits, load_rules, parse_rules
-from cxrserve.cli import app
+from cxrserve.cli.main import app
 
 SOUND = """
 quiet_time_s: 20
@@ -30,8 +30,16 @@ rules:
 
 def rule_of(rules: Rules, **traits: str) -> str | None:
     """The name of the rule that takes an object with these traits."""
-    found = rules.rule_for(Traits(**traits))
-    return None if found is None else found.name
+    rule = rules.rule_for(
+        Traits(
+            modality=traits.get("modality", ""),
+            body_part=traits.get("body_part", ""),
+            view=traits.get("view", ""),
+            station=traits.get("station", ""),
+            calling_ae=traits.get("calling_ae", ""),
+        )
+    )
+    return None if rule is None else rule.name
 
 
 def test_the_first_rule_that_fits_takes_it() -> None:

@@ -64,7 +64,7 @@ def test_an_open_loop_sends_when_due_and_counts_from_then(url: str) -> None:
 
 def test_even_arrivals_are_evenly_spaced(url: str) -> None:
     with Client(url, "/") as client:
-        level = open_loop(client, [b"200"], rate=20, seconds=1.0, arrivals="even")
+        level = open_loop(client, [b"200"], rate=20, seconds=1.0, spacing="even")
     assert len(level.sent) == 20
     assert level.statuses == {200: 20}
 

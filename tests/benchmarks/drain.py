@@ -1,10 +1,10 @@
-"""How fast the station works off what it has kept, beside what its engines can do alone.
+"""Measures how fast the station works through its queue, beside the rate of its engines alone.
 
     python -m tests.benchmarks.drain --bundle runs/benchmark/haque2021-untrained
 
-Full-size films (2500 × 3056, JPEG-LS), each a study of its own, come by C-STORE at once; each is predicted,
-its report, overlay and presentation state are built and sent to an Orthanc. Counted from the first image that
-is begun to the last object that has arrived.
+Full-size images (2500 × 3056, JPEG-LS), each in a study of its own, are sent by C-STORE at once. Each is
+analysed; its report, overlay and presentation state are sent to an Orthanc. The time runs from the start of
+the first image to the arrival of the last object.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from cxrserve.bench.measure import bare_engine
 from cxrserve.cores import usable_cores
-from tests.benchmarks.films import native_films
 from tests.benchmarks.main_job import WORK, full_size_bundle
+from tests.benchmarks.radiographs import native_images
 from tests.benchmarks.store_rate import compressed, measure, write
 from tests.orthanc import Orthanc, orthanc
 from tests.stations import station
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=30)
     asked = parser.parse_args()
     bundle = (asked.bundle or full_size_bundle()).resolve()
-    jpeg = native_films(WORK / "native")[0]
+    jpeg = native_images(WORK / "native")[0]
     alone = bare_engine(bundle, jpeg, 20.0)["images_per_s"]
     with tempfile.TemporaryDirectory() as name, orthanc(Path(name) / "orthanc") as pacs:
         files, _ = write(compressed, asked.objects, Path(name) / "films")

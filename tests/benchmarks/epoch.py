@@ -28,7 +28,7 @@ from cxrserve.imaging.pyramid import Preprocessing
 from training.cache import cache_images, open_films
 from training.datasets import Manifest, read_dataset
 from training.fit.losses import image_level_loss
-from training.networks import SmallNetwork
+from training.networks.base import SmallNetwork
 from training.phantom import write_phantoms
 
 FORMATS = ("jpeg", "dicom")

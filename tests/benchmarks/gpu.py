@@ -4,8 +4,8 @@
     python -m tests.benchmarks.gpu BUNDLE [--sizes 256,512] [--batches 1,8,64] [--against eager]
                                           [--bandwidth 4.8e12] [--flops 9.9e14] [--seconds 2]
 
-The engines alone, from bytes of grey on the host to logits and maps on the host; `whole.py` measures whole
-answers. Compiling takes a minute or more for each size and batch: ask for a few at a time.
+The engines alone, from grey bytes on the host to logits and maps on the host; `pipeline_rate.py` measures
+whole answers. Compiling takes a minute or more for each size and batch: ask for a few at a time.
 
 The torch networks are those of the recipe that the bundle names, untrained: the same arithmetic. Limits are
 the GPU's data sheet (by default one H200: its memory's bytes/s, its tensor cores' dense FP16 FLOP/s). Work
@@ -25,10 +25,10 @@ import onnx
 import torch
 from onnx import shape_inference
 
+from cxrserve.bundle.contract import load_bundle
 from cxrserve.engines.base import Engine
 from cxrserve.engines.buckets import buckets_of
 from cxrserve.engines.select import choose
-from cxrserve.ensemble.bundle import load_bundle
 from training.recipes import recipe as recipe_of
 from training.steps.networks import new_network
 

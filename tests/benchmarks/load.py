@@ -1,4 +1,4 @@
-"""cxrserve and what a user would pick instead, under the same load, in one run on one machine.
+"""Compares cxrserve with other servers under the same load, in one run on one machine.
 
 `python -m tests.benchmarks.load --peers VENV`, where VENV has been made with
 `pip install litserve "ray[serve]" bentoml onnxruntime opencv-python-headless pydicom`. Native-size phantoms
@@ -22,13 +22,13 @@ import psutil
 from rich.console import Console
 
 from cxrserve.bench.command import show
-from cxrserve.bench.load import Arrivals
+from cxrserve.bench.load import Spacing
 from cxrserve.bench.measure import Measured, Plan, bare_engine, measure
 from cxrserve.bench.service import cxrserve, free_port, started
-from tests.benchmarks.films import native_films
 from tests.benchmarks.load_figure import draw
 from tests.benchmarks.main_job import NOTES, WORK, cpu, full_size_bundle
-from tests.benchmarks.plain import plain_networks
+from tests.benchmarks.published_networks import export_networks
+from tests.benchmarks.radiographs import native_images
 
 PEERS = Path(__file__).parent / "peers"
 
@@ -63,7 +63,13 @@ def peers(venv: Path, networks: Path, film: bytes, port: int) -> list[Peer]:
         ],
     }
     options = {
-        "BentoML + ONNX Runtime": ["bentoml_onnx:Judge", "--working-dir", str(PEERS), "--port", str(port)]
+        "BentoML + ONNX Runtime": [
+            "bentoml_onnx:Service",
+            "--working-dir",
+            str(PEERS),
+            "--port",
+            str(port),
+        ]
     }
     return [
         Peer(
@@ -77,14 +83,14 @@ def peers(venv: Path, networks: Path, film: bytes, port: int) -> list[Peer]:
     ]
 
 
-def main(venv: Path | None, int8: Path | None, seconds: float, arrivals: Arrivals) -> None:
+def main(venv: Path | None, int8: Path | None, seconds: float, arrivals: Spacing) -> None:
     """Measure all of them, print the tables, write the note.
 
     Args:
         int8: the same bundle with variants by `cxrserve models quantize`.
     """
     console = Console()
-    bundle, films = full_size_bundle().resolve(), native_films(WORK / "native")
+    bundle, films = full_size_bundle().resolve(), native_images(WORK / "native")
     data = [film.read_bytes() for film in films]
 
     def told(what: str, part_s: float) -> None:
@@ -94,13 +100,13 @@ def main(venv: Path | None, int8: Path | None, seconds: float, arrivals: Arrival
     measured: list[Measured] = []
     port = free_port()
     with started(cxrserve(bundle, port), port=port, ready="/readyz") as service:
-        measured.append(measure(service, "cxrserve", data, Plan(seconds=seconds, arrivals=arrivals), told))
+        measured.append(measure(service, "cxrserve", data, Plan(seconds=seconds, spacing=arrivals), told))
         heatmaps = Plan(seconds=seconds, path="/predict?heatmaps=all", shares=())
         measured.append(measure(service, "cxrserve, 14 heatmaps", data, heatmaps, told))
     if int8:
         with started(cxrserve(int8.resolve(), port), port=port, ready="/readyz") as service:
             measured.append(measure(service, "cxrserve, int8", data, Plan(seconds=seconds, shares=()), told))
-    plain = plain_networks(WORK / "plain", bundle).resolve() if venv else bundle
+    plain = export_networks(WORK / "plain", bundle).resolve() if venv else bundle
     for peer in peers(venv, plain, data[0], port) if venv else []:
         with started(peer.command, port=port, ready=peer.ready, body=peer.ready_body) as service:
             measured.append(measure(service, peer.name, data, Plan(seconds=seconds, shares=()), told))
@@ -108,7 +114,7 @@ def main(venv: Path | None, int8: Path | None, seconds: float, arrivals: Arrival
     _write(measured, bare, films, arrivals)
 
 
-def _write(measured: list[Measured], bare: dict[str, float], films: list[Path], arrivals: Arrivals) -> None:
+def _write(measured: list[Measured], bare: dict[str, float], films: list[Path], arrivals: Spacing) -> None:
     result: dict[str, Any] = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": f"{cpu()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",

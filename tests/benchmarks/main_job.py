@@ -1,4 +1,4 @@
-"""The main job, timed: a native JPEG to 14 probabilities and 14 heatmaps, against what a user would write.
+"""Times the main job, a native JPEG to 14 probabilities and 14 heatmaps, against torch eager with grad-cam.
 
 `make bench`: one run on one machine; prints the README's table and writes a dated note with its figures.
 Both sides have the same four DenseNet121, untrained, and the same phantom of 2500 × 3056 pixels. Ours is
@@ -127,7 +127,7 @@ def _phantom_jpeg() -> Path:
 
 
 def _peer(jpeg: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.benchmarks.peer", str(jpeg)]
+    command = [sys.executable, "-m", "tests.benchmarks.torch_eager", str(jpeg)]
     output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     peer: dict[str, Any] = json.loads(output.splitlines()[-1])
     return peer
@@ -170,7 +170,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def aims(result: dict[str, Any]) -> str:
-    """What was aimed at, what was reached."""
+    """The targets, each with the figure that was reached."""
     ours, peer = result["ours"], result["peer"]
     with_s = ours["all_heatmaps_ms"]["wall"] / 1000
     rows = [

@@ -1,4 +1,4 @@
-"""cxrserve under more load than it can take: how long the accepted wait, and how fast the rest are refused.
+"""Measures overload: how long accepted requests wait, and how fast the others are refused.
 
 `python -m tests.benchmarks.overload` starts it twice, as it comes and with a limit on the wait that is a
 share of the time one image takes, and sends native-size phantoms, JPEG and DICOM in turn, at 50, 100 and
@@ -28,15 +28,15 @@ import psutil
 from rich.console import Console
 
 from cxrserve.bench import report
-from cxrserve.bench.load import REFUSED, Arrivals, Client, open_loop
+from cxrserve.bench.load import REFUSED, Client, Spacing, open_loop
 from cxrserve.bench.measure import Measured, Plan, measure
 from cxrserve.bench.service import Started, cxrserve, free_port, started
-from tests.benchmarks.films import native_films
 from tests.benchmarks.main_job import NOTES, WORK, cpu, full_size_bundle
+from tests.benchmarks.radiographs import native_images
 
 _PAUSE_S: Final = 0.5
 _PATIENCE_S: Final = 60.0
-_HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n"
+_HEALTH: Final = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 @dataclass
@@ -73,7 +73,7 @@ class Prober:
 
     def _head(self, more: str = "") -> bytes:
         head = (
-            "POST /predict?heatmaps=none HTTP/1.1\r\nHost: bench\r\n"
+            "POST /predict?heatmaps=none HTTP/1.1\r\nHost: localhost\r\n"
             f"Content-Type: application/octet-stream\r\nContent-Length: {len(self.film)}\r\n{more}\r\n"
         )
         return head.encode()
@@ -103,18 +103,18 @@ def probed(service: Started, film: bytes) -> Iterator[Prober]:
             thread.join()
 
 
-def main(bundle: Path, seconds: float, arrivals: Arrivals, tight: float) -> None:
+def main(bundle: Path, seconds: float, arrivals: Spacing, tight: float) -> None:
     """Measure, print the tables, write the note.
 
     Args:
         tight: the second service's limit on the wait, as a share of the first one's time for one image.
     """
     console = Console()
-    files = native_films(WORK / "native")
+    files = native_images(WORK / "native")
     services: list[dict[str, Any]] = []
     usual, refusals = overloaded(bundle, files, seconds, arrivals, console)
     services.append(usual.as_json() | {"refusals": refusals})
-    limit_s = tight * usual.alone.percentile(50)
+    limit_s = tight * usual.sequential.percentile(50)
     strict, refusals = overloaded(bundle, files, seconds, arrivals, console, f"max_wait_s={limit_s:.3f}")
     services.append(strict.as_json() | {"refusals": refusals})
     facts = {
@@ -130,7 +130,7 @@ def main(bundle: Path, seconds: float, arrivals: Arrivals, tight: float) -> None
 
 
 def overloaded(
-    bundle: Path, files: Sequence[Path], seconds: float, arrivals: Arrivals, console: Console, *sets: str
+    bundle: Path, files: Sequence[Path], seconds: float, arrivals: Spacing, console: Console, *sets: str
 ) -> tuple[Measured, dict[str, Any]]:
     """One service with its settings, at three levels; and what the prober saw at the last."""
     films, port = [file.read_bytes() for file in files], free_port()
@@ -141,13 +141,13 @@ def overloaded(
         console.print(f"{what}, {part_s:.0f} s", style="dim")
 
     with started(cxrserve(bundle, port, *options), port=port, ready="/readyz") as service:
-        calm = Plan(shares=(50, 100), seconds=seconds, arrivals=arrivals)
+        calm = Plan(shares=(50, 100), seconds=seconds, spacing=arrivals)
         measured = measure(service, name, films, calm, told)
         rate = 2 * measured.saturated.rate
         told(f"{name}: 200 %", seconds)
         with Client(service.url, calm.path) as client, probed(service, max(films, key=len)) as prober:
             measured.levels[200] = open_loop(
-                client, films, rate=rate, seconds=seconds, arrivals=arrivals, seed=200
+                client, films, rate=rate, seconds=seconds, spacing=arrivals, seed=200
             )
     refusals = prober.as_json()
     console.print(report.levels(measured), refusals)

@@ -1,4 +1,4 @@
-"""How much faster int8 is than bf16 and f32, and what it changes.
+"""Compares int8 with bf16 and f32: speed, and change of the answers.
 
     python -m tests.benchmarks.precision speed BUNDLE --int8 FOLDER
     python -m tests.benchmarks.precision change BUNDLE --data CACHE
@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cxrserve.bundle.contract import load_bundle
 from cxrserve.engines.openvino import OpenVinoEngine
 from cxrserve.ensemble import stack
-from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.settings import Settings
 from training.cache import PyramidCache, open_cache
-from training.gate import auc_falls
+from training.precision.gate import auc_falls
 
 
 def main() -> None:
@@ -93,7 +93,7 @@ def _row(what: str, seconds: dict[str, float]) -> None:
 def _int8(model: bytes, size: int, kept: Path) -> bytes:
     file = kept / f"int8_{size}.onnx"
     if not file.exists():
-        from training.quantize.graph import quantised
+        from training.precision.quantize.int8_graph import quantised
 
         random = np.random.default_rng(size)
         images = [random.integers(0, 256, (size, size)).astype(np.uint8) for _ in range(2)]

@@ -25,7 +25,7 @@ import psutil
 
 from cxrserve.bench.load import Client, Level, closed_loop, open_loop
 from cxrserve.bench.service import cxrserve, free_port, started
-from tests.benchmarks.films import native_films
+from tests.benchmarks.radiographs import native_images
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 WORK: Final = ROOT / "runs" / "benchmark"
@@ -116,7 +116,7 @@ def _told(levels: list[Level]) -> dict[str, object]:
 
 def soak(bundle: Path, *, minutes: float, load: float) -> dict[str, object]:
     """Load `bundle` with `load` (1 is saturation) for `minutes`; the figures."""
-    films = [film.read_bytes() for film in native_films(WORK / "films")]
+    films = [film.read_bytes() for film in native_images(WORK / "films")]
     port = free_port()
     with started(cxrserve(bundle, port), port=port, ready="/readyz") as service:
         memory, done = Memory(service.pid), threading.Event()

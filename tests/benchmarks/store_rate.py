@@ -1,9 +1,9 @@
-"""How many objects a second the station acknowledges: received, fsynced, committed. Not judged.
+"""Measures how many objects a second the station acknowledges: received, fsynced, committed.
 
     python -m tests.benchmarks.store_rate
 
-Full-size films (2500 × 3056, 16 bit) are sent by dcmtk's storescu over several associations at once, each
-object with UIDs of its own. The rules' quiet time is so long that no prediction begins meanwhile.
+Full-size images (2500 × 3056, 16 bit) are sent by dcmtk's storescu over several associations at once, each
+object with its own UIDs. The rules' quiet time is so long that no analysis starts meanwhile.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def measure(running: Station, files: list[Path], associations: int, options: lis
 
 
 def cpu_seconds(running: Station) -> float:
-    """What the station's process has computed so far."""
+    """CPU seconds of the station's process so far."""
     fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

@@ -1,9 +1,10 @@
-"""What early decisions save on films, and how often they differ: `python -m tests.benchmarks.triage FOLDER…`.
+"""Measures the work that triage saves on images, and how often its decisions differ from the full ensemble's.
 
-Every film that can be read is scored by the full ensemble, as it is served here; then `Triage` itself decides
-it under both guarantees, all findings at once and each alone. Beside that stands what the bundle recorded on
-the images it was checked on. Films that are not like those it was calibrated on are promised nothing: what is
-counted here says what happened, on these.
+    python -m tests.benchmarks.triage FOLDER…
+
+Every image that can be read is scored by the full ensemble; then `Triage` decides it under both guarantees,
+for all findings at once and for each alone. The output also has the bundle's own record on the images it was
+checked on. Images unlike those of the calibration have no guarantee: the counts hold for these images only.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from cxrserve.ensemble.early import TriageCheck
+from cxrserve.bundle.triage_calibration import TriageCheck
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.settings import Settings
-from training.triage_check import check_triage
-from training.triage_films import show_checks
-from training.triage_logits import of_films
+from training.triage.check import check_triage
+from training.triage.images import show_checks
+from training.triage.logits import of_films
 
 
 def main() -> None:
@@ -42,7 +43,7 @@ def main() -> None:
         early,
         logits_ANFS,
         predictor.weights_FS,
-        predictor.thresholds_F,
+        predictor.score_thresholds_F,
         predictor.sizes,
         data=f"{logits_ANFS.shape[1]} films",
         epsilon=asked.epsilon,

@@ -68,7 +68,7 @@ def test_everything_can_be_done_by_keyboard(visit: Visit) -> None:
 def test_single_keys_can_be_switched_off(visit: Visit) -> None:
     page = visit.page
     page.keyboard.press("?")
-    page.get_by_label("Single keys act").uncheck()
+    page.get_by_label("Single-key shortcuts").uncheck()
     page.keyboard.press("Escape")
     page.keyboard.press("t")
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
@@ -109,29 +109,30 @@ def test_axe_finds_nothing(new_visit: NewVisit, scheme: str) -> None:
     page = visit.page
     page.add_script_tag(path=AXE)
     expect(page.get_by_role("heading", name="Drop a chest radiograph here")).to_be_visible()
-    assert _faults(visit) == []
+    assert violations(visit) == []
     visit.read(dicom_file(), jpeg_file())
     visit.finding(POSITIVE)
     visit.settle()
     page.wait_for_timeout(300)  # colours glide
-    assert _faults(visit) == []
+    assert violations(visit) == []
     page.keyboard.press("e")
-    assert _faults(visit) == []
+    assert violations(visit) == []
     page.keyboard.press("Escape")
     page.keyboard.press("?")
-    assert _faults(visit) == []
+    assert violations(visit) == []
     page.keyboard.press("Escape")
     visit.open({"name": "bad", "mimeType": "text/plain", "buffer": b"bad"})
     page.get_by_role("button", name="bad").first.click()
     expect(page.get_by_role("alert")).to_be_visible()
-    assert _faults(visit) == []
+    assert violations(visit) == []
     page.goto(f"{visit.url}/viewer/model.html")
     expect(page.locator(".stackbar")).to_have_count(14)
     page.add_script_tag(path=AXE)
-    assert _faults(visit) == []
+    assert violations(visit) == []
 
 
-def _faults(visit: Visit) -> list[str]:
+def violations(visit: Visit) -> list[str]:
+    """Every fault that axe finds in the page as it stands."""
     found: dict[str, Any] = visit.page.evaluate("() => axe.run(document, { resultTypes: ['violations'] })")
     return [
         f"{fault['id']}: {fault['nodes'][0]['html'][:160]} {fault['nodes'][0]['failureSummary'][:300]}"

@@ -1,4 +1,4 @@
-"""What is taken along: the overlay, the answer, the DICOM objects."""
+"""Exports: the overlay, the answer, the DICOM objects."""
 
 from __future__ import annotations
 

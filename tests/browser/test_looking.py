@@ -6,16 +6,18 @@ import base64
 import io
 import re
 
+import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
-from cxrserve.findings import NAMES
+from cxrserve.findings import NAMES, NO_FINDING, URGENCY_ORDER
+from cxrserve.warnings import EXPLANATIONS, WarningCode
 from tests import radiographs
 from tests.browser.conftest import NewVisit, Visit, dicom_file, jpeg_file
 
 
-def test_a_file_that_is_dropped_is_shown_and_judged(visit: Visit) -> None:
+def test_a_file_that_is_dropped_is_shown_and_analysed(visit: Visit) -> None:
     page = visit.page
     expect(page.get_by_role("heading", name="Drop a chest radiograph here")).to_be_visible()
     page.evaluate(
@@ -35,13 +37,58 @@ def test_a_file_that_is_dropped_is_shown_and_judged(visit: Visit) -> None:
     assert sorted(shown) == sorted(NAMES)
 
 
-def test_findings_come_farthest_above_their_operating_point_first(visit: Visit) -> None:
+def test_the_most_urgent_finding_comes_first_and_no_finding_is_apart(visit: Visit) -> None:
     visit.read(jpeg_file())
-    said = visit.page.locator(".finding").all_text_contents()
-    numbers = [[float(each) for each in re.findall(r"\d\.\d\d", label)] for label in said]
+    rows = visit.page.locator(".finding")
+
+    def shown() -> list[tuple[str, bool]]:
+        return [
+            (row.get_attribute("data-finding") or "", row.get_attribute("data-above") == "true")
+            for row in rows.all()
+        ]
+
+    names = [name for name, _ in shown()]
+    assert names == sorted(
+        names, key=lambda name: (name == NO_FINDING, not dict(shown())[name], URGENCY_ORDER.index(name))
+    )
+    above = sum(positive for name, positive in shown() if name != NO_FINDING)
+    assert dict(shown())[NO_FINDING], "the tiny bundle says so at the same time"
+    expect(visit.page.locator("#findings .head .note")).to_have_text(f"{above} above the operating point")
+    visit.page.get_by_label("Order of the findings").select_option("name")
+    expect(rows.first).to_have_attribute("data-finding", "Atelectasis")
+    assert [name for name, _ in shown()] == [*sorted(set(NAMES) - {NO_FINDING}), NO_FINDING]
+    visit.page.get_by_label("Order of the findings").select_option("distance")
+    numbers = [
+        [float(each) for each in re.findall(r"\d\.\d\d", label)] for label in rows.all_text_contents()[:13]
+    ]
     margins = [probability - threshold for probability, threshold in numbers]
     assert margins == sorted(margins, reverse=True)
-    assert sum("above" in label for label in said) == 7  # of the tiny bundle, every second one
+
+
+def test_the_page_says_what_the_model_is(visit: Visit) -> None:
+    model = httpx.get(f"{visit.url}/model").json()
+    visit.read(jpeg_file())
+    expect(visit.page.locator(".about-model")).to_contain_text(model["intended_use"])
+    expect(visit.page.locator(".about-model")).to_contain_text(f"{model['name']} {model['version']}")
+
+
+def test_a_result_that_means_nothing_cannot_be_missed(visit: Visit) -> None:
+    """The service's own answer, with the warning that a film check adds."""
+
+    def warned(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        meaning = EXPLANATIONS[WarningCode.UNLIKE_TRAINING].meaning
+        body["warnings"].append({"code": WarningCode.UNLIKE_TRAINING.value, "message": meaning})
+        route.fulfill(response=answer, json=body)
+
+    visit.page.route("**/predict*", warned)
+    visit.read(jpeg_file())
+    alarm = visit.page.locator(".alarm")
+    expect(alarm).to_contain_text("Do not rely on this result")
+    expect(alarm).to_contain_text("unlike what the networks were trained on")
+    expect(alarm.locator("code")).to_have_text("unlike-training")
+    visit.page.unroute_all(behavior="ignoreErrors")
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
@@ -80,6 +127,44 @@ def test_dragging_changes_the_window_and_a_preset_brings_it_back(visit: Visit) -
     assert visit.pixels() == before
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_dragging_up_makes_the_image_brighter(visit: Visit, photometric: str, inverted: bool) -> None:
+    visit.read(dicom_file(PhotometricInterpretation=photometric))
+    page = visit.page
+    if inverted:
+        page.keyboard.press("i")
+    before = np.mean(visit.pixels())
+    box = page.locator(".view canvas").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 200, box["y"] + 400)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 340, steps=3)
+    page.mouse.up()
+    page.mouse.move(0, 0)
+    dragged = np.mean(visit.pixels())
+    assert dragged > before
+    page.keyboard.press("{")
+    assert np.mean(visit.pixels()) < dragged
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("slope", [1, -1])
+def test_the_preset_for_the_lungs_makes_the_dark_part_wide(
+    visit: Visit, photometric: str, slope: int
+) -> None:
+    """A window over the dark part shows more of the image as white than one over the bright part."""
+    intercept = 0 if slope > 0 else 4095
+    visit.read(
+        dicom_file(PhotometricInterpretation=photometric, RescaleSlope=slope, RescaleIntercept=intercept)
+    )
+    presets = visit.page.get_by_label("Window preset")
+    presets.select_option(label="Lungs, the darker part")
+    lungs = np.mean(visit.pixels())
+    presets.select_option(label="Mediastinum, the brighter part")
+    assert lungs > np.mean(visit.pixels())
+
+
 def test_invert_turns_every_grey_around(visit: Visit) -> None:
     visit.read(jpeg_file())
     before = visit.pixels()
@@ -112,7 +197,7 @@ def test_zoom_pan_one_to_one_and_fit(visit: Visit) -> None:
     page.mouse.wheel(0, -400)
     expect(zoom).not_to_have_text("100 %")
     zoomed = visit.pixels()
-    page.get_by_role("radio", name="Move").click()
+    page.get_by_role("radio", name="Pan").click()
     page.mouse.move(box["x"] + 250, box["y"] + 250)
     page.mouse.down()
     page.mouse.move(box["x"] + 330, box["y"] + 290, steps=3)
@@ -146,5 +231,5 @@ def test_the_picture_stands_before_the_answer(new_visit: NewVisit) -> None:
     visit.page.route("**/predict*", lambda route: None)  # never answered
     visit.open(dicom_file())
     expect(visit.page.locator(".view[data-painted]").first).to_be_visible()
-    expect(visit.page.locator("#findings")).to_contain_text(re.compile("networks are looking|Sending"))
+    expect(visit.page.locator("#findings")).to_contain_text(re.compile("Analysing the image|Sending"))
     visit.page.unroute_all(behavior="ignoreErrors")

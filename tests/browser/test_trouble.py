@@ -40,8 +40,8 @@ def test_nothing_is_lost_when_the_service_restarts(new_visit: NewVisit, make_set
         visit.open(jpeg_file("during.jpg"))
         page = visit.page
         page.get_by_role("button", name="during.jpg").first.click()
-        expect(page.locator("#findings")).to_contain_text("networks are looking")
-    expect(page.locator("#connection")).to_contain_text("Your files are kept")
+        expect(page.locator("#findings")).to_contain_text("Analysing the image")
+    expect(page.locator("#connection")).to_contain_text("Your files stay")
     visit.open(jpeg_file("after.jpg"))
     page.get_by_role("button", name="before.jpg").first.click()
     expect(page.locator(".finding")).to_have_count(14)
@@ -69,7 +69,7 @@ def test_names_made_of_markup_are_shown_as_text(visit: Visit) -> None:
     corner = page.locator(".corner.nw").first
     expect(corner).to_contain_text("<img src=x onerror=alert(1)>")
     expect(corner).to_contain_text("<b>7</b>")
-    expect(page.locator("#films")).to_contain_text("<img src=x onerror=alert(1)>")
+    expect(page.locator("#radiographs")).to_contain_text("<img src=x onerror=alert(1)>")
     assert page.locator("body img, body b:not(.bar b), body script").count() == 0
 
 
@@ -98,13 +98,13 @@ def test_the_page_may_load_and_run_nothing_but_its_own(visit: Visit) -> None:
 
 
 def test_a_token_is_asked_for_once_and_kept_for_the_tab(new_visit: NewVisit, serve: Serve) -> None:
-    with serve(token="open-sesame", decode_workers=2) as guarded:
+    with serve(token="open-sesame-open-sesame", decode_workers=2) as guarded:
         visit = new_visit(guarded.url)
         page = visit.page
         page.get_by_role("textbox", name="Token").fill("wrong")
         page.get_by_role("button", name="Continue").click()
         expect(page.get_by_role("textbox", name="Token")).to_have_value("")
-        page.get_by_role("textbox", name="Token").fill("open-sesame")
+        page.get_by_role("textbox", name="Token").fill("open-sesame-open-sesame")
         page.get_by_role("button", name="Continue").click()
         expect(page.locator("#token")).to_be_hidden()
         visit.read(jpeg_file())

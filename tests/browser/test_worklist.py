@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,19 +31,22 @@ def archived(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield running
 
 
-def _send(url: str, name: str) -> None:
-    """Store a study of one image."""
+def _send(url: str, name: str, **elements: Any) -> str:
+    """Store a study of one image. Its Study Instance UID."""
+    study: str = generate_uid()
     file = radiographs.dicom(
         PatientName=name,
         PatientID=name.lower(),
-        StudyInstanceUID=generate_uid(),
+        StudyInstanceUID=study,
         SeriesInstanceUID=generate_uid(),
         SOPInstanceUID=generate_uid(),
         PatientOrientation=["L", "F"],
+        **elements,
     )
     body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n--b--\r\n"
     sent = httpx.post(f"{url}/dicom-web/studies", content=body, headers={"Content-Type": _TYPE}, timeout=60)
     assert sent.status_code == 200, sent.text
+    return study
 
 
 def test_studies_are_listed_live_searched_and_opened(new_visit: NewVisit, archived: Station) -> None:
@@ -61,7 +66,47 @@ def test_studies_are_listed_live_searched_and_opened(new_visit: NewVisit, archiv
     expect(page.locator(".finding")).to_have_count(14)
     expect(page.locator(".corner.nw").first).to_contain_text("Early, Bird")
     visit.finding("Cardiomegaly")  # negative: its map was not kept, and is made now
-    expect(page.get_by_role("heading", name="How the scales voted")).to_be_visible()
+    expect(page.get_by_role("heading", name="Contribution of each scale")).to_be_visible()
     expect(page.locator(".legend")).to_be_visible()
     page.get_by_label("State").select_option("failed")
     expect(page.get_by_text("No study matches.")).to_be_visible()
+
+
+def test_an_address_opens_a_study_and_a_finding(new_visit: NewVisit, archived: Station) -> None:
+    study = _send(archived.url, "Linked^Here")
+    page = new_visit(archived.url, f"/?study={study}&finding=Atelectasis").page
+    expect(page.locator(".corner.nw").first).to_contain_text("Linked, Here")
+    expect(page.locator('[data-finding="Atelectasis"]')).to_have_attribute("aria-selected", "true")
+    expect(page.locator(f'.study[data-study="{study}"]')).to_have_attribute("aria-current", "true")
+    other = new_visit(archived.url, "/?study=1.2.3").page
+    expect(other.locator("#connection")).to_contain_text("not in the archive of this service")
+
+
+def test_a_prior_stands_beside_the_current_study_and_moves_with_it(
+    new_visit: NewVisit, archived: Station
+) -> None:
+    prior = _send(archived.url, "Again^Here", StudyDate="20240105")
+    current = _send(archived.url, "Again^Here", StudyDate="20260304")
+    visit = new_visit(archived.url, f"/?study={current}")
+    page = visit.page
+    expect(page.locator(".finding")).to_have_count(14)
+    expect(page.locator(f'.study[data-study="{prior}"]')).to_contain_text("2024-01-05")
+    expect(page.get_by_role("button", name="Compare")).to_have_count(1)
+    page.get_by_role("button", name="Compare").click()
+    expect(page.locator(".view[data-painted]:visible")).to_have_count(2)
+    expect(page.locator(".view").nth(1).locator(".corner.nw")).to_contain_text("2024-01-05")
+    row = page.locator('[data-finding="Atelectasis"]')
+    expect(row.locator(".bar s")).to_be_attached()
+    expect(row).to_have_attribute("title", re.compile(r"; 0\.\d\d on 2024-01-05$"))
+    zooms = [page.locator(".view").nth(index).locator(".corner.sw") for index in (0, 1)]
+    fitted = [zoom.text_content() or "" for zoom in zooms]
+    for key in ("+", "]"):
+        page.keyboard.press(key)
+        for zoom, before in zip(zooms, fitted, strict=True):
+            expect(zoom).not_to_have_text(before)
+        fitted = [zoom.text_content() or "" for zoom in zooms]
+        assert fitted[0] == fitted[1], key
+    page.keyboard.press("y")
+    page.keyboard.press("+")
+    expect(zooms[0]).not_to_have_text(fitted[0])
+    expect(zooms[1]).to_have_text(fitted[1])

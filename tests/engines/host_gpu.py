@@ -27,7 +27,7 @@ from tests.engines.host_cuda import ILLEGAL_ADDRESS, HostCuda
 
 
 class ILogger:
-    """What a log derives from."""
+    """Base class of a log."""
 
     class Severity(enum.Enum):
         """Of TensorRT's messages."""
@@ -38,7 +38,7 @@ class ILogger:
 
 
 class TensorIOMode(enum.Enum):
-    """Which side a tensor is on."""
+    """Input or output."""
 
     INPUT = 1
     OUTPUT = 2
@@ -230,7 +230,7 @@ def host_gpus(count: int = 1) -> Iterator[HostCuda]:
 
 
 def _forget_ours() -> None:
-    """Import our engine anew, the next time, with the TensorRT that is there then."""
+    """Make the next import of our engine load it again, with the TensorRT of that time."""
     for name in ("tensorrt", "tensorrt_build"):
         sys.modules.pop(f"cxrserve.engines.{name}", None)
         vars(engines).pop(name, None)

@@ -1,4 +1,4 @@
-"""What ONNX Runtime's engine does where there is a GPU, with its CPU provider in the place of CUDA's."""
+"""Tests of ONNX Runtime's engine on a GPU, with its CPU provider in the place of CUDA's."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cxrserve.bundle.contract import load_bundle
 from cxrserve.engines import cuda, onnxruntime
 from cxrserve.engines.gate import films
 from cxrserve.engines.select import choose
-from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import EngineError, EngineLost
 from tests.bundles import write_tiny_bundle
@@ -39,9 +39,9 @@ def _gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_gpu")
 def test_each_gpu_has_one_owner_and_the_same_answers(bundle: Path, model: bytes) -> None:
     predictor = Predictor(load_bundle(bundle), choose("onnxruntime", "f32"), threads=1, streams=3)
-    assert len(predictor.owned) == 2
-    engine = predictor.owned[1][SIZE]
-    assert engine.most_images == 4
+    assert len(predictor.replicas) == 2
+    engine = predictor.replicas[1][SIZE]
+    assert engine.max_images == 4
     reference = onnxruntime.OnnxRuntimeEngine(model, size=SIZE, precision="f32", threads=1, cpu=True)
     images = films(SIZE, 6)
     np.testing.assert_allclose(engine.run(images).logits_NF, reference.run(images).logits_NF, atol=1e-5)

@@ -1,4 +1,4 @@
-"""What TensorRT's engine does without a GPU: batches, buffers, keys, the cache of code, gates, messages."""
+"""Tests of TensorRT's engine without a GPU: batches, buffers, keys, the cache of code, gates, messages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from cxrserve.bundle.contract import load_bundle
 from cxrserve.engines import cuda, engine_cache
 from cxrserve.engines.base import Output
 from cxrserve.engines.buckets import BufferPlan, buckets_of, split
 from cxrserve.engines.engine_cache import BuiltGate, EngineKey, find, keep, not_built
 from cxrserve.engines.gate import TOLERANCE, films, gate
 from cxrserve.engines.select import choose
-from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.errors import EngineError, EngineLost
 from tests.bundles import write_tiny_bundle
 from tests.engines.host_cuda import HostCuda

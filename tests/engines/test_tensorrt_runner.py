@@ -14,12 +14,12 @@ import pytest
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from cxrserve.cli import app
+from cxrserve.bundle.contract import Gate, Variant, load_bundle, write_contract
+from cxrserve.cli.main import app
 from cxrserve.engines import engine_cache
 from cxrserve.engines.build import build_bundle, build_member
 from cxrserve.engines.gate import films
 from cxrserve.engines.select import choose
-from cxrserve.ensemble.bundle import Gate, Variant, load_bundle, write_contract
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import BundleError, EngineError, EngineLost
 from cxrserve.settings import Precision
@@ -66,7 +66,7 @@ def test_a_built_engine_answers_for_every_image_and_gives_everything_back(
 
     model = load_bundle(bundle).models[256]
     engine = choose("tensorrt", "auto").build(model, size=256, threads=1)
-    assert engine.most_images == 64
+    assert engine.max_images == 64
     reference = choose("onnxruntime", "f32").build(model, size=256, threads=1)
     images = films(256, 131)  # two full buckets, and a rest of three in a bucket of four
     found, expected = engine.run(images), reference.run(images)
@@ -82,7 +82,7 @@ def test_one_owner_each_for_two_gpus(bundle: Path, tmp_path: Path, monkeypatch: 
     with host_gpus(2):
         _build(bundle)
         predictor = Predictor(load_bundle(bundle), choose("tensorrt", "auto"), threads=1, streams=3)
-        assert len(predictor.owned) == 2
+        assert len(predictor.replicas) == 2
 
 
 def test_a_bundle_with_variants_can_be_built_and_served_in_f32(gpu: HostCuda, bundle: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_member_for_one_image_at_a_time_has_one_bucket(gpu: HostCuda, bundle: 
     model = _with_batch(bundle, 1)
     _build_one(model)
     engine = choose("tensorrt", "auto").build(model, size=64, threads=1)
-    assert engine.most_images == 1
+    assert engine.max_images == 1
     assert engine.run(films(64, 3)).logits_NF.shape == (3, 14)
 
 

@@ -1,3 +1,5 @@
+"""Tests of the heatmaps."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cxrserve.ensemble.heatmap import ensemble_map, lay_over, to_grey
-from cxrserve.imaging.names import Fit
 from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, placement, shape_within
+from cxrserve.imaging.types import Fit
 
 
 def _one_cell(side: int, row: int, column: int) -> np.ndarray:

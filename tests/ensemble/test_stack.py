@@ -1,3 +1,5 @@
+"""Tests of the stack."""
+
 from __future__ import annotations
 
 import math

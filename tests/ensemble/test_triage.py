@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from cxrserve.ensemble.decide import asked_findings
-from cxrserve.ensemble.early import Arithmetic, EarlyDecisions
+from cxrserve.bundle.triage_calibration import Arithmetic, TriageCalibration
 from cxrserve.ensemble.stack import stacked
 from cxrserve.ensemble.triage import Triage, doubts, exact_bounds, margin
 from cxrserve.errors import RequestError
 from cxrserve.findings import NAMES
-from training.triage import calibrate, conformal_scores, fit_early_decisions
-from training.triage_check import check_triage, clopper_pearson, decided
+from cxrserve.pipeline.triage import asked_findings
+from training.triage.calibrate import calibrate, conformal_scores, fit_early_decisions
+from training.triage.check import check_triage, clopper_pearson, decided
 
 SIZES = (256, 512, 1024, 2048)
 FINDINGS = 14
@@ -45,7 +45,7 @@ THRESHOLDS_F = np.linspace(0.2, 0.8, FINDINGS)
 ARITHMETIC = Arithmetic(engine="arithmetic", precisions=dict.fromkeys(SIZES, "f32"))
 FITTED = fit_early_decisions(images(1000, 3), EVEN_FS, THRESHOLDS_F, SIZES, data="numbers")
 MEASURED_NFS = images(2000, 0)
-EARLY = calibrate(
+CALIBRATION = calibrate(
     FITTED, MEASURED_NFS[None], EVEN_FS, THRESHOLDS_F, SIZES, data="numbers", arithmetics=(ARITHMETIC,)
 )
 
@@ -61,8 +61,8 @@ def test_exact_decisions_are_those_of_the_full_ensemble(
 ) -> None:
     weights_FS = weights(raw_FS)
     findings = list(range(FINDINGS)) if alone < 0 else [alone]
-    # The order of EARLY was measured on other weights: it may cost work, never a decision.
-    triage = decided(EARLY, logits_FS, weights_FS, thresholds_F, SIZES, findings, "exact", 0.01)
+    # The order of CALIBRATION was measured on other weights: it may cost work, never a decision.
+    triage = decided(CALIBRATION, logits_FS, weights_FS, thresholds_F, SIZES, findings, "exact", 0.01)
     full_F = stacked(logits_FS[None], weights_FS)[0]
     assert set(findings) <= set(triage.settled_by)
     assert ((full_F >= thresholds_F) == triage.positive_F)[findings].all()
@@ -86,7 +86,7 @@ def zeroed(weights_FS: Floats, none_FS: NDArray[np.bool_]) -> Floats:
     none_FS=arrays(np.bool_, (FINDINGS, 4)),
     steps_F=arrays(np.int8, (FINDINGS,), elements=st.integers(-2, 2)),
     alone=st.integers(-1, FINDINGS - 1),
-    early=st.sampled_from([None, EARLY]),
+    calibration=st.sampled_from([None, CALIBRATION]),
 )
 def test_a_threshold_on_the_probability_itself_is_decided_as_the_ensemble_does(
     logits_FS: Floats,
@@ -94,7 +94,7 @@ def test_a_threshold_on_the_probability_itself_is_decided_as_the_ensemble_does(
     none_FS: NDArray[np.bool_],
     steps_F: NDArray[np.int8],
     alone: int,
-    early: EarlyDecisions | None,
+    calibration: TriageCalibration | None,
 ) -> None:
     weights_FS = zeroed(weights(raw_FS), none_FS)
     full_F = stacked(logits_FS[None], weights_FS)[0]
@@ -105,7 +105,7 @@ def test_a_threshold_on_the_probability_itself_is_decided_as_the_ensemble_does(
         thresholds_F = np.where(steps_F > 0, np.nextafter(thresholds_F, 2), thresholds_F)
         steps_F = steps_F - np.sign(steps_F)
     findings = list(range(FINDINGS)) if alone < 0 else [alone]
-    triage = decided(early, logits_FS, weights_FS, thresholds_F, SIZES, findings, "exact", 0.01)
+    triage = decided(calibration, logits_FS, weights_FS, thresholds_F, SIZES, findings, "exact", 0.01)
     assert set(triage.settled_by) == set(findings)
     assert ((full_F >= thresholds_F) == triage.positive_F)[findings].all()
 
@@ -126,7 +126,7 @@ def test_scales_without_weight_on_what_is_asked_do_not_run() -> None:
     weights_FS[0] = [1, 0, 0, 0]
     triage = Triage(SIZES, weights_FS, THRESHOLDS_F, findings=[0])
     assert triage.next_size() == 256
-    triage.tell(256, np.full(FINDINGS, 5.0))
+    triage.record(256, np.full(FINDINGS, 5.0))
     assert triage.next_size() is None
     assert triage.settled_by == {0: 256}
     assert triage.work == pytest.approx(1 / 85)
@@ -154,7 +154,14 @@ def test_nothing_is_settled_before_anything_ran() -> None:
 def test_conformal_decisions_differ_no_more_often_than_promised(epsilon: float) -> None:
     logits_NFS = images(1000, 1)
     checks = check_triage(
-        EARLY, logits_NFS[None], EVEN_FS, THRESHOLDS_F, SIZES, data="others", epsilon=epsilon, alone=(7,)
+        CALIBRATION,
+        logits_NFS[None],
+        EVEN_FS,
+        THRESHOLDS_F,
+        SIZES,
+        data="others",
+        epsilon=epsilon,
+        single_findings=(7,),
     )
     by_what = {(check.guarantee, check.findings): check for check in checks}
     together = by_what["conformal", "all"]
@@ -170,7 +177,7 @@ def test_conformal_decisions_differ_no_more_often_than_promised(epsilon: float) 
 
 
 def test_a_prediction_never_leaves_the_exact_bounds() -> None:
-    # Scales that contradict each other wildly, as in no image that EARLY was fitted on.
+    # Scales that contradict each other wildly, as in no image that CALIBRATION was fitted on.
     for logits_FS in np.random.default_rng(5).normal(0, 6, (50, FINDINGS, 4)):
         triage = Triage(
             SIZES,
@@ -178,45 +185,53 @@ def test_a_prediction_never_leaves_the_exact_bounds() -> None:
             THRESHOLDS_F,
             findings=range(FINDINGS),
             guarantee="conformal",
-            early=EARLY,
+            calibration=CALIBRATION,
             epsilon=0.01,
         )
         while (size := triage.next_size()) is not None:
-            triage.tell(size, logits_FS[:, SIZES.index(size)])
+            triage.record(size, logits_FS[:, SIZES.index(size)])
             assert (triage.bounds.lower_F <= triage.bounds.upper_F).all()
 
 
 def test_a_promise_that_was_not_calibrated_is_refused() -> None:
     with pytest.raises(RequestError, match="calibrated on 2000 images"):
-        Triage(SIZES, EVEN_FS, THRESHOLDS_F, findings=[0], guarantee="conformal", early=EARLY, epsilon=0.0001)
+        Triage(
+            SIZES,
+            EVEN_FS,
+            THRESHOLDS_F,
+            findings=[0],
+            guarantee="conformal",
+            calibration=CALIBRATION,
+            epsilon=0.0001,
+        )
     with pytest.raises(RequestError, match="no calibration"):
         Triage(SIZES, EVEN_FS, THRESHOLDS_F, findings=[0], guarantee="conformal")
 
 
 def test_a_score_is_the_least_margin_that_does_not_err() -> None:
     logits_NFS = images(300, 2)
-    scores_NF = conformal_scores(EARLY, logits_NFS, EVEN_FS, THRESHOLDS_F)
+    scores_NF = conformal_scores(CALIBRATION, logits_NFS, EVEN_FS, THRESHOLDS_F)
     full_NF = stacked(logits_NFS, EVEN_FS) >= THRESHOLDS_F
     image, finding = np.unravel_index(int(scores_NF.argmax()), scores_NF.shape)
     score = float(scores_NF[image, finding])
     assert score > 0
     for factor, errs in ((1.001, False), (0.999, True)):
-        early = EARLY.model_copy(
+        calibration = CALIBRATION.model_copy(
             update={"images": 999, "worst": ((score * factor,) * FINDINGS,), "predicts": (True,) * FINDINGS}
         )
         triage = decided(
-            early, logits_NFS[image], EVEN_FS, THRESHOLDS_F, SIZES, [int(finding)], "conformal", 0.001
+            calibration, logits_NFS[image], EVEN_FS, THRESHOLDS_F, SIZES, [int(finding)], "conformal", 0.001
         )
         assert bool(triage.positive_F[finding] != full_NF[image, finding]) == errs
 
 
 @pytest.mark.parametrize("findings", [[3], [0, 5], [1, 2, 13], list(range(FINDINGS))])
 def test_the_margin_is_the_quantile_of_the_findings_that_are_decided(findings: list[int]) -> None:
-    scores_NF = conformal_scores(EARLY, MEASURED_NFS, EVEN_FS, THRESHOLDS_F)
+    scores_NF = conformal_scores(CALIBRATION, MEASURED_NFS, EVEN_FS, THRESHOLDS_F)
     largest_N = np.sort(scores_NF[:, findings].max(axis=1))[::-1]
-    for rank in (1, 2, 7, EARLY.reach):
-        assert margin(EARLY, rank / 2001, findings) == pytest.approx(largest_N[rank - 1], abs=1e-4)
-        assert margin(EARLY, rank / 2001, findings) >= largest_N[rank - 1]
+    for rank in (1, 2, 7, CALIBRATION.reach):
+        assert margin(CALIBRATION, rank / 2001, findings) == pytest.approx(largest_N[rank - 1], abs=1e-4)
+        assert margin(CALIBRATION, rank / 2001, findings) >= largest_N[rank - 1]
 
 
 def test_a_margin_holds_in_each_arithmetic_it_was_measured_in() -> None:
@@ -239,33 +254,33 @@ def test_a_margin_holds_in_each_arithmetic_it_was_measured_in() -> None:
 
 
 def test_where_nothing_went_wrong_there_is_no_margin() -> None:
-    early = EARLY.model_copy(update={"worst": ((0.5,) + (0.0,) * 13,)})
-    assert margin(early, 1 / 2001, [0]) == 0.5
-    assert margin(early, 2 / 2001, [0]) == 0
-    assert margin(early, 1 / 2001, [1]) == 0
+    calibration = CALIBRATION.model_copy(update={"worst": ((0.5,) + (0.0,) * 13,)})
+    assert margin(calibration, 1 / 2001, [0]) == 0.5
+    assert margin(calibration, 2 / 2001, [0]) == 0
+    assert margin(calibration, 1 / 2001, [1]) == 0
 
 
 def test_a_bundle_that_kept_tails_by_finding_keeps_its_promises() -> None:
-    scores_NF = conformal_scores(EARLY, MEASURED_NFS, EVEN_FS, THRESHOLDS_F)
+    scores_NF = conformal_scores(CALIBRATION, MEASURED_NFS, EVEN_FS, THRESHOLDS_F)
     tails = [sorted(scores_N, reverse=True)[:20] for scores_N in scores_NF.T.tolist()]
-    said = EARLY.model_dump(exclude={"worst", "reach", "arithmetics", "caveats", "fitted_on"})
-    old = EarlyDecisions.model_validate({**said, "finding_tails": tails, "joint_tail": []})
-    assert margin(old, 5 / 2001, [4]) == pytest.approx(margin(EARLY, 5 / 2001, [4]), abs=1e-4)
-    assert margin(old, 5 / 2001, [4, 5]) >= margin(EARLY, 5 / 2001, [4, 5]) - 1e-4
+    said = CALIBRATION.model_dump(exclude={"worst", "reach", "arithmetics", "caveats", "fitted_on"})
+    old = TriageCalibration.model_validate({**said, "finding_tails": tails, "joint_tail": []})
+    assert margin(old, 5 / 2001, [4]) == pytest.approx(margin(CALIBRATION, 5 / 2001, [4]), abs=1e-4)
+    assert margin(old, 5 / 2001, [4, 5]) >= margin(CALIBRATION, 5 / 2001, [4, 5]) - 1e-4
     assert "does not say on which engine" in " ".join(doubts(old, ARITHMETIC))
 
 
 def test_another_engine_or_precision_is_not_covered() -> None:
-    assert not doubts(EARLY, ARITHMETIC)
+    assert not doubts(CALIBRATION, ARITHMETIC)
     for other in (
         ARITHMETIC.model_copy(update={"engine": "abacus"}),
         ARITHMETIC.model_copy(update={"precisions": {**ARITHMETIC.precisions, 2048: "int8"}}),
     ):
-        (doubt,) = doubts(EARLY, other)
+        (doubt,) = doubts(CALIBRATION, other)
         assert str(ARITHMETIC) in doubt
         assert str(other) in doubt
     caveat = "Half of the films were one patient's."
-    assert doubts(EARLY.model_copy(update={"caveats": (caveat,)}), ARITHMETIC) == (caveat,)
+    assert doubts(CALIBRATION.model_copy(update={"caveats": (caveat,)}), ARITHMETIC) == (caveat,)
 
 
 @pytest.mark.parametrize(

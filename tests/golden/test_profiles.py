@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from cxrserve.errors import NotAChestRadiograph
-from cxrserve.imaging.names import ProfileName
 from cxrserve.imaging.profiles import PROFILES, apply_profile
 from cxrserve.imaging.radiograph import ImageAbout, Radiograph
+from cxrserve.imaging.types import ProfileName
 
 Pixels = np.ndarray[Any, Any]
 

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from cxrserve.errors import NotAChestRadiograph, UnreadableImage
-from cxrserve.imaging import wire
-from cxrserve.imaging.answer import most_answer_bytes, read_answer
+from cxrserve.imaging import ipc as wire
 from cxrserve.imaging.pyramid import Preprocessing
+from cxrserve.imaging.worker_response import most_answer_bytes, read_answer
 
 PREPROCESSING = Preprocessing(profile="linear", sizes=(2, 4))
+CHECK = 256**2  # bytes of the film check's picture
 
 
 def header(**changes: Any) -> dict[str, Any]:
@@ -35,13 +36,16 @@ def header(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_sound_answer() -> None:
-    image = read_answer(header(preview=[3, 2]), bytearray(range(26)), PREPROCESSING, 3)
+    levels, check, preview = bytes(range(20)), bytes([7]) * CHECK, bytes(range(20, 26))
+    image = read_answer(header(preview=[3, 2]), bytearray(levels + check + preview), PREPROCESSING, 3)
     assert image.levels[2].tolist() == [[0, 1], [2, 3]]
     assert np.array_equal(image.levels[4].reshape(-1), np.arange(4, 20))
     assert image.preview_HW is not None
     assert image.preview_HW.tolist() == [[20, 21], [22, 23], [24, 25]]
+    assert image.check_SS.shape == (256, 256)
+    assert (image.check_SS == 7).all()
     assert (image.about.rows, image.applied) == (9, ("a",))
-    assert most_answer_bytes(PREPROCESSING, 3) == 29
+    assert most_answer_bytes(PREPROCESSING, 3) == 29 + CHECK
 
 
 @pytest.mark.parametrize(
@@ -67,7 +71,9 @@ def test_a_sound_answer() -> None:
 )
 def test_nonsense_is_a_refused_file(changes: dict[str, Any], length: int, preview_side: int) -> None:
     with pytest.raises(UnreadableImage, match="broke down"):
-        read_answer(header(**changes), bytearray(length), PREPROCESSING, preview_side)
+        read_answer(
+            header(**changes), bytearray(length + CHECK if length else 0), PREPROCESSING, preview_side
+        )
 
 
 def test_refusals() -> None:

@@ -1,4 +1,4 @@
-"""Which part of the body a header names: good chest films pass, hands and feet do not."""
+"""Body parts named by headers: chest images pass, hands and feet do not."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from cxrserve.errors import NotAChestRadiograph
-from cxrserve.imaging.dicom import read_dicom
 from cxrserve.imaging.dicom.body_part import BodyPart, body_part
+from cxrserve.imaging.dicom.read import read_dicom
 from cxrserve.imaging.limits import Limits
 from tests.imaging import makers
 
@@ -130,3 +130,87 @@ def test_words_of_positioning_name_no_part(words: str) -> None:
 def test_a_capture_of_another_examination_of_the_chest_is_refused(words: str) -> None:
     with pytest.raises(NotAChestRadiograph, match="no body part says chest"):
         read(**CAPTURE, BodyPartExamined="", StudyDescription=words)
+
+
+CHEST_WORDS = {
+    "ISO_IR 192": (
+        "胸部正面 PA", "胸片", "胸部X線 立位",
+        "흉부 PA", "가슴", "ОГК прямая", "Рентген органов грудной клетки",
+        "ОГК", "Рентгенографія грудної клітки", "Ακτινογραφία θώρακος", "صدر", "صورة الصدر", "צילום חזה",
+        "Klatka piersiowa PA", "RTG hrudníku", "Mellkas",
+        "Akciğer grafisi", "Göğüs", "Keuhkot", "X quang ngực",
+        "छाती", "เอกซเรย์ทรวงอก", "Tórax PA", "Lungor", "Borstkas",
+    ),
+    "ISO_IR 144": ("ОГК", "Органы грудной клетки"),
+    "ISO_IR 126": ("Θώρακας",),
+    "ISO_IR 127": ("صدر",),
+    "GB18030": ("胸部正位",),
+    "\\ISO 2022 IR 87": ("胸部",),
+    "\\ISO 2022 IR 149": ("흉부",),
+}  # fmt: skip
+OTHER_WORDS = {
+    "ISO_IR 192": (
+        ("膝関節 2方向", "KNEE"), ("膝关节正侧位", "KNEE"), ("무릎", "KNEE"), ("Коленный сустав", "KNEE"),
+        ("Колінний суглоб", "KNEE"), ("Γόνατο", "KNEE"),
+        ("ركبة", "KNEE"), ("ברך", "KNEE"), ("Kolano", "KNEE"),
+        ("Joelho", "KNEE"), ("Diz", "KNEE"), ("เข่า", "KNEE"), ("胸椎", "SPINE"), ("腰椎正面", "SPINE"),
+        ("흉추", "SPINE"), ("Позвоночник", "SPINE"),
+        ("腹部", "ABDOMEN"), ("복부", "ABDOMEN"), ("بطن", "ABDOMEN"),
+        ("骨盤", "PELVIS"), ("Таз", "PELVIS"), ("頭部", "SKULL"), ("Череп", "SKULL"), ("肩関節", "SHOULDER"),
+        ("Плечевой сустав", "SHOULDER"), ("手指", "HAND"), ("足関節", "ANKLE"), ("Голеностоп", "ANKLE"),
+    ),
+    "ISO_IR 144": (("Колено", "KNEE"),),
+    "\\ISO 2022 IR 87": (("膝関節", "KNEE"),),
+    "GB18030": (("膝关节", "KNEE"),),
+    "\\ISO 2022 IR 149": (("무릎", "KNEE"),),
+}  # fmt: skip
+
+
+def _described(words: str, character_set: str, **elements: Any) -> bytes:
+    return makers.dicom(
+        makers.radiograph(),
+        BodyPartExamined=None,
+        SpecificCharacterSet=character_set.split("\\"),
+        SeriesDescription=words,
+        **elements,
+    )
+
+
+@pytest.mark.parametrize(
+    ("character_set", "words"), [(key, word) for key, words in CHEST_WORDS.items() for word in words]
+)
+def test_the_chest_in_other_languages(character_set: str, words: str) -> None:
+    capture = _described(words, character_set, SOPClassUID=makers.SECONDARY_CAPTURE, Modality="OT")
+    assert read_dicom(capture, Limits()).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("character_set", "words", "part"),
+    [(key, word, part) for key, words in OTHER_WORDS.items() for word, part in words],
+)
+def test_other_parts_in_other_languages(character_set: str, words: str, part: str) -> None:
+    with pytest.raises(NotAChestRadiograph, match=rf"SeriesDescription names another part.*{part}"):
+        read_dicom(_described(words, character_set), Limits())
+
+
+@pytest.mark.parametrize("keyword", ["SeriesDescription", "StudyDescription", "ProtocolName"])
+@pytest.mark.parametrize("words", ["XR KNEE LEFT 3 VIEWS", "膝関節", "Hand links"])
+def test_a_description_that_contradicts_the_tag_is_reported(keyword: str, words: str) -> None:
+    elements: dict[str, Any] = {"SpecificCharacterSet": "ISO_IR 192", keyword: words}
+    data = makers.dicom(makers.radiograph(), **elements)
+    (warning,) = read_dicom(data, Limits()).warnings
+    assert warning.code == "body-part-contradiction"
+    assert keyword in warning.message
+    assert words not in warning.message
+
+
+@pytest.mark.parametrize(
+    "words", ["CHEST AND KNEE", "Thorax ap liegend", "PORTABLE", "arms up", "Bedside", ""]
+)
+def test_a_description_that_does_not_contradict_is_quiet(words: str) -> None:
+    assert read_dicom(makers.dicom(makers.radiograph(), SeriesDescription=words), Limits()).warnings == ()
+
+
+def test_words_that_are_not_known_are_reported() -> None:
+    data = makers.dicom(makers.radiograph(), BodyPartExamined="GIZMO")
+    assert [warning.code for warning in read_dicom(data, Limits()).warnings] == ["body-part-unknown"]

@@ -1,4 +1,4 @@
-"""What C libraries say is heard on any machine, and nothing is left open."""
+"""Messages of C libraries are captured on any machine, and no file stays open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cxrserve.errors import UnreadableImage
-from cxrserve.imaging.c_messages import with_c_messages
+from cxrserve.imaging.capture_stderr import with_c_messages
 from cxrserve.imaging.jpeg import read_jpeg
 from cxrserve.imaging.limits import Limits
 from tests.imaging import makers

@@ -6,7 +6,7 @@ import pytest
 from pydicom.uid import UID, JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless
 
 from cxrserve.errors import UnreadableImage
-from cxrserve.imaging.codestream import StreamHeader, is_ended, read_stream_header
+from cxrserve.imaging.codestream import StreamHeader, read_stream_header, stream_end
 from tests.imaging import makers
 
 
@@ -24,8 +24,8 @@ def test_frame_headers(syntax: str, process: str, bits: int, signed: bool | None
     found = read_stream_header(stream)
     assert (found.process, found.rows, found.columns, found.components) == (process, 120, 100, 1)
     assert (found.precision, found.signed) == (bits, signed)
-    assert is_ended(stream + b"\0")
-    assert not is_ended(stream[:-2])
+    assert stream_end(stream + b"\0 and whatever follows") == len(stream.rstrip(b"\0"))
+    assert stream_end(stream.rstrip(b"\0")[:-2]) is None
 
 
 def test_segments_before_the_frame_are_passed_over() -> None:

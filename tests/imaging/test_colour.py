@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, RLELossless
 
 from cxrserve.errors import NotAChestRadiograph, UnreadableImage
-from cxrserve.imaging.dicom import read_dicom
+from cxrserve.imaging.dicom.read import read_dicom
 from cxrserve.imaging.grey import to_grey
 from cxrserve.imaging.jpeg import read_jpeg
 from cxrserve.imaging.limits import Limits
@@ -112,11 +112,12 @@ def test_jpeg_that_is_jfif_is_ycbcr_whatever_the_header_says() -> None:
     assert np.abs(found.astype(int) - GREY).mean() < 2
 
 
-def test_a_false_colour_model_is_refused() -> None:
-    """Grey in YCbCr under RGB, and the other way round: lines over the luma, but no tint."""
+def test_grey_under_a_false_colour_model_is_read_with_a_warning() -> None:
+    """Grey in YCbCr under RGB, and the other way round."""
     for pixels, photometric in ((YBR, "RGB"), (RGB, "YBR_FULL")):
-        with pytest.raises(NotAChestRadiograph, match="coloured"):
-            read_dicom(makers.dicom(pixels, bits=8, photometric=photometric), Limits())
+        found = read_dicom(makers.dicom(pixels, bits=8, photometric=photometric), Limits())
+        assert [warning.code for warning in found.warnings] == ["colour-label"]
+        assert np.abs(found.pixels_HW.astype(int) - GREY).mean() < 1
 
 
 def palette(first: int = 0, entries: int = 256, *, coloured: bool = False) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def test_real_colour_is_refused() -> None:
 def test_a_small_coloured_marker_is_taken() -> None:
     marked = RGB.copy()
     marked[5:12, 5:12] = (255, 0, 0)
-    grey, steps = to_grey(marked)
+    grey, steps, _ = to_grey(marked)
     assert steps == ("luma-601-to-grey",)
     assert np.array_equal(grey[20:], GREY[20:])
 
@@ -177,7 +178,7 @@ def test_a_tinted_film_is_taken(tint: tuple[float, ...]) -> None:
     marked[10:26] = (255, 255, 0)  # 4 % of the picture
     grey = makers.radiograph(400, 320, bits=8).astype(int)
     for samples in (film, marked, film.astype(np.uint16) * 257, tinted(*tint) // 2 + 40):
-        found, steps = to_grey(samples)
+        found, steps, _ = to_grey(samples)
         assert steps == ("luma-601-to-grey",)
         assert np.corrcoef(found[40:].ravel(), grey[40:].ravel())[0, 1] > 0.999
     read_jpeg(makers.jpeg(film, quality=75), Limits())

@@ -1,3 +1,5 @@
+"""The content check refuses noise, text and drawings, and passes bodies."""
+
 from __future__ import annotations
 
 import cv2

@@ -1,4 +1,4 @@
-"""What a header says, and what follows: each refusal with its class and both values in its reason."""
+"""DICOM headers that are refused: each with its error class and both values in the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cxrserve.errors import (
     UnreadableImage,
     UnsupportedImage,
 )
-from cxrserve.imaging.dicom import read_dicom
+from cxrserve.imaging.dicom.read import read_dicom
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.radiograph import Radiograph
 from tests.imaging import makers
@@ -265,7 +265,6 @@ def test_identifiers_leave_only_if_they_are_uids() -> None:
         "DOE JANE",
         "1..2",
         ".1",
-        "1.02",
         "1.2\n.3",
         "",
     ):
@@ -301,7 +300,7 @@ def test_signed_values_without_their_sign_extended() -> None:
 def test_embedded_overlays_are_masked_where_they_are_declared() -> None:
     pixels = makers.radiograph()
     drawn = pixels | np.where(np.arange(100) % 2, 0x8000, 0).astype(np.uint16)
-    refused(UnreadableImage, "BitsStored 12", pixels=drawn)
+    assert read(drawn).steps == ("mask-unused-bits",)  # an undeclared one; PS3.5 8.1.1 either way
     ds = makers.dataset(drawn)
     ds.add_new(0x60000100, "US", 16)
     ds.add_new(0x60000102, "US", 15)
@@ -318,14 +317,14 @@ def test_pixel_data_padded_by_less_than_a_row_are_read(bits: int, excess: int) -
     padded = data + b"\0" * (len(data) % 2 + excess + excess % 2)
     found = read(pixels, bits=bits, PixelData=padded)
     assert np.array_equal(found.pixels_HW, pixels)
-    assert "longer than the image" in found.warnings[0]
+    assert "longer than the image" in found.warnings[0].message
     assert read(pixels, bits=bits, PixelData=data + b"\0" * (len(data) % 2)).warnings == ()
     with pytest.raises(UnreadableImage, match="wrong header"):
         read(pixels, bits=bits, PixelData=data + b"\0" * (601 * pixels.itemsize + 1))
 
 
 def test_padding_is_kept_with_a_warning() -> None:
-    assert "Padding" in read(PixelPaddingValue=0).warnings[0]
+    assert "Padding" in read(PixelPaddingValue=0).warnings[0].message
 
 
 @pytest.mark.parametrize("slope", ["nan", "inf", "0", "1e308"])
@@ -351,7 +350,7 @@ def test_encapsulated_and_native_are_not_mistaken_for_each_other() -> None:
 
 
 def test_pixels_that_are_not_square_give_a_warning() -> None:
-    assert "not square (height to width 2)" in read(ImagerPixelSpacing=[0.2, 0.1]).warnings[0]
-    assert "not square" in read(ImagerPixelSpacing=None, PixelAspectRatio=[4, 3]).warnings[0]
+    assert "not square (height to width 2)" in read(ImagerPixelSpacing=[0.2, 0.1]).warnings[0].message
+    assert "not square" in read(ImagerPixelSpacing=None, PixelAspectRatio=[4, 3]).warnings[0].message
     assert read(ImagerPixelSpacing=None, PixelAspectRatio=[1, 1]).warnings == ()
     assert read(ImagerPixelSpacing=None, PixelAspectRatio=[1, 0]).warnings == ()

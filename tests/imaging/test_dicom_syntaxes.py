@@ -25,7 +25,7 @@ from pydicom.uid import (
 )
 
 from cxrserve.errors import ImageError, UnreadableImage, UnsupportedImage
-from cxrserve.imaging.dicom import read_dicom
+from cxrserve.imaging.dicom.read import read_dicom
 from cxrserve.imaging.limits import Limits
 from tests.imaging import makers
 
@@ -242,7 +242,7 @@ def test_elements_written_otherwise_than_declared_are_read_with_a_warning() -> N
     for implicit, declared in ((True, ExplicitVRLittleEndian), (False, ImplicitVRLittleEndian)):
         found = read_dicom(makers.file_of(makers.bare(ds, implicit=implicit), declared), Limits())
         assert np.array_equal(found.pixels_HW, makers.radiograph())
-        assert "not what it declares" in found.warnings[0]
+        assert "not what it declares" in found.warnings[0].message
 
 
 def test_eight_bit_words_in_big_endian_are_swapped() -> None:

@@ -1,4 +1,4 @@
-"""What a screen is given: stored values with their sign, windows, tables, sides, and whose image it is."""
+"""Display data: stored values with their sign, windows, tables, sides, and the patient."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydicom.dataset import Dataset
 
 from cxrserve.errors import NotAChestRadiograph, UnreadableImage
 from cxrserve.imaging.display import display
-from cxrserve.imaging.displayed import DisplayedImage, payload_bytes
+from cxrserve.imaging.display_header import DisplayedImage, payload_bytes
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.names import ProfileName
 from cxrserve.imaging.prepare import read_radiograph
 from cxrserve.imaging.profiles import PROFILES, apply_profile
 from cxrserve.imaging.pyramid import Preprocessing
+from cxrserve.imaging.types import ProfileName
 from tests import radiographs
 
 

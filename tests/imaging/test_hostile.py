@@ -1,4 +1,4 @@
-"""Whatever the bytes are, nothing but our own errors comes out of imaging."""
+"""Imaging raises only its own errors, for any bytes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from PIL import Image
 from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit
 
 from cxrserve.errors import CxrserveError, ImageError, UnreadableImage
-from cxrserve.imaging import border
-from cxrserve.imaging.border import FOREIGN_ERRORS, reading
+from cxrserve.imaging import foreign_errors as border
+from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS, reading
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepare import prepare
 from cxrserve.imaging.prepared import PreparedImage

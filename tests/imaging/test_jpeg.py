@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageOps
 
 from cxrserve.errors import NotAChestRadiograph, TooLarge, UnreadableImage, UnsupportedImage
-from cxrserve.imaging.jpeg import read_jpeg, speaks_of_damage, upright
+from cxrserve.imaging.jpeg import read_jpeg, speaks_of_damage
 from cxrserve.imaging.limits import Limits
+from cxrserve.imaging.orientation import upright
 from tests.imaging import makers
 
 GREY = makers.radiograph(200, 160, bits=8)

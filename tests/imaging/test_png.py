@@ -104,7 +104,7 @@ def test_alpha(mode: str) -> None:
     assert np.array_equal(clear.pixels_HW[:, :50], GREY[:, :50])
     assert not clear.pixels_HW[:, 50:].any()
     assert clear.steps[0] == "composite-alpha-on-black"
-    assert "transparent" in clear.warnings[0]
+    assert "transparent" in clear.warnings[0].message
 
 
 def test_animations_are_refused() -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from cxrserve.errors import NotAChestRadiograph, RequestError, UnsupportedFormat
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.names import Fit, ProfileName
 from cxrserve.imaging.prepare import prepare, read_radiograph
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import Preprocessing, build_pyramid, shape_within
+from cxrserve.imaging.types import Fit, ProfileName
 from tests.imaging import makers
 
 PREPROCESSING = Preprocessing(profile="mimic-cxr-jpg", sizes=(64, 128))
@@ -39,9 +39,9 @@ def test_everything_of_one_image() -> None:
 
 def test_a_small_radiograph_is_enlarged_with_a_warning() -> None:
     image = prepare(makers.dicom(makers.radiograph()), PREPROCESSING, Limits())
-    assert "120 × 100" in image.warnings[0]
-    assert "128" in image.warnings[0]
-    assert "64" not in image.warnings[0]
+    assert "120 × 100" in image.warnings[0].message
+    assert "128" in image.warnings[0].message
+    assert "64" not in image.warnings[0].message
     assert image.preview_HW is None
     assert prepare(makers.dicom(makers.radiograph(130, 100)), PREPROCESSING, Limits()).warnings == ()
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ import numpy as np
 import pytest
 
 from cxrserve.errors import (
+    Busy,
     ConfigurationError,
     CxrserveError,
     DeadlineExceeded,
     DecoderFailed,
     ImageError,
-    NotReady,
     RequestError,
+    Stopping,
     TooLarge,
     UnreadableImage,
 )
@@ -32,6 +33,7 @@ from cxrserve.imaging.prepare import prepare
 from cxrserve.imaging.pyramid import Preprocessing
 from cxrserve.imaging.workers import DecodePool
 from tests.imaging import bombs, makers
+from tests.waiting import until
 
 PREPROCESSING = Preprocessing(profile="mimic-cxr-jpg", sizes=(64, 128))
 GOOD = makers.dicom(makers.radiograph())
@@ -169,7 +171,7 @@ def test_a_worker_that_dies_idle_costs_nothing() -> None:
         decoders.wait_ready()
         for pid in decoders.worker_pids():
             os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not any(map(is_alive, decoders.worker_pids())))
+        until(lambda: not any(map(is_alive, decoders.worker_pids())))
         assert answers(decoders)
         assert answers(decoders)
 
@@ -216,9 +218,9 @@ def test_close_ends_everything_and_may_be_repeated() -> None:
     decoders.close()
     decoders.close()
     thread.join(5)
-    assert [type(error) for error in ended] == [NotReady]
+    assert [type(error) for error in ended] == [Stopping]
     assert not any(map(is_alive, pids))
-    with pytest.raises(NotReady):
+    with pytest.raises(Stopping):
         decoders.prepare(GOOD)
 
 
@@ -237,7 +239,7 @@ def test_workers_die_with_the_service() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     pids = [int(pid) for pid in done.stdout.split()]
     assert len(pids) == 2
-    wait_until(lambda: not any(map(is_alive, pids)))
+    until(lambda: not any(map(is_alive, pids)))
 
 
 def test_workers_see_no_secrets_and_leave_no_core(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,8 +253,8 @@ def test_workers_see_no_secrets_and_leave_no_core(monkeypatch: pytest.MonkeyPatc
         assert "Max address space         unlimited" not in limits
 
 
-def test_the_service_itself_loads_no_decoder() -> None:
-    """What parses hostile bytes is in the workers alone."""
+def test_the_pool_itself_loads_no_decoder() -> None:
+    """A process that only sends files to workers stays small; the service loads pydicom for its reports."""
     script = (
         "import sys, cxrserve.imaging.workers\n"
         "print(*({'pydicom', 'gdcm', 'PIL', 'openjpeg'} & set(sys.modules)))"
@@ -264,7 +266,7 @@ def test_the_service_itself_loads_no_decoder() -> None:
 def test_a_pool_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pool() as decoders:
-        with pytest.raises(NotReady):
+        with pytest.raises(Busy, match="decode worker"):
             decoders.prepare(GOOD, timeout_s=5)
         with pytest.raises(ConfigurationError, match="worker"):
             decoders.wait_ready(5)
@@ -278,9 +280,9 @@ def test_a_machine_without_room_for_a_process_is_busy_not_broken(monkeypatch: py
             no_room.setattr(sys, "executable", "/nonexistent/python")  # Popen raises OSError
             (pid,) = decoders.worker_pids()
             os.kill(pid, signal.SIGKILL)
-            wait_until(lambda: not is_alive(pid))
+            until(lambda: not is_alive(pid))
             for _ in range(2):
-                with pytest.raises(NotReady, match="no decode worker"):
+                with pytest.raises(Busy, match="no decode worker"):
                     decoders.prepare(GOOD)
         assert answers(decoders)
 
@@ -301,17 +303,10 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
 def wait_until_at_work(*pids: int) -> None:
     """Until one of these idle workers computes: it has its file then."""
     before = {pid: cpu_ticks(pid) for pid in pids}
-    wait_until(lambda: any(cpu_ticks(pid) > before[pid] for pid in pids))
+    until(lambda: any(cpu_ticks(pid) > before[pid] for pid in pids))
 
 
 def cpu_ticks(pid: int) -> int:

@@ -53,6 +53,25 @@ class Authority:
         )  # fmt: skip
         return pair
 
+    def revocation_list(self, *revoked: Pair) -> Path:
+        """A revocation list of this authority that names these certificates; it replaces the last one."""
+        folder = self._folder
+        config, path = folder / "ca.cnf", folder / "crl.pem"
+        config.write_text(
+            f"[ca]\ndefault_ca=own\n[own]\ndatabase={folder}/index.txt\ncrlnumber={folder}/crlnumber\n"
+            "default_md=sha256\ndefault_crl_days=2\n"
+        )
+        (folder / "index.txt").touch()
+        if not (folder / "crlnumber").exists():
+            (folder / "crlnumber").write_text("01\n")
+        signed_by = ("-config", config, "-cert", self.own.certificate, "-keyfile", self.own.key)
+        for pair in revoked:
+            _openssl("ca", *signed_by, "-revoke", pair.certificate)
+        new = path.with_suffix(".new")
+        _openssl("ca", *signed_by, "-gencrl", "-out", new)
+        new.replace(path)
+        return path
+
 
 def _openssl(*arguments: object) -> None:
     subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)

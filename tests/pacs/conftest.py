@@ -82,8 +82,8 @@ def phantom_file(tmp_path: Path) -> Path:
 
 def new_chest(path: Path, **elements: object) -> Path:
     """Write a small radiograph with UIDs of its own to `path`."""
-    uids = {"SOPInstanceUID": generate_uid(), "StudyInstanceUID": generate_uid()}
-    made = radiographs.dataset(120, 100, SeriesInstanceUID=generate_uid(), **{**uids, **elements})
+    uids = {name: generate_uid() for name in ("SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")}
+    made = radiographs.dataset(120, 100, **{**uids, **elements})
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID
     made.save_as(path, enforce_file_format=True)

@@ -5,7 +5,7 @@
 A sender that knows nothing of the node's deaths sends every object until it is acknowledged, and writes down
 when it was. Results go to a real PACS. In the end the two are compared: every acknowledged object has exactly
 one set of results there, and every study a report that speaks of all its images. A run that fails keeps its
-folder (archive, logs, databases), and prints what the index says of each image that is missing.
+folder (archive, logs, databases), and prints the rows of each image that is missing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 from pynetdicom.ae import ApplicationEntity
 
-from cxrserve.archive.index import JOBS, OBJECTS, Index, sqlalchemy_url
+from cxrserve.archive.storage.database import Database, sqlalchemy_url
+from cxrserve.archive.storage.tables import JOBS, OBJECTS
 from tests import radiographs
 from tests.bundles import write_tiny_bundle
 from tests.orthanc import Orthanc, free_port, orthanc
@@ -63,7 +64,7 @@ class Outcome:
         lost: acknowledged objects without a set of results.
         doubled: objects with more than one set.
         incomplete: studies without a report on all their images.
-        lost_tries: tries that no workflow was at any more, and that were begun again.
+        most_claims: how often one job was claimed, at the most: tries that a kill ended are among them.
         most_begun: how often the reading of one image was begun, at the most.
         drained_s: from the last start to the last result, sending included where it was not over.
     """
@@ -80,7 +81,7 @@ class Outcome:
     lost: list[str] = field(default_factory=list)
     doubled: list[str] = field(default_factory=list)
     incomplete: list[str] = field(default_factory=list)
-    lost_tries: int = 0
+    most_claims: int = 0
     most_begun: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
@@ -207,7 +208,6 @@ def run(folder: Path, bundle: Path, pacs: Orthanc, database_url: str, *, kills: 
         node.stop()
     _compare(pacs, datasets, outcome)
     log = (folder / "node.log").read_text().splitlines()
-    outcome.lost_tries = sum("was lost" in line for line in log)
     _look_into(folder / "archive" / "index.db", database_url, outcome)
     if not outcome.sound:
         told = ("WARNING", "ERROR", "state=refused", "state=failed")
@@ -261,7 +261,7 @@ def _environment(folder: Path, bundle: Path, pacs: Orthanc, database_url: str, p
         "dicom_port": port,
         "threads": 1,
         "decode_workers": 1,
-        "delivery_most_pause_s": 2,
+        "delivery_max_pause_s": 2,
         "archive_min_free_bytes": 1,
     }
     usual = {name: value for name, value in os.environ.items() if not name.startswith("CXRSERVE_")}
@@ -329,11 +329,13 @@ def _compare(pacs: Orthanc, datasets: Sequence[Dataset], outcome: Outcome) -> No
 
 
 def _look_into(file: Path, database_url: str, outcome: Outcome) -> None:
-    """What the index says: how often readings were begun, and all of an image that is missing or doubled."""
-    index = Index(sqlalchemy_url(database_url, file), timeout_s=20)
+    """Read how often jobs were begun, and all rows of an image that is missing or doubled."""
+    index = Database(sqlalchemy_url(database_url, file), timeout_s=20)
     try:
         with index.reading() as connection:
             outcome.most_begun = connection.execute(sa.select(sa.func.max(OBJECTS.c.tries))).scalar_one()
+            claims = sa.select(sa.func.max(JOBS.c.claims))
+            outcome.most_claims = connection.execute(claims).scalar_one()
             for uid in {*outcome.lost, *outcome.doubled}:
                 rows = connection.execute(sa.select(OBJECTS).where(OBJECTS.c.sop_instance_uid == uid))
                 for image in rows.mappings().all():

@@ -1,5 +1,6 @@
-"""The compose file's parts together, as far as they run without containers: Orthanc, PostgreSQL and cxrserve,
-with the settings, rules and routes in deploy/; only hosts, ports and folders are this machine's.
+"""The services of the compose file work together, run without containers: Orthanc, PostgreSQL, cxrserve.
+
+The settings, rules and routes are those in deploy/; only hosts, ports and folders are this machine's.
 """
 
 from __future__ import annotations

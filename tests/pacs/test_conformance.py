@@ -16,17 +16,19 @@ from pydicom.uid import (
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification  # type: ignore[attr-defined]
 
+from cxrserve import dicom_status
 from cxrserve.api import dicomweb
+from cxrserve.archive import receipt
 from cxrserve.errors import ConfigurationError, CxrserveError
-from cxrserve.pacs import commitment, destinations, door, node, storage
-from cxrserve.pacs.offers import (
+from cxrserve.pacs import association_server as door
+from cxrserve.pacs import commitment, destinations, node, storage
+from cxrserve.pacs.presentation_contexts import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION_NAME,
     STORAGE_CLASSES,
     TRANSFER_SYNTAXES,
     offered_contexts,
 )
-from cxrserve.pacs.web import DUPLICATE
 from cxrserve.settings import Settings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "deploy" / "CONFORMANCE.md"
@@ -76,17 +78,17 @@ def test_result_objects() -> None:
 
 def test_status_codes_of_storage() -> None:
     told = {each.dimse_status for each in below(CxrserveError)} | {CxrserveError.dimse_status}
-    told |= {*storage.OF_OUTCOME.values(), storage.MISMATCH}
+    told |= {*receipt._STATUSES.values(), storage._Mismatch.dimse_status}
     assert column("Status codes of Storage", 0) == [f"{each:04X}" for each in sorted(told)]
 
 
 def test_status_codes_of_storage_commitment() -> None:
     told = (
-        commitment.SUCCESS,
-        commitment.PROCESSING_FAILURE,
-        commitment.INVALID_ARGUMENT,
-        commitment.NO_SUCH_ACTION,
-        commitment.NOT_AUTHORIZED,
+        dicom_status.SUCCESS,
+        dicom_status.PROCESSING_FAILURE,
+        dicom_status.INVALID_ARGUMENT_VALUE,
+        dicom_status.NO_SUCH_ACTION,
+        dicom_status.NOT_AUTHORIZED,
     )
     assert column("Status codes of Storage Commitment", 0) == [f"{each:04X}" for each in told]
 
@@ -131,11 +133,12 @@ def test_network_services() -> None:
             ".search_for_instances(" in asks and "instances/{instance}" in asks,
             "GET" in routes,
         ),
+        "Query/Retrieve, Study Root - FIND": ("send_c_find(" in asks, False),
     }
     said = {row[0]: tuple(cell.split()[0] == "yes" for cell in row[1:]) for row in table("Overview")}
     assert said == code
-    assert "c_find" not in asks, "no Query/Retrieve"
-    assert "c_move" not in asks
+    assert not re.search(r"EVT_C_(FIND|MOVE|GET)", asks), "no Query/Retrieve as provider"
+    assert not re.search(r"send_c_(move|get)\(", asks)
 
 
 def test_answers_of_stow() -> None:
@@ -147,15 +150,20 @@ def test_answers_of_stow() -> None:
 
 def test_figures_of_storage_commitment() -> None:
     (said,) = re.findall(r"An N-ACTION-RQ .*", TEXT)
-    assert commitment._GIVE_UP_S == 7 * 86_400
+    assert Settings().delivery_give_up_s == 7 * 86_400
     assert "tried for seven days" in said
-    assert commitment._LONGEST_PAUSE_S == 5 * 60
+    assert Settings().delivery_max_pause_s == 5 * 60
     assert "up to five minutes" in said
-    assert f"more than {commitment._MOST_OBJECTS:,}" in TEXT
-    assert f"{commitment.NO_SUCH_INSTANCE:04X}H" in said
+    assert f"more than {commitment._MAX_OBJECTS:,}" in TEXT
+    assert f"{dicom_status.NO_SUCH_SOP_INSTANCE:04X}H" in said
 
 
 def test_what_counts_as_delivered() -> None:
-    (said,) = re.findall(r".*takes a result for delivered.*", TEXT)
-    assert f"{DUPLICATE:04X}H" in said
-    assert {f"{each:04X}"[0] for each in destinations._WARNINGS} == {"B"}
+    (said,) = re.findall(r".*regards a result as delivered.*", TEXT)
+    assert f"{dicom_status.DUPLICATE_SOP_INSTANCE:04X}H" in said
+    assert {f"{status:04X}"[0] for status in dicom_status.WARNINGS} == {"B"}
+    assert set(destinations._DELIVERED) == {
+        dicom_status.SUCCESS,
+        dicom_status.DUPLICATE_SOP_INSTANCE,
+        *dicom_status.WARNINGS,
+    }

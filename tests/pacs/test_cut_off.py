@@ -107,7 +107,7 @@ def lines(pacs: Orthanc) -> Iterator[dict[str, Line]]:
 def cut_off(
     tiny_bundle: Path, lines: dict[str, Line], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Station]:
-    """A station that sends results by the line that its sender names: LINE0, LINE1, …"""
+    """A station that sends results by the line that its sender names: LINE0, LINE1 and so on."""
     destinations: dict[str, dict[str, object]] = {}
     for number, (name, line) in enumerate(lines.items()):
         common = {"protocol": FAULTS[name][0], "timeout_s": 2}
@@ -122,7 +122,7 @@ def cut_off(
         ],
     }
     archive = tmp_path_factory.mktemp("cut-off") / "archive"
-    with station(tiny_bundle, archive, rules, "--no-http", delivery_most_pause_s=1) as running:
+    with station(tiny_bundle, archive, rules, "--no-http", delivery_max_pause_s=1) as running:
         yield running
 
 
@@ -159,7 +159,7 @@ def test_a_pacs_that_refuses_for_long_gets_everything_in_the_end(tiny_bundle: Pa
     }
     file = new_chest(tmp_path / "chest.dcm")
     folder = tmp_path / "orthanc"
-    with station(tiny_bundle, tmp_path / "archive", rules, "--no-http", delivery_most_pause_s=0.5) as running:
+    with station(tiny_bundle, tmp_path / "archive", rules, "--no-http", delivery_max_pause_s=0.5) as running:
         with orthanc(folder, dicom_port=dicom_port, DicomCheckCalledAet=True, DicomAet="ANOTHER"):
             assert "(Success)" in dcmtk.storescu(running.dicom_port, file)
             running.said(r"-pacs attempt=2 state=waiting")

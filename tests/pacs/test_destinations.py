@@ -8,20 +8,37 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 import httpx
+import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.uid import CTImageStorage, generate_uid
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    CTImageStorage,
+    EnhancedSRStorage,
+    ImplicitVRLittleEndian,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 from pynetdicom import AE, AllStoragePresentationContexts, evt
+from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.events import Event
+from pynetdicom.presentation import PresentationContext, build_context
 
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.rules import DimsePeer, Peer, WebPeer
 from cxrserve.pacs.destinations import destinations_of
 from cxrserve.pacs.echo import echo
-from tests import dcmtk
+from cxrserve.pipeline.pipeline import Pipeline
+from cxrserve.reports.dicom import image_results, read_source, study_report
+from cxrserve.settings import Settings
+from tests import dcmtk, radiographs
 from tests.orthanc import Orthanc, free_port, orthanc
 from tests.pacs import upper_layer as ul
 from tests.pacs.conftest import new_chest
@@ -158,6 +175,157 @@ def test_only_a_store_response_without_failures_is_success(
     assert refused.value.retryable == retryable
 
 
+def answer_of(status: str, body: str = "", media_type: str = "application/dicom+json") -> bytes:
+    head = f"HTTP/1.1 {status}\r\nContent-Type: {media_type}\r\n" if body else f"HTTP/1.1 {status}\r\n"
+    length = "" if status.startswith("204") else f"Content-Length: {len(body)}\r\n"
+    return f"{head}{length}Connection: close\r\n\r\n{body}".encode()
+
+
+def confirming(*uids: str) -> str:
+    """A Store Instances Response that names these as stored."""
+    items = ",".join(f'{{"00081155":{{"vr":"UI","Value":["{uid}"]}}}}' for uid in uids)
+    return f'{{"00081199":{{"vr":"SQ","Value":[{items}]}}}}'
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(answer_of("200 OK"), id="200, empty"),
+        pytest.param(answer_of("202 Accepted"), id="202, empty"),
+        pytest.param(answer_of("204 No Content"), id="204"),
+        pytest.param(answer_of("200 OK", "{}"), id="empty JSON"),
+        pytest.param(answer_of("200 OK", "[]"), id="list"),
+        pytest.param(answer_of("202 Accepted", confirming()), id="empty sequence"),
+        pytest.param(answer_of("200 OK", confirming("1.2.3")), id="another object"),
+        pytest.param(
+            answer_of("200 OK", "<NativeDicomModel/>", "application/dicom+xml"), id="empty DICOM XML"
+        ),
+    ],
+)
+def test_nothing_is_delivered_that_the_peer_does_not_confirm(answer: bytes, chest_file: Path) -> None:
+    """A proxy answers 200 all the time."""
+    with listening(answer) as port, pytest.raises(DeliveryError, match=r"confirm|no Store Inst") as refused:
+        deliver(peers(port)[1], chest_file)
+    assert refused.value.retryable
+
+
+def test_each_object_must_be_confirmed(chest_file: Path, tmp_path: Path) -> None:
+    other = new_chest(tmp_path / "other.dcm")
+    uids = [str(dcmread(path).SOPInstanceUID) for path in (chest_file, other)]
+    with listening(answer_of("200 OK", confirming(*uids))) as port:
+        deliver(peers(port)[1], chest_file, other)
+    with (
+        listening(answer_of("200 OK", confirming(uids[0]))) as port,
+        pytest.raises(DeliveryError, match="did not confirm 1 of 2"),
+    ):
+        deliver(peers(port)[1], chest_file, other)
+
+
+@pytest.fixture(scope="module")
+def results(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Overlay, presentation state and report of one image; the report replaces another one."""
+    folder = tmp_path_factory.mktemp("results")
+    with Pipeline(Settings(bundle=tiny_bundle, threads=1, decode_workers=1)) as pipeline:
+        data = radiographs.dicom()
+        source = read_source(pipeline.header(data, timeout_s=30))
+        bundle = pipeline.predictor.bundle
+        when = datetime(2026, 3, 4)
+        summary, objects = image_results(source, pipeline.read(data, preview_side=256), bundle, when=when)
+        first = study_report([source], [summary], [], bundle, when=when)
+        again = study_report(
+            [source], [summary], [], bundle, when=when, revision=2, predecessor=first.reference
+        )
+    paths = []
+    for each in (*objects, first, again):
+        paths.append(folder / f"{each.sop_instance_uid}.dcm")
+        paths[-1].write_bytes(each.part10)
+    return paths
+
+
+@contextmanager
+def archive_of(folder: Path, *contexts: PresentationContext) -> Iterator[int]:
+    """A PACS that accepts these contexts only, and keeps what it gets in `folder`; its port."""
+    folder.mkdir()
+
+    def store(event: Event) -> int:
+        request = cast(C_STORE, event.request)
+        (folder / f"{request.AffectedSOPInstanceUID}.dcm").write_bytes(event.encoded_dataset())
+        return 0
+
+    entity = AE("PEER")
+    entity.supported_contexts = list(contexts)
+    port = free_port()
+    entity.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    try:
+        yield port
+    finally:
+        entity.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        ([Comprehensive3DSRStorage, ComprehensiveSRStorage], Comprehensive3DSRStorage),
+        ([ComprehensiveSRStorage, EnhancedSRStorage], ComprehensiveSRStorage),
+        ([EnhancedSRStorage], EnhancedSRStorage),
+    ],
+)
+def test_a_report_arrives_in_the_first_class_that_the_peer_knows(
+    known: list[str], expected: str, results: list[Path], tmp_path: Path
+) -> None:
+    first, again = results[-2:]
+    with archive_of(tmp_path / "pacs", *map(build_context, known)) as port:
+        deliver(peers(port, 10)[0], first, again)
+        deliver(peers(port, 10)[0], first, again)
+    stored = {int(report.InstanceNumber): report for report in map(dcmread, (tmp_path / "pacs").iterdir())}
+    assert len(list((tmp_path / "pacs").iterdir())) == len(stored) == 2, "the same objects each time"
+    assert {report.SOPClassUID for report in stored.values()} == {expected}
+    before = stored[2].PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0]
+    assert before.ReferencedSOPInstanceUID == stored[1].SOPInstanceUID, "the one that this PACS has"
+    assert before.ReferencedSOPClassUID == expected
+    kept = dcmread(first).SOPInstanceUID
+    assert (stored[1].SOPInstanceUID == kept) == (expected == Comprehensive3DSRStorage)
+    for path in (tmp_path / "pacs").iterdir():
+        checked = dcmtk.run("dciodvfy", path).stdout
+        assert not [line for line in checked.splitlines() if line.startswith("Error")], checked
+        assert "Conclusion" in dcmtk.run("dsrdump", path).stdout
+
+
+def test_the_rules_choose_the_class_of_reports(results: list[Path], tmp_path: Path) -> None:
+    knows_all = [build_context(each) for each in (Comprehensive3DSRStorage, EnhancedSRStorage)]
+    with archive_of(tmp_path / "pacs", *knows_all) as port:
+        peer = peers(port, 10)[0].model_copy(update={"report_class": "enhanced"})
+        deliver(peer, results[-1])
+    (path,) = (tmp_path / "pacs").iterdir()
+    assert dcmread(path).SOPClassUID == EnhancedSRStorage
+
+
+def test_a_peer_without_compression_gets_the_overlay_without(results: list[Path], tmp_path: Path) -> None:
+    overlay = next(path for path in results if dcmread(path).file_meta.TransferSyntaxUID == RLELossless)
+    plain = build_context(SecondaryCaptureImageStorage, [ImplicitVRLittleEndian])
+    with archive_of(tmp_path / "pacs", plain) as port:
+        deliver(peers(port, 10)[0], overlay)
+    with archive_of(tmp_path / "modern", build_context(SecondaryCaptureImageStorage, RLELossless)) as port:
+        deliver(peers(port, 10)[0], overlay)
+    (stored,), (compressed,) = (list((tmp_path / name).iterdir()) for name in ("pacs", "modern"))
+    assert dcmread(compressed).file_meta.TransferSyntaxUID == RLELossless
+    assert stored.stat().st_size > 4_000_000 > compressed.stat().st_size
+    assert np.array_equal(dcmread(stored).pixel_array, dcmread(overlay).pixel_array)
+    assert stored.name == compressed.name
+
+
+def test_every_kind_that_a_peer_refuses_is_named(results: list[Path], tmp_path: Path) -> None:
+    with (
+        archive_of(tmp_path / "pacs", build_context(SecondaryCaptureImageStorage, RLELossless)) as port,
+        pytest.raises(DeliveryError) as refused,
+    ):
+        deliver(peers(port, 10)[0], *results)
+    assert not refused.value.retryable
+    assert "does not accept Comprehensive 3D SR Storage" in refused.value.detail
+    assert "does not accept Grayscale Softcopy Presentation State Storage" in refused.value.detail
+    assert len(list((tmp_path / "pacs").iterdir())) == 1, "the overlay arrived"
+
+
 @pytest.mark.parametrize("status", ["202 Accepted", "409 Conflict"])
 def test_what_a_web_peer_has_already_is_delivered(status: str, chest_file: Path) -> None:
     with listening(store_response(0x0111, status=status)) as port:
@@ -188,7 +356,7 @@ def test_what_a_peer_has_already_is_delivered(chest_file: Path, tmp_path: Path) 
 def test_a_peer_that_takes_no_such_objects_is_not_asked_again(node: Station, tmp_path: Path) -> None:
     ct = new_chest(tmp_path / "ct.dcm", SOPClassUID=CTImageStorage)
     peer = DimsePeer(protocol="dimse", ae_title="CXRSERVE", host="127.0.0.1", port=node.dicom_port)
-    with pytest.raises(DeliveryError, match="does not take CT Image Storage") as refused:
+    with pytest.raises(DeliveryError, match="does not accept CT Image Storage") as refused:
         deliver(peer, ct)
     assert not refused.value.retryable
 
@@ -198,7 +366,7 @@ def test_what_it_takes_arrives_beside_what_it_does_not(node: Station, tmp_path: 
     study = generate_uid()
     chest = new_chest(tmp_path / "chest.dcm", StudyInstanceUID=study)
     peer = DimsePeer(protocol="dimse", ae_title="CXRSERVE", host="127.0.0.1", port=node.dicom_port)
-    with pytest.raises(DeliveryError, match="does not take CT Image Storage"):
+    with pytest.raises(DeliveryError, match="does not accept CT Image Storage"):
         deliver(peer, ct, chest)
     assert httpx.get(f"{node.url}/studies/{study}").status_code == 200
 
@@ -225,7 +393,7 @@ def test_a_pacs_that_is_down_gets_everything_once_it_is_back(tiny_bundle: Path, 
         },
         "rules": [{"name": "all", "destinations": ["pacs"]}],
     }  # fmt: skip
-    with station(tiny_bundle, tmp_path / "archive", rules, "--no-http", delivery_most_pause_s=1) as running:
+    with station(tiny_bundle, tmp_path / "archive", rules, "--no-http", delivery_max_pause_s=1) as running:
         studies = []
         for number in range(3):
             file = new_chest(tmp_path / f"{number}.dcm")

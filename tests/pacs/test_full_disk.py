@@ -18,12 +18,12 @@ from pydicom import dcmread
 from pydicom.uid import generate_uid
 from pynetdicom.dsutils import encode
 
-from cxrserve.pacs.arrivals import COMMAND, LAST
+from cxrserve.pacs.incoming_datasets import COMMAND, LAST
 from tests import dcmtk, radiographs
 from tests.archive.test_faults import locked
 from tests.pacs import upper_layer as ul
 from tests.pacs.conftest import new_chest
-from tests.pacs.test_arrivals import left_over, status
+from tests.pacs.test_incoming_datasets import left_over, status
 from tests.stations import Station, station
 
 DISK_BYTES = 48 * 2**20

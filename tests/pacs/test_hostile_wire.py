@@ -195,7 +195,7 @@ def test_a_thousand_connections_that_say_nothing(
 
 
 def test_more_associations_than_are_allowed_are_rejected_for_now(node: Station) -> None:
-    opened = [ul.associated(node.dicom_port) for _ in range(16)]
+    opened = [ul.associated(node.dicom_port, source=f"127.0.0.{number % 4 + 2}") for number in range(16)]
     try:
         with ul.connect(node.dicom_port) as one_more:
             one_more.sendall(ul.associate_rq(ul.USUAL))

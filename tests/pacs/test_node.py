@@ -1,7 +1,8 @@
-"""What the node agrees to, whom it lets in, and what it answers."""
+"""The node: negotiation, callers, and C-STORE answers."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from io import BytesIO
@@ -32,7 +33,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModelInstance,
 )
 
-from cxrserve.pacs.offers import STORAGE_CLASSES, TRANSFER_SYNTAXES
+from cxrserve.pacs.presentation_contexts import STORAGE_CLASSES, TRANSFER_SYNTAXES
 from tests import dcmtk
 from tests.orthanc import free_port
 from tests.pacs.conftest import new_chest
@@ -114,6 +115,7 @@ def test_strangers_are_rejected_for_good(strict: Station, calling: str, called: 
     said = dcmtk.echoscu(strict.dicom_port, "-aet", calling, ae=called)
     assert "Rejected Permanent, Source: Service User" in said
     assert reason in said
+    strict.said("association from .* rejected: (it calls the AE title|no rule names that caller)")
 
 
 def send(node: Station, dataset: Dataset, **command: str) -> int:
@@ -145,7 +147,7 @@ def test_the_command_and_the_data_set_must_agree(strict: Station, tmp_path: Path
     assert send(strict, dataset) == 0x0000
 
 
-@pytest.mark.parametrize("uid", ["1.2.3/4", "1.2.abc", "1.2.03", "../../etc/passwd"])
+@pytest.mark.parametrize("uid", ["1.2.3/4", "1.2.abc", ".1.2", "../../etc/passwd"])
 def test_a_uid_that_is_none_is_refused(strict: Station, uid: str, tmp_path: Path) -> None:
     dataset = dcmread(new_chest(tmp_path / "chest.dcm"))
     with disable_value_validation():
@@ -154,11 +156,60 @@ def test_a_uid_that_is_none_is_refused(strict: Station, uid: str, tmp_path: Path
     assert status in (0xA900, 0xC000)
 
 
+def test_a_uid_with_leading_zeros_is_stored(strict: Station, tmp_path: Path) -> None:
+    dataset = dcmread(new_chest(tmp_path / "chest.dcm"))
+    uid = f"1.2.003.{generate_uid()[-12:]}"
+    with disable_value_validation():
+        dataset.SOPInstanceUID = dataset.StudyInstanceUID = dataset.SeriesInstanceUID = UID(uid)
+        status = send(strict, dataset, sop_instance=uid)
+    assert status == 0x0000
+
+
+def test_a_refusal_names_the_element_and_the_remedy(strict: Station, tmp_path: Path) -> None:
+    dataset = dcmread(new_chest(tmp_path / "chest.dcm"))
+    with disable_value_validation():
+        dataset.StudyInstanceUID = UID("1." + "2" * 64)
+        assert send(strict, dataset) == 0xC000
+    strict.said(r"status=C000 .*detail=\"StudyInstanceUID cannot be read.*Correct it at the sender")
+    knee = dcmread(new_chest(tmp_path / "knee.dcm", BodyPartExamined="KNEE"))
+    assert send(strict, knee) == 0x0124
+    strict.said(r"status=0124 .*detail=\"no rule takes this object.*Check `match` in the rules")
+
+
+def test_every_rejected_association_is_logged_and_counted(node: Station) -> None:
+    """An administrator must see why nothing arrives."""
+    dcmtk.echoscu(node.dicom_port, ae="WRONG")
+    node.said(
+        r"association from ECHOSCU at 127.0.0.1 rejected: it calls the AE title 'WRONG', but this node is"
+    )
+    association = associate(node, (CTImageStorage, ExplicitVRLittleEndian))
+    association.release() if association.is_established else association.abort()
+    node.said(
+        r"no presentation context that this node accepts. Rejected: CT Image Storage \(SOP class not supp"
+    )
+    association = associate(node, (DX, JPEGExtended12Bit))
+    association.release() if association.is_established else association.abort()
+    node.said(r"Rejected: Digital X-Ray.*transfer syntax not supported: JPEG Extended")
+    association = associate(node, (DX, ExplicitVRLittleEndian), (CTImageStorage, ExplicitVRLittleEndian))
+    association.release()
+    node.said(r"presentation contexts rejected: CT Image Storage.*The other contexts are accepted")
+    metrics = httpx.get(f"{node.url}/metrics").text
+    counts = {
+        reason: float(count)
+        for reason, count in re.findall(
+            r'cxrserve_dicom_rejections_total\{reason="([a-z-]+)"\} (\S+)', metrics
+        )
+    }
+    assert counts["called-ae-title"] >= 1
+    assert counts["no-presentation-context"] >= 2
+    assert counts["some-presentation-contexts"] >= 1
+
+
 def test_the_same_uid_with_other_content_is_a_duplicate(strict: Station, tmp_path: Path) -> None:
     dataset = dcmread(new_chest(tmp_path / "chest.dcm"))
     assert send(strict, dataset) == 0x0000
     assert send(strict, dataset) == 0x0000
-    dataset.PatientID = "another"
+    dataset.PixelData = bytes(len(dataset.PixelData))
     assert send(strict, dataset) == 0x0111
 
 
@@ -200,8 +251,6 @@ def test_commitment_is_reported_even_to_a_modality_that_was_away(
     dataset = dcmread(new_chest(tmp_path / "chest.dcm"))
     assert send(strict, dataset) == 0x0000
     kept, unknown = (str(DX), str(dataset.SOPInstanceUID)), (str(DX), generate_uid())
-    damaged = strict.archive / "commitments" / "0.json"  # what a disk made of a request holds up no other
-    damaged.write_text("{")
     first, status = commit(strict, [kept])
     assert status == 0x0000
     second, status = commit(strict, [kept, unknown])
@@ -235,8 +284,6 @@ def test_commitment_is_reported_even_to_a_modality_that_was_away(
     assert event_type == 2
     (failed,) = information.FailedSOPSequence
     assert (failed.ReferencedSOPInstanceUID, failed.FailureReason) == (unknown[1], 0x0112)
-    assert not list((strict.archive / "commitments").glob("*.json"))
-    assert damaged.with_suffix(".damaged").read_text() == "{"
 
 
 def test_commitment_is_refused_where_nobody_can_be_told(strict: Station) -> None:

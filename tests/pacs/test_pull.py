@@ -26,6 +26,7 @@ from tests import dcmtk
 from tests.orthanc import Orthanc
 from tests.pacs.conftest import new_chest
 from tests.stations import Station, station
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def puller(tiny_bundle: Path, pacs: Orthanc, tmp_path_factory: pytest.TempPathFa
         "rules": [{"name": "all"}],
     }
     archive = tmp_path_factory.mktemp("puller") / "archive"
-    with station(tiny_bundle, archive, rules) as running:
+    with station(tiny_bundle, archive, rules, audit=f"file:{archive.with_suffix('.audit')}") as running:
         yield running
 
 
@@ -87,13 +88,42 @@ def test_a_search_goes_on_where_the_pacs_has_more_than_one_page(
 def test_what_is_no_radiograph_is_left_where_it_is(puller: Station, pacs: Orthanc, tmp_path: Path) -> None:
     study = generate_uid()
     in_pacs(pacs, new_chest(tmp_path / "us.dcm", StudyInstanceUID=study, Modality="US", StudyDate="20200101"))
-    assert "0 objects arrived" in fetch(puller, study).stdout
+    fetched = fetch(puller, study)
+    assert fetched.returncode == 2
+    assert "pacs has a radiograph of this study. Check the UID" in fetched.stderr
+
+
+def test_an_unknown_study_is_an_error(puller: Station) -> None:
+    fetched = fetch(puller, generate_uid())
+    assert fetched.returncode == 2
+    assert "The study could not be fetched" in fetched.stderr
+    assert "Check the UID" in fetched.stderr
+    fetched = fetch(puller, "1.2.x")
+    assert fetched.returncode == 2
+    assert "is no Study Instance UID" in fetched.stderr
+    assert "path.study" not in fetched.stderr
 
 
 def test_new_images_are_fetched_on_schedule(puller: Station, pacs: Orthanc, tmp_path: Path) -> None:
     puller.said("cxrserve .* is ready")
-    in_pacs(pacs, new_chest(tmp_path / "today.dcm", StudyDate=f"{date.today():%Y%m%d}"))
-    puller.said(r"server=pacs fetched=[1-9]", timeout_s=25)
+    study = generate_uid()
+    in_pacs(
+        pacs,
+        new_chest(tmp_path / "today.dcm", StudyDate=f"{date.today():%Y%m%d}", StudyInstanceUID=study),
+    )
+    puller.said(r"server=pacs fetched=[1-9]", timeout_s=120)
+
+    def recorded() -> list[tuple[str, str, str]]:
+        """The user who fetched this study, by the audit trail."""
+        lines = puller.archive.with_suffix(".audit").read_text().splitlines()
+        return [
+            (event["user"], event["outcome"], event["detail"])
+            for event in map(json.loads, lines)
+            if event["action"] == "pull" and study in event.get("studies", ())
+        ]
+
+    until(lambda: bool(recorded()), 120)
+    assert recorded() == [("pacs", "success", "schedule")]
 
 
 @pytest.mark.parametrize("study", ["1.2.3/../../etc", "http://169.254.169.254/", "1" * 65, "abc"])
@@ -212,11 +242,11 @@ def test_an_object_that_does_not_come_holds_up_none_behind_it(tiny_bundle: Path,
         server.damaged = {first}
         rules = {"servers": {"pacs": {"url": server.address, "every_s": 600}}, "rules": [{"name": "all"}]}
         with station(tiny_bundle, tmp_path / "archive", rules) as running:
-            running.said("server=pacs 1 objects did not come, and 2 did. The first: .* HTTP 500")
+            running.said("server=pacs 1 objects could not be fetched, 2 were. The first error: .* HTTP 500")
             assert images_of(running, server.study) == set(others)
             again = fetch(running, server.study)
             assert again.returncode == 2
-            assert "1 objects did not come, and 0 did" in again.stderr
+            assert "1 objects could not be fetched, 0 were" in again.stderr
             server.damaged = set()
             assert "1 objects arrived" in fetch(running, server.study).stdout
             assert images_of(running, server.study) == set(server.files)
@@ -228,6 +258,6 @@ def test_objects_that_do_not_come_are_asked_for_last(tiny_bundle: Path, tmp_path
         server.damaged = set(damaged)
         rules = {"servers": {"pacs": {"url": server.address}}, "rules": [{"name": "all"}]}
         with station(tiny_bundle, tmp_path / "archive", rules) as running:
-            assert "10 objects did not come, and 0 did" in fetch(running, server.study).stderr
-            assert "12 objects did not come, and 1 did" in fetch(running, server.study).stderr
+            assert "10 objects could not be fetched, 0 were" in fetch(running, server.study).stderr
+            assert "12 objects could not be fetched, 1 were" in fetch(running, server.study).stderr
             assert images_of(running, server.study) == {sound}

@@ -114,7 +114,7 @@ def test_a_broken_request_is_a_problem(node: Station, content: bytes, content_ty
     assert answer.headers["Content-Type"] == "application/problem+json"
 
 
-@pytest.mark.parametrize("uid", ["1.2.3/4", "../../etc/passwd", "1.2.abc", "1.02", "1." + "2" * 63])
+@pytest.mark.parametrize("uid", ["1.2.3/4", "../../etc/passwd", "1.2.abc", ".1.777777", "1." + "2" * 63])
 def test_a_uid_that_is_none_is_refused(node: Station, uid: str, tmp_path: Path) -> None:
     with disable_value_validation():
         odd = new_chest(tmp_path / "odd.dcm", SOPInstanceUID=UID(uid))
@@ -153,3 +153,17 @@ def test_patients_stay_out_of_answers_and_logs(node: Station, tmp_path: Path) ->
     answer = post(node, body(bad.read_bytes()[:-50_000], b"Secret^Stow"))
     time.sleep(0.2)
     assert "Secret" not in answer.text + "\n".join(node.lines)
+
+
+def test_uids_with_leading_zeros_are_accepted(node: Station, tmp_path: Path) -> None:
+    """PS3.5 9.1 forbids them, and whole modalities write them: UIDs are compared and repeated, no more."""
+    unique = generate_uid()[-12:]
+    uids = {
+        keyword: f"1.2.840.0113.{number}.{unique}"
+        for number, keyword in enumerate(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
+    }
+    with disable_value_validation():
+        file = new_chest(tmp_path / "zeros.dcm", **uids)
+    answer = post(node, body(file.read_bytes()))
+    assert (answer.status_code, failures(answer)) == (200, [])
+    assert httpx.get(f"{node.url}/studies/{uids['StudyInstanceUID']}").status_code == 200

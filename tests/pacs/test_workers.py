@@ -21,7 +21,7 @@ from tests.stations import station
 
 # A worker that takes a node for dead after two seconds, not a minute.
 _IMPATIENT = (
-    "from cxrserve.archive import planner; planner._BEAT_S, planner._SILENT_S = 0.5, 2; "
+    "from cxrserve.archive.jobs import scheduler; scheduler._BEAT_S, scheduler._SILENT_S = 0.5, 2; "
     "from cxrserve.settings import Settings; from cxrserve.station import serve; "
     "raise SystemExit(serve(Settings(), http=False, dicom=False))"
 )

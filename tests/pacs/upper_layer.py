@@ -13,9 +13,9 @@ VERIFICATION = "1.2.840.10008.1.1"
 ASSOCIATE_AC, ASSOCIATE_RJ, ABORT = 0x02, 0x03, 0x07
 
 
-def connect(port: int, timeout_s: float = 20) -> socket.socket:
-    """A TCP connection to the node."""
-    return socket.create_connection(("127.0.0.1", port), timeout_s)
+def connect(port: int, timeout_s: float = 20, source: str = "127.0.0.1") -> socket.socket:
+    """A TCP connection to the node, from the address `source`, which is one of this machine."""
+    return socket.create_connection(("127.0.0.1", port), timeout_s, (source, 0))
 
 
 def item(kind: int, body: bytes) -> bytes:
@@ -93,9 +93,11 @@ def _exactly(connection: socket.socket, count: int) -> bytes:
     return data
 
 
-def associated(port: int, contexts: bytes = USUAL, calling: str = "RAW") -> socket.socket:
+def associated(
+    port: int, contexts: bytes = USUAL, calling: str = "RAW", source: str = "127.0.0.1"
+) -> socket.socket:
     """A connection with an accepted association."""
-    connection = connect(port)
+    connection = connect(port, source=source)
     connection.sendall(associate_rq(contexts, calling))
     found = answer(connection)
     assert found is not None
@@ -104,7 +106,7 @@ def associated(port: int, contexts: bytes = USUAL, calling: str = "RAW") -> sock
 
 
 def seconds_until_closed(connection: socket.socket, most_s: float = 30) -> float:
-    """How long the node lets a silent connection be."""
+    """Seconds until the node closes a silent connection."""
     started = time.monotonic()
     connection.settimeout(most_s)
     with closing(connection):

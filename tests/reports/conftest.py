@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cxrserve.ensemble.bundle import Bundle
-from cxrserve.ensemble.pipeline import Pipeline, Reading
+from cxrserve.bundle.contract import Bundle
+from cxrserve.pipeline.pipeline import Pipeline, Reading
 from cxrserve.reports.dicom import (
     DicomObject,
     ImageSummary,

@@ -1,3 +1,5 @@
+"""The JSON answer: numbers, heatmaps, overlays, studies."""
+
 from __future__ import annotations
 
 import base64
@@ -8,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from cxrserve.ensemble.pipeline import Pipeline, Reading
 from cxrserve.errors import RequestError
 from cxrserve.findings import INDEX, NAMES
+from cxrserve.pipeline.pipeline import Pipeline, Reading
 from cxrserve.reports.answer import Answer, answer, study_answer
 from cxrserve.reports.pictures import OVERLAY_SIDE, blend, overlay
 from tests import radiographs

@@ -1,4 +1,4 @@
-"""What serving pays for results before the first one: nothing."""
+"""The service loads no library for DICOM results before the first result."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cxrserve.ensemble.heatmap import lay_over
-from cxrserve.imaging.names import Fit
 from cxrserve.imaging.pyramid import placement, shape_within
+from cxrserve.imaging.types import Fit
 from cxrserve.reports.dicom.objects import Region
 from cxrserve.reports.dicom.regions import regions
 

@@ -121,7 +121,7 @@ def test_a_refused_film_and_an_unknown_finding_are_named(made: Made) -> None:
     unknown = first.model_copy(update={"probability": None, "threshold": None, "positive": False})
     summary = made.summary.model_copy(update={"findings": (unknown, *others)})
     said = json.loads(diagnostic_report([made.source], [summary], [], made.bundle, when=WHEN))
-    assert f"Not told by this model: {first.finding}." in said["conclusion"]
+    assert f"Not known to this model: {first.finding}." in said["conclusion"]
     assert len(contained(said, "Observation")) == len(NAMES) - 1
 
 

@@ -1,4 +1,4 @@
-"""What is said of a guarantee: the check of what was asked, and whether it covers what was served."""
+"""The guarantee in a triage answer: the check of the requested findings, and whether it covers the engine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cxrserve.ensemble.bundle import read_contract, write_contract
-from cxrserve.ensemble.decide import decide
-from cxrserve.ensemble.early import Arithmetic, TriageCheck
-from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.bundle.contract import read_contract, write_contract
+from cxrserve.bundle.triage_calibration import Arithmetic, TriageCheck
 from cxrserve.findings import NAMES, indices
+from cxrserve.pipeline.pipeline import Pipeline
+from cxrserve.pipeline.triage import run_triage
 from cxrserve.reports.triage import TriageAnswer, triage_answer, triage_table
 from cxrserve.settings import Settings
 from tests import radiographs
-from training.triage import calibrate, fit_early_decisions
+from training.triage.calibrate import calibrate, fit_early_decisions
 
 EPSILON = 0.01
 
@@ -74,7 +74,7 @@ def pipeline(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def answered(pipeline: Pipeline, *names: str, epsilon: float = EPSILON) -> TriageAnswer:
-    decided = decide(
+    decided = run_triage(
         pipeline,
         radiographs.jpeg(),
         findings=indices(names),
@@ -120,12 +120,12 @@ def test_a_promise_is_not_given_where_another_engine_was_calibrated(
     covered = answered(pipeline, "Edema")
     assert covered.guarantee.holds
     assert covered.guarantee.calibrated_with == ["openvino in f32"]
-    assert not any("epsilon" in warning for warning in covered.warnings)
+    assert not any("epsilon" in warning.message for warning in covered.warnings)
     with pipeline_on(tiny_bundle, tmp_path / "bundle", "onnxruntime") as other:
         answer = answered(other, "Edema")
         assert not answer.guarantee.holds
-        (warning,) = (warning for warning in answer.warnings if "epsilon" in warning)
-        assert "measured on onnxruntime in f32, and this is openvino in f32" in warning
-        exact = triage_answer(decide(other, radiographs.jpeg()), other.predictor.bundle)
+        (warning,) = (warning for warning in answer.warnings if "epsilon" in warning.message)
+        assert "measured on onnxruntime in f32, and this is openvino in f32" in warning.message
+        exact = triage_answer(run_triage(other, radiographs.jpeg()), other.predictor.bundle)
     assert exact.guarantee.holds
-    assert not any("epsilon" in warning for warning in exact.warnings)
+    assert not any("epsilon" in warning.message for warning in exact.warnings)

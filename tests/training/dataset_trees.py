@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -112,6 +113,47 @@ def chexpert_tree(root: Path, release: str = "CheXpert-v1.0") -> Path:
     write_table(root / "valid.csv", CHEXPERT, valid)
     for row in (*train, *valid):
         write_image(root / row.split(",")[0].removeprefix(f"{release}/"))
+    return root
+
+
+def chexpert_batches(root: Path) -> Path:
+    """The four folders that AIMI ships at full size; the same images as `chexpert_tree`, and a test set."""
+    tables = root / "CheXpert-v1.0 batch 1 (validate & csv)"
+    chexpert_tree(root / "one")
+    for name in ("train.csv", "valid.csv"):
+        tables.mkdir(parents=True, exist_ok=True)
+        (root / "one" / name).rename(tables / name)
+    (root / "one" / "valid").rename(tables / "valid")
+    for number, patient in ((2, "patient00001"), (3, "patient00002")):
+        batch = root / f"CheXpert-v1.0 batch {number} (train {number - 1})"
+        batch.mkdir()
+        (root / "one" / "train" / patient).rename(batch / patient)
+    (root / "one" / "train").rmdir()
+    (root / "one").rmdir()
+    return root
+
+
+def chexpert_test(root: Path, prefix: str = "") -> Path:
+    """The test set as CheXlocalize publishes it: no columns but the path and the findings."""
+    path = "test/patient64741/study1/view1_frontal.jpg"
+    write_table(root / "test_labels.csv", "Path,No Finding,Edema", [f"{prefix}{path},0.0,1.0"])
+    write_image(root / path)
+    return root
+
+
+def chexpert_plus_tree(root: Path) -> Path:
+    """Two images of CheXpert Plus: a table, PNG/ and labels as JSON lines."""
+    header = "path_to_image,path_to_dcm,frontal_lateral,ap_pa,deid_patient_id,age,sex,split,report"
+    rows, labels_of = [], []
+    for part, patient, side in (("train", "patient42142", "frontal"), ("valid", "patient64541", "lateral")):
+        path = f"{part}/{patient}/study5/view1_{side}.jpg"
+        rows.append(f'{path},{path},{side.title()},PA,{patient},61.0,Male,{part},"Two lines,\nof a report"')
+        labels_of.append({"path_to_image": path, "Edema": 1.0 if part == "train" else -1.0, "Fracture": None})
+        write_image(root / "PNG" / path.replace(".jpg", ".png"))
+    write_table(root / "df_chexpert_plus_240401.csv", header, rows)
+    lines = "".join(json.dumps(entry) + "\n" for entry in labels_of)
+    (root / "chexbert_labels").mkdir()
+    (root / "chexbert_labels" / "impression_fixed.json").write_text(lines, encoding="utf-8")
     return root
 
 

@@ -1,4 +1,4 @@
-"""What `test_ddp` starts with torchrun: one fit, shared by as many processes as there are.
+"""The program that `test_ddp` starts with torchrun: one fit, shared by all processes.
 
 torchrun --nproc-per-node 2 tests/training/ddp_fit.py FOLDER
 """
@@ -13,7 +13,7 @@ import torch
 
 from tests.training.fit_samples import squares
 from training.fit import FitResult, Hardware, fit_member
-from training.networks import SmallNetwork
+from training.networks.base import SmallNetwork
 from training.recipes import FitConfig, demo
 
 SIZE = 64
@@ -46,5 +46,5 @@ if __name__ == "__main__":
     out = Path(sys.argv[1])
     config = dataclasses.replace(CONFIG, accumulate=3)
     fit(out / "images", config)
-    # Crops leave the head's bias and gain without gradients, which DDP must be told of.
+    # Crops leave the head's bias and gain without gradients, which DDP must know.
     fit(out / "crops", dataclasses.replace(config, crop_epochs=1, crop_batch=4, crop_pixels=64, epochs=1))

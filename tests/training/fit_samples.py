@@ -18,7 +18,7 @@ class ArraySamples:
 
     level_NSS: NDArray[np.uint8]
     labels_NF: NDArray[np.float32]
-    places_NFGG: NDArray[np.uint8] | None
+    locations_NFGG: NDArray[np.uint8] | None
     study_N: NDArray[np.int64]
     fails_at: int | None = None
     reads: int = 0
@@ -35,20 +35,20 @@ class ArraySamples:
 
 
 class Killed(Exception):
-    """What ends a fit in the middle of an epoch."""
+    """Raised to end a fit in the middle of an epoch."""
 
 
 def squares(count: int = 8, size: int = 128, views: int = 1, *, places: bool = True) -> ArraySamples:
     """`count` images in studies of `views`; every second study has a Fracture in each of its images."""
     rng = np.random.default_rng(0)
     level = rng.integers(0, 100, (count, size, size), np.uint8)
-    places_NFGG = np.zeros((count, 14, 64, 64), np.uint8)
+    locations_NFGG = np.zeros((count, 14, 64, 64), np.uint8)
     labels = np.zeros((count, 14), np.float32)
     study_N = np.arange(count) // views
     cell = size // 64
     for index in np.flatnonzero(study_N % 2 == 0):
         row, column = rng.integers(4, 60, 2)
         level[index, row * cell : (row + 2) * cell, column * cell : (column + 2) * cell] = 255
-        places_NFGG[index, FRACTURE, row : row + 2, column : column + 2] = 1
+        locations_NFGG[index, FRACTURE, row : row + 2, column : column + 2] = 1
         labels[index, FRACTURE] = 1
-    return ArraySamples(level, labels, places_NFGG if places else None, study_N)
+    return ArraySamples(level, labels, locations_NFGG if places else None, study_N)

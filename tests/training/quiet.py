@@ -1,4 +1,4 @@
-"""Progress that nobody watches; what was said can be read afterwards."""
+"""Progress into a text that a test can read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from training.progress import RunProgress
+from training.cli.progress import RunProgress
 
 
 class Quiet(RunProgress):
@@ -17,5 +17,5 @@ class Quiet(RunProgress):
         super().__init__(Console(file=self._text, width=200))
 
     @property
-    def said(self) -> str:
+    def text(self) -> str:
         return self._text.getvalue()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx.reference
 import pytest
 import torch
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 from torchvision.models import DenseNet
 
 from cxrserve.engines.base import Output
 from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
-from training.affine import fold_normalisations
-from training.architectures.grey import GreyNetwork, fold_colour
-from training.export import export_member
-from training.half import to_half
-from training.networks import MapHead
+from training.networks.affine import fold_normalisations
+from training.networks.architectures.grey import GreyNetwork, fold_colour
+from training.networks.base import MapHead
+from training.networks.export import export_member
+from training.precision.fp16 import to_half
 
 SIZE = 64
 
@@ -62,6 +63,25 @@ def test_a_factor_and_an_offset_answer_as_the_normalisation_did(model: bytes) ->
     assert _count(folded, "BatchNormalization") == 0
     onnx.checker.check_model(onnx.load_from_string(folded), full_check=True)
     assert _apart(_answer(folded), _answer(model)) < 1e-5
+
+
+def test_features_without_places_are_normalised_too() -> None:
+    """As in the head that concatenates pooled features: [N, C], and C must not come between N and 1."""
+    batch_norm = helper.make_node("BatchNormalization", ["x", *"sbmv"], ["y"])
+    generator = np.random.default_rng(0)
+    values = {name: generator.uniform(0.5, 1.5, 5).astype(np.float32) for name in "sbmv"}
+    shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, (None, 5)) for name in "xy"]
+    arrays = [numpy_helper.from_array(array, name) for name, array in values.items()]
+    graph = helper.make_graph([batch_norm], "head", shapes[:1], shapes[1:], arrays)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    whole = made.SerializeToString()
+    image_NC = generator.normal(size=(3, 5)).astype(np.float32)
+    before, after = (
+        np.asarray(onnx.reference.ReferenceEvaluator(onnx.load_from_string(each)).run(None, {"x": image_NC}))
+        for each in (whole, fold_normalisations(whole))
+    )
+    assert after.shape == (1, 3, 5)
+    np.testing.assert_allclose(after, before, rtol=1e-5)
 
 
 def test_nothing_in_half_precision_is_left_in_float32_between_the_image_and_the_features(

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
 from tests.training.test_networks import image
-from training.architectures import ARCHITECTURES, HeadKind, trunks
-from training.architectures.grey import IMAGENET_MEAN, IMAGENET_STD, GreyNetwork, fold_colour
-from training.export import export_member
-from training.networks import STRIDE
-from training.weights import Weights
+from training.networks.architectures import ARCHITECTURES, HeadKind, trunks
+from training.networks.architectures.grey import IMAGENET_MEAN, IMAGENET_STD, GreyNetwork, fold_colour
+from training.networks.base import STRIDE
+from training.networks.export import export_member
+from training.networks.weights import Weights
 
 SIZE = 64
 MADE_BY = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tests.training.fit_samples import FRACTURE, squares
-from training.augment import Changes, _perspective, _rotation, change_images, change_places, draw_changes
+from training.fit.augment import Changes, _perspective, _rotation, change_images, change_places, draw_changes
 from training.recipes import Augmentation
 
 EVERYTHING = Augmentation(
@@ -122,10 +122,10 @@ def test_the_same_generator_draws_the_same_and_each_image_its_own() -> None:
 @pytest.mark.parametrize(("flip", "shift_cells"), [(False, 0), (True, 0), (True, 6)])
 def test_places_move_with_the_image(flip: bool, shift_cells: int) -> None:
     samples = squares()
-    assert samples.places_NFGG is not None
+    assert samples.locations_NFGG is not None
     changes = draw_changes(Augmentation(flip=flip, shift_cells=shift_cells), 8, generator())
     images = change_images(torch.from_numpy(samples.level_NSS)[:, None], changes)
-    places = change_places(torch.from_numpy(samples.places_NFGG), changes)
+    places = change_places(torch.from_numpy(samples.locations_NFGG), changes)
     assert images.dtype == torch.uint8
     grid = functional.adaptive_max_pool2d(places.float(), 4).numpy()
     for image, place, label in zip(images.numpy(), grid, samples.labels_NF, strict=True):
@@ -142,3 +142,26 @@ def test_places_move_with_the_image(flip: bool, shift_cells: int) -> None:
 def test_a_value_out_of_range_is_refused_with_the_range(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{name} is {value}; expected"):
         Augmentation(**{name: value})  # type: ignore[arg-type]
+
+
+def test_each_change_is_drawn_for_itself() -> None:
+    """fastai draws p = 0.75 for each: 1.6 % of the images are moved by none of three, 6.3 % are not lit."""
+    config = Augmentation(rotation_degrees=20, zoom=1.2, warp=0.2, brightness=0.3, contrast=0.3, share=0.75)
+    changes = draw_changes(config, 40_000, generator())
+    assert changes.sampling_B33 is not None
+    assert changes.lighting_B2 is not None
+    unmoved_B = (changes.sampling_B33 == torch.eye(3)).all((1, 2))
+    unlit_B = (changes.lighting_B2 == torch.tensor([1.0, 0.0])).all(1)
+    assert unmoved_B.double().mean().item() == pytest.approx(0.25**3, abs=0.003)
+    assert unlit_B.double().mean().item() == pytest.approx(0.25**2, abs=0.006)
+    # Brightness without contrast, and the other way round.
+    assert ((changes.lighting_B2[:, 0] == 1) & (changes.lighting_B2[:, 1] != 0)).double().mean() > 0.15
+    assert ((changes.lighting_B2[:, 0] != 1) & (changes.lighting_B2[:, 1] == 0)).double().mean() > 0.15
+
+
+def test_what_comes_in_at_an_edge_is_black_or_the_reflection() -> None:
+    white = torch.full((1, 1, 64, 64), 255, dtype=torch.uint8)
+    for border, least in (("black", 0), ("reflection", 255)):
+        config = Augmentation(rotation_degrees=45, border=border)  # type: ignore[arg-type]
+        turned = change_images(white, draw_changes(config, 1, generator()))
+        assert turned.min().item() == pytest.approx(least, abs=1)

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from cxrserve.bundle.contract import load_bundle
 from cxrserve.engines.select import choose
-from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.findings import INDEX
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import build_pyramid
 from tests.training.quiet import Quiet
-from training.architectures import ARCHITECTURES
 from training.cache import cache_phantoms, open_cache
-from training.export import TOLERANCE, compare_engines, folded, to_onnx
-from training.initial import write_untrained
-from training.networks import MapNetwork, SmallNetwork
+from training.networks.architectures import ARCHITECTURES
+from training.networks.base import MapNetwork, SmallNetwork
+from training.networks.export import TOLERANCE, compare_engines, folded, to_onnx
 from training.phantom import make_phantom
 from training.recipes import RECIPES, PhantomData, Recipe, demo, haque2021, recipe
+from training.steps.untrained import write_untrained
 
 SIZES = (64, 128)
 
@@ -53,9 +53,9 @@ def test_a_cache_holds_what_serving_would_see(tmp_path: Path) -> None:
     for size, level_SS in build_pyramid(grey_HW, preprocessing).items():
         assert np.array_equal(cache.pyramid(3)[size], level_SS)
     assert np.array_equal(cache.labels_NF[3], phantom.labels_F)
-    assert cache.places_NFGG is not None
-    assert np.array_equal(cache.places_NFGG[3], phantom.places_FGG)
-    assert not cache.places_NFGG[:, INDEX["No Finding"]].any()
+    assert cache.locations_NFGG is not None
+    assert np.array_equal(cache.locations_NFGG[3], phantom.places_FGG)
+    assert not cache.locations_NFGG[:, INDEX["No Finding"]].any()
 
 
 def test_a_cache_of_other_phantoms_is_drawn_anew(tmp_path: Path) -> None:

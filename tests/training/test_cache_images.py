@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import re
+import resource
+import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +18,17 @@ from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.prepare import prepare
 from cxrserve.imaging.pyramid import Preprocessing
 from training.cache import cache_images, content_sha256, open_films, undecodable
-from training.cache.files import COMPLETE, FILLING, PENDING, CacheFiles
-from training.cache.rows import Rows
+from training.cache.compressed import (
+    CompressedLevel,
+    LevelWriter,
+    compress,
+    decompress,
+    halvings,
+    stored_sizes,
+)
+from training.cache.files import COMPLETE, FILLING, PENDING, CacheFiles, level_arrays
+from training.cache.images import images_description
+from training.cache.rows import LevelRows, Rows
 from training.datasets import Manifest, read_dataset
 from training.datasets.faults import DatasetError
 from training.phantom import write_phantoms
@@ -54,7 +68,7 @@ def test_a_cache_holds_what_serving_would_see(tmp_path: Path, manifest: Manifest
         for size, level_SS in served.levels.items():
             assert np.array_equal(cache.pyramid(position)[size], level_SS)
     assert len(cache) == 4
-    assert cache.places_NFGG is None
+    assert cache.locations_NFGG is None
     assert len(set(cache.study_N.tolist())) == 4
 
 
@@ -90,15 +104,80 @@ def test_a_cache_that_was_left_half_full_is_filled_to_the_same(tmp_path: Path, m
     # What was not flushed does not count, as after a kill.
     assert (halved / FILLING).exists()
     assert not (halved / COMPLETE).exists()
-    np.load(halved / "state.npy", mmap_mode="r+")[3] = 1
-    np.load(halved / "level_64.npy", mmap_mode="r+")[3] = np.load(whole / "level_64.npy")[3]
-    np.load(halved / "level_128.npy", mmap_mode="r+")[3] = np.load(whole / "level_128.npy")[3]
-    for name in ("sha256.npy", "stats.npy"):
-        np.load(halved / name, mmap_mode="r+")[3] = np.load(whole / name)[3]
-    assert 3 not in fill(halved, manifest)
-    assert content_sha256(halved) == content_sha256(whole)
+    shutil.rmtree(halved)
+    # As a kill leaves it: some rows are marked, others are written in part.
+    shutil.copytree(whole, halved)
+    (halved / COMPLETE).unlink()
+    (halved / FILLING).write_text(json.dumps(images_description(manifest, PREPROCESSING)))
+    state_N = np.load(halved / "state.npy", mmap_mode="r+")
+    state_N[[0, 1, 4]] = PENDING
     for size in PREPROCESSING.sizes:
-        assert (halved / f"level_{size}.npy").read_bytes() == (whole / f"level_{size}.npy").read_bytes()
+        np.load(halved / f"level_{size}.index.npy", mmap_mode="r+")[4] = 10**9, 10
+        with (halved / f"level_{size}.zst").open("ab") as stream:
+            stream.write(b"half an image" * 1000)
+    assert fill(halved, manifest) == [0, 1, 4]
+    assert content_sha256(halved) == content_sha256(whole)
+    good = np.array([0, 1, 3, 4])
+    for size in PREPROCESSING.sizes:
+        levels = [CompressedLevel(folder / f"level_{size}.zst", size) for folder in (whole, halved)]
+        for row in good:
+            assert np.array_equal(levels[0][row], levels[1][row])
+        sizes = [(folder / f"level_{size}.zst").stat().st_size for folder in (whole, halved)]
+        # What was written in part is cut off.
+        again = int(np.load(halved / f"level_{size}.index.npy")[[0, 1, 4], 1].sum())
+        assert sizes[1] <= sizes[0] + again
+
+
+def test_a_level_is_compressed_without_loss_and_smaller() -> None:
+    generator = np.random.default_rng(0)
+    smooth_SS = np.add.outer(np.arange(96), np.arange(96)).astype(np.uint8)
+    noisy_SS = generator.integers(0, 256, (96, 96), np.uint8)
+    odd_SS = generator.integers(0, 256, (50, 50), np.uint8)  # no multiple of a block's rows
+    for level_SS in (smooth_SS, noisy_SS, odd_SS, np.zeros((32, 32), np.uint8)):
+        data, out_SS = compress(level_SS), np.full_like(level_SS, 7)
+        decompress(data, out_SS)
+        assert np.array_equal(out_SS, level_SS)
+    assert len(compress(smooth_SS)) < smooth_SS.size / 10
+
+
+def test_what_can_be_derived_is_not_stored() -> None:
+    assert stored_sizes((256, 512, 1024, 2048)) == (256, 512, 2048)
+    assert stored_sizes((1024, 4096, 2048)) == (4096,)
+    assert stored_sizes((160, 320, 480, 1024)) == (160, 320, 480, 1024)
+    assert [halvings(size, (1024, 2048, 4096)) for size in (1024, 2048, 4096)] == [2, 1, 0]
+
+
+def test_a_derived_level_is_the_one_that_serving_sees(tmp_path: Path, manifest: Manifest) -> None:
+    preprocessing = PREPROCESSING.model_copy(update={"sizes": (512, 1024, 2048)})
+    one = manifest.subset(np.arange(COUNT) == 0)
+    list(cache_images(tmp_path, one, preprocessing, 1))
+    assert not (tmp_path / "level_1024.zst").exists()
+    cache = open_films([tmp_path], [np.array([0])], [one.samples], one.labels_NF(), preprocessing.sizes)
+    served = prepare(one.file(one.samples[0]).read_bytes(), preprocessing, Limits())
+    for size, level_SS in served.levels.items():
+        assert np.array_equal(cache.level(size)[0], level_SS)
+        assert np.array_equal(cache.pyramid(0)[size], level_SS)
+    assert np.array_equal(cache.level(1024)[[0]][0, 10:20], served.levels[1024][10:20])
+
+
+def test_a_damaged_image_is_a_sentence(tmp_path: Path, manifest: Manifest) -> None:
+    fill(tmp_path, manifest)
+    index_N2 = np.load(tmp_path / "level_128.index.npy")
+    with (tmp_path / "level_128.zst").open("r+b") as stream:
+        stream.seek(int(index_N2[1, 0] + index_N2[1, 1] // 2))
+        stream.write(b"\xff\x00\xff")
+    level = CompressedLevel(tmp_path / "level_128.zst", 128)
+    with pytest.raises(DatasetError, match=r"level_128\.zst: image 1 of the cache is damaged .* delete"):
+        level.image(1)
+    assert level.image(0).shape == (128, 128)
+
+
+def test_the_rate_is_reported_beside_that_of_decoding_alone(tmp_path: Path, manifest: Manifest) -> None:
+    reports: list[str] = []
+    assert len(list(cache_images(tmp_path, manifest, PREPROCESSING, 2, reports.append))) == COUNT
+    (report,) = reports
+    rate = r"5 images in [\d.]+ s: [\d.]+ images/s with 2 processes, [\d.]+ a process"
+    assert re.fullmatch(rate + r"; decoding and resizing alone: [\d.]+ images/s a process", report)
 
 
 def test_a_row_counts_only_after_its_pixels_are_on_the_disk(tmp_path: Path) -> None:
@@ -127,6 +206,64 @@ def test_rows_of_several_files_look_like_one_array(tmp_path: Path) -> None:
     assert rows.shape == plain.shape
     assert np.array_equal(np.asarray(rows), plain)
     # To another process travel names, not pixels.
+    sent = pickle.dumps(rows)
+    assert len(sent) < 2000
+    assert np.array_equal(pickle.loads(sent)[:], plain)
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path) -> None:
+    """Not a bus error: the room is taken before anything is written through a memory map."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        with pytest.raises(DatasetError, match=r"level_64\.npy needs .* has no room"):
+            CacheFiles(tmp_path, {"images": 100}, level_arrays(100, (64,)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_the_room_of_a_cache_is_taken_at_once(tmp_path: Path) -> None:
+    CacheFiles(tmp_path, {"images": 100}, level_arrays(100, (64,)))
+    status = (tmp_path / "level_64.npy").stat()
+    assert status.st_blocks * 512 >= status.st_size
+
+
+def test_a_disk_that_fills_while_images_are_written_stops_the_run(tmp_path: Path, manifest: Manifest) -> None:
+    """And is not taken for an image that cannot be decoded."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    filling = cache_images(tmp_path, manifest, PREPROCESSING, 1)
+    try:
+        next(filling)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, before[1]))
+        with pytest.raises(DatasetError, match=r"level_128\.zst needs .* has no room"):
+            list(filling)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert fill(tmp_path, manifest) == list(range(COUNT))
+
+
+def test_compressed_rows_of_several_folders_look_like_one_array(tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    first, second = (generator.integers(0, 256, (count, 160, 160), np.uint8) for count in (4, 2))
+    for name, images in (("a", first), ("b", second)):
+        (tmp_path / name).mkdir()
+        index_N2 = np.zeros((len(images), 2), np.int64)
+        writer = LevelWriter(tmp_path / name / "level_160.zst", index_N2, np.zeros(len(images), np.bool_))
+        for row in reversed(range(len(images))):
+            writer.write(row, images[row])
+        writer.close()
+        np.save(tmp_path / name / "level_160.index.npy", index_N2)
+    file_N, row_N = np.array([1, 0, 0, 1]), np.array([1, 3, 0, 0])
+    rows = LevelRows((tmp_path / "a", tmp_path / "b"), 160, 0, file_N, row_N)
+    plain = np.stack([second[1], first[3], first[0], second[0]])
+    for key in (2, np.array([3, 0]), slice(1, 3), (1, slice(0, 1)), (slice(None), 1), np.array([], int)):
+        assert np.array_equal(rows[key], plain[key])
+    assert (rows.shape, rows.dtype, rows.ndim) == (plain.shape, plain.dtype, plain.ndim)
+    assert np.array_equal(np.asarray(rows), plain)
     sent = pickle.dumps(rows)
     assert len(sent) < 2000
     assert np.array_equal(pickle.loads(sent)[:], plain)

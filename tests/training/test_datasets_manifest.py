@@ -1,3 +1,5 @@
+"""The manifest of a dataset: its hash, its files, its errors."""
+
 from __future__ import annotations
 
 import os

@@ -1,5 +1,8 @@
+"""The dataset readers, on small trees laid out like the published ones."""
+
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from tests.training.dataset_trees import (
     write_table,
 )
 from training.datasets import ReadOptions, read_dataset
+from training.datasets.faults import DatasetError
 from training.datasets.sample import Labels
 from training.phantom import make_phantom, write_phantoms
 
@@ -258,3 +262,38 @@ def test_folder_says_which_columns_mean_nothing(tmp_path: Path, caplog: pytest.L
 def test_folder_bad_row(tmp_path: Path, row: str, reason: str) -> None:
     spec = _films(tmp_path, "path,patient,split,Edema", ["a/1.jpg,7,,1", row])
     assert _reasons(spec) == [("films.csv:3", reason)]
+
+
+def test_mimic_ids_that_pandas_wrote_as_floats(tmp_path: Path) -> None:
+    plain = read_dataset(f"mimic-cxr-jpg:{mimic_tree(tmp_path)}")
+    for table in tmp_path.glob("*.csv"):
+        table.write_text(re.sub(r"\b([26]000000\d)\b", r"\1.0", table.read_text()))
+    manifest = read_dataset(f"mimic-cxr-jpg:{tmp_path}")
+    assert "20000001.0" in (tmp_path / "mimic-cxr-2.0.0-chexpert.csv").read_text()
+    assert not manifest.faults
+    assert manifest.sha256 == plain.sha256
+
+
+def test_mimic_study_listed_twice(tmp_path: Path) -> None:
+    mimic_tree(tmp_path)
+    with (tmp_path / "mimic-cxr-2.0.0-chexpert.csv").open("a") as stream:
+        stream.write("20000001,60000001,,,1.0\n20000001,60000002,0.0,,\n")
+    spec = f"mimic-cxr-jpg:{tmp_path}"
+    # The same labels again are no fault; of other labels the first row stays.
+    assert _reasons(spec) == [("mimic-cxr-2.0.0-chexpert.csv:6", "study listed twice with other labels")]
+    np.testing.assert_array_equal(
+        read_dataset(spec, LENIENT).samples[2].labels_F, labels(pneumonia=1, edema=-1)
+    )
+
+
+def test_mimic_radiologist_table_of_no_test_study_is_refused(tmp_path: Path) -> None:
+    mimic_tree(tmp_path)
+    write_table(tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv", "study_id,Edema", ["60000002,1.0"])
+    with pytest.raises(DatasetError, match="none of its studies is an official test study"):
+        read_dataset(f"mimic-cxr-jpg:{tmp_path}", ReadOptions(radiologist_test_labels=True))
+
+
+def test_nih_patients_need_no_number(tmp_path: Path) -> None:
+    row = nih_row("00000001_000.png", "Edema", 1).replace(",0,1,", ",0,P-1,")
+    (sample,) = read_dataset(f"nih:{nih_tree(tmp_path, [row])}").samples
+    assert sample.patient_id == "P-1"

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from cxrserve.bundle.contract import load_bundle
 from cxrserve.engines.select import choose
-from cxrserve.ensemble.bundle import load_bundle
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.ensemble.stack import stacked, voted
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import build_pyramid
-from training.evaluate import auc, means
 from training.phantom import make_phantom
 from training.recipes.config import SIZES
+from training.report.measures import auc, means
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 # Coarse, fine, and in between; seeds that no part of the recipe uses.

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cxrserve.findings import NAMES
-from training.calibration import operating_points
-from training.evaluate import auc, means
+from training.report.measures import auc, means
+from training.steps.calibration import operating_points
 
 
 def auc_by_pairs(scores_N: np.ndarray, labels_N: np.ndarray) -> float:

@@ -11,12 +11,12 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 
-from cxrserve.ensemble.bundle import Member, load_bundle, load_variant, write_contract
+from cxrserve.bundle.contract import Member, load_bundle, load_variant, write_contract
 from cxrserve.errors import BundleError
 from tests.bundles import write_tiny_bundle
-from training.gate import Limits
-from training.half import add_half, measure_gate, to_half
-from training.quantize.make import quantize_bundle
+from training.precision.fp16 import add_half, measure_gate, to_half
+from training.precision.gate import Limits
+from training.precision.quantize.quantize import quantize_bundle
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 
@@ -98,7 +98,7 @@ def test_any_bundle_gets_halves_or_says_why_not(tmp_path: Path) -> None:
 
     def quantize() -> tuple[Member, ...]:
         quantize_bundle(
-            folder, films=(), phantoms=3, seed=0, labelled=None, precision="fp16", limits=Limits()
+            folder, paths=(), phantoms=3, seed=0, labelled=None, precision="fp16", limits=Limits()
         )
         return load_bundle(folder).contract.members
 

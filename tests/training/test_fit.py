@@ -12,9 +12,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.fit_samples import ArraySamples, Killed, squares
-from training.architectures import ARCHITECTURES
 from training.fit import Epoch, FitError, FitResult, fit_member
-from training.networks import SmallNetwork
+from training.networks.architectures import ARCHITECTURES
+from training.networks.base import SmallNetwork
 from training.recipes import Augmentation, FitConfig, demo
 
 SIZE = 128
@@ -191,7 +191,7 @@ def test_the_weights_of_the_best_epoch_are_kept(best: str, tmp_path: Path) -> No
     losses = [epoch.validation_loss for epoch in result.epochs]
     aucs = [epoch.validation_auc for epoch in result.epochs]
     expected = {"loss": int(np.argmin(losses)), "auc": int(np.argmax(aucs)), "last": 4}[best]  # type: ignore[arg-type]
-    assert result.kept == expected
+    assert result.kept_epoch == expected
     samples = squares()
     with torch.no_grad():
         logits = network.eval()(torch.from_numpy(samples.level_NSS)[:, None]).logits
@@ -214,8 +214,8 @@ def test_a_plateau_halves_the_rate_and_stops(tmp_path: Path) -> None:
     )
     _, result = fitted(tmp_path, config, validation=validation)
     assert result.stopped_early
-    assert len(result.epochs) == result.kept + 1 + 5 < 50
-    rates = [epoch.learning_rate / config.learning_rate for epoch in result.epochs[result.kept :]]
+    assert len(result.epochs) == result.kept_epoch + 1 + 5 < 50
+    rates = [epoch.learning_rate / config.learning_rate for epoch in result.epochs[result.kept_epoch :]]
     assert rates == pytest.approx([1, 1, 0.5, 0.5, 0.25, 0.25])
     assert len(fitted(tmp_path, config, validation=validation)[1].epochs) == len(result.epochs)
 

@@ -11,21 +11,21 @@ import torch
 
 from cxrserve.findings import INDEX
 from tests.training.fit_samples import FRACTURE, Killed, squares
-from training.architectures import ARCHITECTURES
-from training.fit.ahead import Ahead
 from training.fit.batches import Source, TrainingBatches, Units, ValidationBatches
 from training.fit.calibrate import calibrate_head
 from training.fit.crops import load_crops
-from training.fit.descent import Plateau, freeze_body, layer_groups, make_optimiser, one_cycle
 from training.fit.losses import PLACED, cell_loss, drift_loss, image_level_loss
+from training.fit.optim import Plateau, freeze_body, layer_groups, make_optimiser, one_cycle
 from training.fit.phases import phases_of
+from training.fit.prefetch import Prefetch
 from training.fit.scores import mean_auc, over_views
-from training.networks import SmallNetwork
-from training.recipes import Augmentation, UnitConfig, demo, recipe
+from training.networks.architectures import ARCHITECTURES
+from training.networks.base import SmallNetwork
+from training.recipes import Augmentation, SampleUnit, demo, recipe
 
 SIZE = 128
 CONFIG = dataclasses.replace(demo().fits[256], crop_pixels=64, augment=Augmentation())
-IMAGES = UnitConfig()
+IMAGES = SampleUnit()
 
 
 def test_most_crops_hold_the_finding_they_are_aimed_at() -> None:
@@ -150,24 +150,24 @@ def test_reading_ahead_keeps_the_order_and_tells_what_went_wrong() -> None:
     samples = squares(9, 64)
     source = Source(samples=samples, units=Units(samples, IMAGES), size=64)
     batches = ValidationBatches(source=source, batch=2, process=0, processes=1)
-    assert len(Ahead(batches)) == 5
-    for read, ahead in zip(batches, Ahead(batches), strict=True):
+    assert len(Prefetch(batches)) == 5
+    for read, ahead in zip(batches, Prefetch(batches), strict=True):
         assert read.rows.equal(ahead.rows)
         assert read.images.equal(ahead.images)
     samples.fails_at = samples.reads + 3
     with pytest.raises(Killed):
-        list(Ahead(batches))
+        list(Prefetch(batches))
 
 
 def test_a_study_is_its_first_images() -> None:
     samples = squares(9, 64, views=1)
     samples.study_N = np.array([5, 2, 5, 5, 2, 5, 8, 8, 5])
-    units = Units(samples, UnitConfig(kind="studies", most_views=3))
+    units = Units(samples, SampleUnit(kind="studies", max_views=3))
     assert len(units) == 3
     rows, owner = units.images(np.array([0, 1]))
     assert rows.tolist() == [1, 4, 0, 2, 3]
     assert owner.tolist() == [0, 0, 1, 1, 1]
-    batch = Source(samples=samples, units=units, size=64).batch(np.array([1, 2]), 0, places=False)
+    batch = Source(samples=samples, units=units, size=64).batch(np.array([1, 2]), 0, with_locations=False)
     assert batch.images.shape == (5, 1, 64, 64)
     assert batch.labels.shape == (2, 14)
     assert np.array_equal(batch.labels.numpy(), samples.labels_NF[[0, 6]])
@@ -176,9 +176,9 @@ def test_a_study_is_its_first_images() -> None:
 def test_views_are_pooled_by_their_maximum_or_mean_probability() -> None:
     logits = torch.tensor([[0.0, 1.0], [2.0, -1.0], [-3.0, 0.5]], requires_grad=True)
     owner = torch.tensor([0, 0, 1])
-    maximum = over_views(logits, owner, 2, UnitConfig(kind="studies"))
+    maximum = over_views(logits, owner, 2, SampleUnit(kind="studies"))
     torch.testing.assert_close(maximum, torch.tensor([[2.0, 1.0], [-3.0, 0.5]]))
-    mean = over_views(logits, owner, 2, UnitConfig(kind="studies", over_views="mean")).sigmoid()
+    mean = over_views(logits, owner, 2, SampleUnit(kind="studies", over_views="mean")).sigmoid()
     torch.testing.assert_close(mean[0], logits[:2].sigmoid().mean(0))
     maximum.sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None

@@ -9,8 +9,8 @@ from pytorch_grad_cam import GradCAM
 from torch import Tensor, nn
 
 from tests.training.test_networks import FINDINGS, LogitsOf, autograd_cam, image, raw_cam
-from training.heads import HIDDEN, ConcatHead, LinearHead
-from training.networks import SmallNetwork
+from training.networks.base import SmallNetwork
+from training.networks.heads import HIDDEN, ConcatHead, LinearHead
 
 CHANNELS = 12
 

@@ -13,13 +13,16 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from cxrserve.cli import app
-from cxrserve.ensemble.bundle import load_bundle, read_contract
+from cxrserve.bundle.contract import load_bundle, read_contract
+from cxrserve.cli.main import app
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import BundleError
 from cxrserve.findings import NAMES
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import Preprocessing, build_pyramid
+from cxrserve.pipeline.pipeline import Pipeline
+from cxrserve.reports.dicom import read_source
+from cxrserve.reports.dicom.summary import image_summary
 from cxrserve.settings import Settings
 from tests import radiographs
 from tests.conftest import Serve
@@ -110,6 +113,16 @@ def test_the_service_says_null(chexnet: tuple[Path, Any], serve: Serve) -> None:
         unknown = finding["finding"] in UNKNOWN
         assert (finding["probability"] is None) == unknown
         assert (finding["decided_by"] is None) == unknown
+
+
+def test_the_dicom_report_gives_an_unknown_finding_no_scale(chexnet: tuple[Path, Any]) -> None:
+    """The logit of an unknown finding is 0, and so finite, but it is no answer."""
+    with Pipeline(Settings(bundle=chexnet[0], threads=1, decode_workers=1)) as pipeline:
+        data = radiographs.dicom()
+        source = read_source(pipeline.header(data, timeout_s=30))
+        summary = image_summary(source, pipeline.read(data, preview_side=1), pipeline.predictor.bundle)
+    for finding in summary.findings:
+        assert [scale.size for scale in finding.scales] == ([64] if finding.finding in KNOWN else [])
 
 
 def test_a_weight_on_a_network_that_does_not_know_is_refused(

@@ -1,3 +1,5 @@
+"""Label policies turn source labels into targets and masks."""
+
 from __future__ import annotations
 
 import itertools
@@ -10,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 from cxrserve.findings import INDEX, NAMES
 from tests.training.dataset_trees import labels
-from training.labels import (
+from training.datasets.labels import (
     POLICIES,
     LabelPolicy,
     Labels,
@@ -104,19 +106,33 @@ def test_with_a_positive() -> None:
 
 
 def test_study_targets() -> None:
+    """Positives and uncertain against explicit negatives and No Finding (Chizari, section 5.1)."""
     rows = (
         labels(atelectasis=1),
         labels(atelectasis=-1, edema=1),
         labels(no_finding=1),
-        labels(atelectasis=0),
+        labels(atelectasis=0, edema=1),
         labels(edema=1),
         labels(atelectasis=-1, no_finding=1),
     )
     targets_N, keep_N = study_targets(np.stack(rows), "atelectasis")
     assert targets_N.tolist() == [1, 1, 0, 0, 0, 1]
-    assert keep_N.tolist() == [True, True, True, False, False, True]
+    assert keep_N.tolist() == [True, True, True, True, False, True]
     with pytest.raises(ValueError, match="choose one of the other 13"):
         study_targets(np.stack(rows), "No Finding")
+
+
+def test_the_negatives_of_chizari_are_those_of_its_tables() -> None:
+    """1,007 studies deny Atelectasis (Table 2), 16,627 have No Finding (Table 1), 369 both: 17,265."""
+    both, denied, normal = 369, 1007 - 369, 16_627 - 369
+    rows = np.repeat(
+        np.stack([labels(atelectasis=0, no_finding=1), labels(atelectasis=0), labels(no_finding=1)]),
+        [both, denied, normal],
+        axis=0,
+    )
+    targets_N, keep_N = study_targets(rows, "Atelectasis")
+    assert keep_N.sum() == 17_265
+    assert not targets_N.any()
 
 
 def test_co_occurrence_by_hand() -> None:

@@ -12,8 +12,8 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from cxrserve.ensemble import heatmap, stack
-from training.architectures import ARCHITECTURES
-from training.networks import STRIDE, MapNetwork, SmallNetwork, count_parameters
+from training.networks.architectures import ARCHITECTURES
+from training.networks.base import STRIDE, MapNetwork, SmallNetwork, count_parameters
 
 FINDINGS = (0, 5, 13)
 DENSENET121 = ARCHITECTURES["densenet121"]

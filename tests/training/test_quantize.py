@@ -10,19 +10,19 @@ import numpy as np
 import onnx
 import pytest
 
+from cxrserve.bundle.contract import Contract, load_bundle, read_contract
 from cxrserve.engines import openvino
 from cxrserve.engines.openvino import computes_bf16, computes_int8
 from cxrserve.engines.select import choose
-from cxrserve.ensemble.bundle import Contract, load_bundle, read_contract
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import BundleError, EngineError, RequestError
 from cxrserve.settings import Settings
 from tests import radiographs
 from tests.bundles import write_tiny_bundle
-from training import bf16
-from training.gate import Answers, Limits, auc_falls, measure, why_refused
-from training.quantize.graph import convolutions, quantised
-from training.quantize.make import quantize_bundle
+from training.precision import bf16
+from training.precision.gate import Answers, Limits, auc_falls, measure, why_refused
+from training.precision.quantize.int8_graph import convolutions, quantised
+from training.precision.quantize.quantize import quantize_bundle
 
 SIZES = (64, 128)
 # Whatever it costs or gains: the tiny networks have too few multiplications to become faster.
@@ -41,7 +41,7 @@ def admitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _quantize(folder: Path, limits: Limits, **options: object) -> Contract:
     asked: dict[str, object] = {
-        "films": (),
+        "paths": (),
         "phantoms": 12,
         "seed": 5,
         "labelled": None,
@@ -127,7 +127,7 @@ def test_films_calibrate_without_labels(tmp_path: Path) -> None:
     for number in range(8):
         (films / f"{number}.png").write_bytes(radiographs.png(columns=400 + number))
     (films / "notes.txt").write_text("no film")
-    contract = _quantize(folder, ANYTHING, films=[films], phantoms=0, precision="int8")
+    contract = _quantize(folder, ANYTHING, paths=[films], phantoms=0, precision="int8")
     gate = contract.members[0].variants[0].gate
     assert (gate.data, gate.auc) == ("2 held out of 8 films", None)
 
@@ -201,7 +201,7 @@ needs_bf16 = pytest.mark.skipif(not computes_bf16(), reason="this CPU does not c
 def test_bfloat16_serves_only_once_it_was_measured(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_tiny_bundle(tmp_path / "bundle", sizes=SIZES)
     assert Predictor.open(Settings(bundle=folder, threads=1)).precision == "f32"
-    assert "nobody has measured what bf16 changes at 64, 128" in caplog.text
+    assert "the effect of bf16 at 64, 128 was not measured" in caplog.text
     with pytest.raises(BundleError, match=r"no member that passed its gate.*quantize --precision bf16"):
         Predictor.open(Settings(bundle=folder, threads=1, precision="bf16"))
     contract = _quantize(folder, ANYTHING, precision="bf16")

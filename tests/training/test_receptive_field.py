@@ -1,4 +1,4 @@
-"""What a network can see, computed; what it uses of it, measured."""
+"""Theoretical receptive fields are computed correctly; effective ones are measured."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision.models.densenet import DenseNet
 
-from training.architectures import ARCHITECTURES
-from training.networks import MapHead, MapNetwork, SmallNetwork
-from training.receptive_field import Field, effective_field, energy_radius, theoretical_field
+from training.networks.architectures import ARCHITECTURES
+from training.networks.base import MapHead, MapNetwork, SmallNetwork
+from training.networks.receptive_field import Field, effective_field, energy_radius, theoretical_field
 
 
 class Grey(MapNetwork):

@@ -11,6 +11,7 @@ import pytest
 from cxrserve.findings import INDEX
 from tests.training.fit_samples import ArraySamples, squares
 from training.fit import fit_member
+from training.networks.published import PUBLISHED
 from training.recipes import RECIPES, FitConfig, Recipe, demo, haque2021, recipe
 from training.recipes.config import DatasetData
 from training.steps.networks import new_network
@@ -34,7 +35,7 @@ def reduced(fit: FitConfig) -> FitConfig:
 
 def samples_for(original: Recipe) -> ArraySamples:
     """Squares as the recipe wants them: pairs of images a study, or labels of one finding alone."""
-    studies = original.data.unit.kind == "studies"
+    studies = original.data.sample_unit.kind == "studies"
     samples = squares(16 if studies else 8, SIZE, 2 if studies else 1, places=original.name == "demo")
     finding = original.data.finding if isinstance(original.data, DatasetData) else None
     if finding is not None:
@@ -64,9 +65,10 @@ def test_every_recipe_is_fitted_from_end_to_end(name: str, tmp_path: Path) -> No
         small.fits[SIZE],
         folder=tmp_path,
         seed=small.seed,
-        unit=small.data.unit,
+        unit=small.data.sample_unit,
     )
-    phases = {"demo": ["crops", "images"], "chizari": ["head", "images"]}.get(name.split("-")[0], ["images"])
+    head_first = name.startswith("chizari") or name == "xclassifier-code"
+    phases = ["crops", "images"] if name == "demo" else ["head", "images"] if head_first else ["images"]
     assert [epoch.phase for epoch in result.epochs] == phases
     assert result.epochs[-1].validation_auc is not None
     # Every matrix and kernel has learnt.
@@ -107,8 +109,24 @@ def test_xclassifier_is_as_published_but_for_its_leak() -> None:
     assert (augment.rotation_degrees, augment.zoom, augment.warp) == (20, 1.2, 0.2)
     assert (augment.brightness, augment.contrast) == (0.3, 0.3)
     assert (fit.epochs, fit.batch, fit.schedule, len(fit.layer_rates)) == (30, 64, "one-cycle", 3)
+    assert (fit.betas, fit.weight_decay, fit.decay_norms, fit.epsilon) == ((0.9, 0.99), 0.01, False, 1e-5)
+    assert (fit.best, fit.frozen_epochs) == ("last", 0)
+    by_code = recipe("xclassifier-code")
+    (code,) = by_code.fits.values()
+    assert (by_code.head, code.frozen_epochs, code.frozen_rise, code.rise) == ("concat", 1, 0.99, 0.3)
     by_row = dataclasses.replace(made.data, split=dataclasses.replace(made.data.split, kind="by-row"))
     assert dataclasses.replace(made, data=by_row).fits == made.fits
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_that_starts_from_imagenet_names_weights_that_somebody_publishes(name: str) -> None:
+    made = recipe(name)
+    assert made.weights in ("imagenet", "scratch")
+    if made.weights == "imagenet":
+        assert made.architecture in PUBLISHED
+    # Rates far below 1e-3 are for bodies that have learnt before.
+    elif made.architecture != "small":
+        assert name == "xclassifier-densenet121d"
 
 
 @pytest.mark.parametrize("name", ["chizari", "chizari-densenet161"])
@@ -116,7 +134,11 @@ def test_chizari_is_as_published(name: str) -> None:
     made = recipe(name)
     assert isinstance(made.data, DatasetData)
     assert (made.data.finding, made.data.policy.uncertain) == ("Atelectasis", "ones")
-    assert (made.data.unit.kind, made.data.unit.over_views, made.data.unit.most_views) == (
+    assert (
+        made.data.sample_unit.kind,
+        made.data.sample_unit.over_views,
+        made.data.sample_unit.max_views,
+    ) == (
         "studies",
         "maximum",
         3,
@@ -128,6 +150,8 @@ def test_chizari_is_as_published(name: str) -> None:
         body, head = (fit.learning_rate * share for share in fit.layer_rates)
         assert (body, head) == pytest.approx((2.5e-5, 2.5e-3))
         assert (fit.betas, fit.weight_decay, fit.batch, fit.best) == ((0.9, 0.99), 0.1, 30, "auc")
+        # Figure 5 is fastai's fine_tune.
+        assert (fit.rise, fit.frozen_rise, fit.start) == (0.3, 0.99, 0.2)
 
 
 def test_a_concat_head_has_no_loss_on_cells() -> None:

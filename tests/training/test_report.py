@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve  # type: ignore[import-untyped]
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from cxrserve.cli import app
-from cxrserve.ensemble.bundle import read_contract
+from cxrserve.bundle.contract import read_contract
+from cxrserve.cli.main import app
 from cxrserve.findings import NAMES
 from tests.bundles import write_tiny_bundle
 from training.cache import PyramidCache
-from training.labels import co_occurrence
+from training.datasets import read_dataset
+from training.datasets.labels import co_occurrence
+from training.datasets.make_splits import random_split
+from training.datasets.patients import patients_of_split, read_patients, write_patients
+from training.datasets.split import write_split
+from training.networks.onnx_graph import GraphNetwork
+from training.networks.receptive_field import theoretical_field
 from training.phantom.files import write_phantoms
-from training.receptive_field import theoretical_field
-from training.report.evaluate_bundle import HTML, JSON, Wanted, evaluate_bundle, write_comparison
-from training.report.evaluation import evaluate_scores
+from training.report.comparison_tables import mean_over, shared_findings, variants_table
+from training.report.evaluate_bundle import HTML, JSON, ReportContents, evaluate_bundle, write_comparison
+from training.report.evaluation import evaluate_scores, fold_table
 from training.report.facts import FitFacts, People, RunFacts, curves_of, fits_of
-from training.report.graph import GraphNetwork
 from training.report.measures import (
     auc_interval,
     average_precision,
@@ -32,7 +39,10 @@ from training.report.measures import (
     placements,
     roc,
 )
+from training.report.pooled import Pooled
 from training.report.scores import STACK, Scores, score_bundle
+from training.report.tables import auc_table
+from training.stamp import Stamp, write_stamp
 
 SIZES = (64, 128)
 COUNT = 24
@@ -127,7 +137,7 @@ def samples() -> PyramidCache:
     return PyramidCache(
         levels={size: random.integers(0, 256, (COUNT, size, size), np.uint8) for size in SIZES},
         labels_NF=labels,
-        places_NFGG=places,
+        locations_NFGG=places,
         study_N=np.arange(COUNT) // 2,
     )
 
@@ -154,7 +164,7 @@ def report(bundle: Path, samples: PyramidCache, tmp_path_factory: pytest.TempPat
             shapes=[(3056, 2544)] * 9 + [(64, 64)],
             people=people,
         ),
-        wanted=Wanted(field_images=2, cam_findings=("Fracture",), cam_examples=1),
+        contents=ReportContents(field_images=2, cam_findings=("Fracture",), cam_examples=1),
     )
     return out
 
@@ -238,8 +248,8 @@ def test_studies_are_judged_by_the_bundles_rule(bundle: Path, samples: PyramidCa
 def test_the_field_of_the_file_is_that_of_the_network(tmp_path: Path) -> None:
     import torch
 
-    from training.export import folded, to_onnx
-    from training.networks import SmallNetwork
+    from training.networks.base import SmallNetwork
+    from training.networks.export import folded, to_onnx
 
     torch.manual_seed(0)
     network = folded(SmallNetwork(64))
@@ -260,23 +270,28 @@ def test_several_bundles_stand_side_by_side(bundle: Path, samples: PyramidCache,
     write_comparison(evaluations, tmp_path, RunFacts(repeats=repeats))
     page = (tmp_path / HTML).read_text(encoding="utf-8")
     assert "2 bundles compared" in page
-    assert "standard deviations over seeds" in page
+    assert "standard deviations over folds or seeds" in page
     assert len(json.loads((tmp_path / JSON).read_text(encoding="utf-8"))["bundles"]) == 2
 
 
-def test_what_a_run_wrote_down_of_its_fits(tmp_path: Path) -> None:
-    for size, rate in ((128, 4.0), (64, 9.0)):
-        folder = tmp_path / "fold_0" / "fit" / str(size)
+def test_the_fits_of_a_run_are_found_as_it_writes_them(tmp_path: Path) -> None:
+    stamps = {}
+    for name, rate in (("fit_128", 4.0), ("fit_64", 9.0), ("fit_64-0a1b2c3d", 99.0)):
+        folder = tmp_path / "fold_1" / "seed_0" / name
         folder.mkdir(parents=True)
-        (folder / "metrics.csv").write_text(
-            f"epoch,phase,image_loss,images_per_second,seconds\n0,crops,,99,1.0\n1,images,0.5,{rate},7.5\n",
-            encoding="utf-8",
+        (folder / "metrics.csv").write_text("epoch,image_loss\n0,0.5\n", encoding="utf-8")
+        summary = {"device": "2 threads", "memory_bytes": 5, "images_per_second": rate, "seconds": 7.5}
+        stamps[name] = write_stamp(
+            folder / "stamp.json", Stamp(step=name, inputs={"rate": rate}, summary=summary)
         )
-    assert list(curves_of(tmp_path)) == ["64", "128"]
-    assert [(fit.size, fit.images_per_s, fit.seconds) for fit in fits_of(tmp_path)] == [
-        (64, 9.0, 7.5),
-        (128, 4.0, 7.5),
+    assert [(fit.size, fit.images_per_s, fit.memory_bytes) for fit in fits_of(tmp_path)] == [
+        (64, 9.0, 5),
+        (128, 4.0, 5),
     ]
+    # A bundle's own fits, where another setting left others.
+    steps = {"fit 128": stamps["fit_128"].sha256, "fit 64": stamps["fit_64-0a1b2c3d"].sha256}
+    assert list(curves_of(tmp_path, steps)) == ["64", "128"]
+    assert [fit.images_per_s for fit in fits_of(tmp_path, steps)] == [99.0, 4.0]
 
 
 def test_co_occurrence_is_in_percent(samples: PyramidCache, report: Path) -> None:
@@ -305,3 +320,126 @@ def test_the_command_judges_files_and_lists_what_it_cannot_read(bundle: Path, tm
         app, ["evaluate", str(bundle), "--data", f"phantoms:{tmp_path / 'films'}", "--split", "test"]
     )
     assert refused.exit_code == 2
+
+
+def with_flips(scores: Scores, flips: dict[int, int], seed: int) -> Scores:
+    """20 images, half with Atelectasis; each size ranks them right except so many, which are turned round."""
+    labels = np.full((20, len(NAMES)), np.nan, np.float32)
+    labels[:, 0] = np.arange(20) % 2
+    logits = np.zeros((20, len(NAMES), len(SIZES)))
+    for scale, size in enumerate(SIZES):
+        wrong = np.random.default_rng(seed).permutation(20)[: flips[size]]
+        logits[:, 0, scale] = np.where(np.isin(np.arange(20), wrong), 1 - labels[:, 0], labels[:, 0])
+    noise = np.random.default_rng(seed + 1).normal(size=logits.shape) * 1e-3
+    return replace(scores, logits_NFS=logits + noise, labels_NF=labels, study_N=np.arange(20))
+
+
+def test_bold_gain_and_cards_are_over_the_folds(bundle: Path, samples: PyramidCache) -> None:
+    """The best scale of the first fold is not the best over both."""
+    scores = score_bundle(bundle, samples, "noise")
+    one, other = with_flips(scores, {64: 4, 128: 3}, 0), with_flips(scores, {64: 0, 128: 8}, 1)
+    tables = [fold_table(fold)[NAMES[0]] for fold in (one, other)]
+    assert tables[0]["128"] > tables[0]["64"]
+    mean = {column: (tables[0][column] + tables[1][column]) / 2 for column in tables[0]}
+    assert mean["64"] > mean["128"]
+    evaluation = evaluate_scores(one, (one, other), pooled=Pooled(folds=(one, other)))
+    result = evaluation.findings[0]
+    assert result.best == "64"
+    assert result.over_best is not None
+    assert result.over_best.value == pytest.approx(mean[STACK] - mean["64"])
+    assert evaluation.wins == {"64": 1, "128": 0}
+    assert evaluation.shown_means[STACK] == pytest.approx(mean[STACK])
+    assert evaluation.means[STACK] == pytest.approx(tables[0][STACK])
+    assert (evaluation.count, result.positives, result.negatives) == (40, 20, 20)
+    assert f"<b>{mean['64']:.3f}</b>" in auc_table(evaluation).html
+    alone = evaluate_scores(one)
+    assert alone.findings[0].best == "128"
+
+
+def test_weights_are_over_the_folds(bundle: Path, samples: PyramidCache) -> None:
+    scores = score_bundle(bundle, samples, "noise")
+    stack = tuple((1.0, 0.0) for _ in NAMES)
+    other = replace(scores, contract=scores.contract.model_copy(update={"stack": stack}))
+    weight = scores.contract.stack[0][0]
+    evaluation = evaluate_scores(scores, (scores, other))
+    assert evaluation.weights[NAMES[0]]["64"] == pytest.approx((weight + 1) / 2)
+
+
+def test_bundles_are_compared_over_the_same_findings(bundle: Path, samples: PyramidCache) -> None:
+    """One knows a single easy finding; its mean must not stand beside a mean over all."""
+    scores = score_bundle(bundle, samples, "noise")
+    labels = np.full_like(scores.labels_NF, np.nan)
+    labels[:, 0] = scores.logits_NFS[:, 0].mean(1) > np.median(scores.logits_NFS[:, 0].mean(1))
+    some = labels.copy()
+    some[:, 1] = np.arange(len(labels)) % 2
+    one = evaluate_scores(replace(scores, labels_NF=labels))
+    other = evaluate_scores(replace(scores, labels_NF=some))
+    assert shared_findings([one, other]) == (NAMES[0],)
+    assert mean_over(one, (NAMES[0],)) == mean_over(other, (NAMES[0],))
+    assert one.means[STACK] != other.means[STACK]
+    # Both are as good, and both are bold.
+    figure = f"<b>{100 * one.findings[0].auc[STACK].value:.2f}</b>"
+    assert variants_table([one, other]).html.count(figure) == 2
+
+
+def test_patients_who_trained_a_bundle_do_not_measure_it(tmp_path: Path) -> None:
+    """By default they are left out; asked for, they are refused, or said."""
+    write_phantoms(tmp_path / "images", 6, 50, "jpeg")
+    manifest = read_dataset(f"phantoms:{tmp_path / 'images'}")
+    split = random_split(manifest, 0, validation_share=0.2, test_share=0.5)
+    bundle = write_tiny_bundle(tmp_path / "bundle", SIZES)
+    write_patients(patients_of_split([manifest], [split], "salt"), bundle)
+    assert read_patients(bundle) == patients_of_split([manifest], [split], "salt")
+    assert manifest.samples[0].patient_id not in (bundle / "patients.json").read_text(encoding="utf-8")
+    write_split(split, tmp_path / "split.json")
+
+    def evaluate(*more: str) -> tuple[Result, int]:
+        options = ["--data", f"phantoms:{tmp_path / 'images'}", "--out", str(tmp_path / "out")]
+        command = ["evaluate", str(bundle), *options, "--field-images", "0", "--cams", "", *more]
+        result = CliRunner().invoke(app, command)
+        page = tmp_path / "out" / JSON
+        return result, json.loads(page.read_text(encoding="utf-8"))["count"] if page.exists() else 0
+
+    refused, _ = evaluate("--split", "all")
+    assert refused.exit_code == 2
+    assert "3 of 6 patients of these images trained or validated" in " ".join(
+        refused.output.replace("│", " ").split()
+    )
+    own, count = evaluate()
+    assert (own.exit_code, count) == (0, len(split.test)), own.output
+    assert "left out: 3 images of 3 patients" in own.output
+    _, count = evaluate("--split", "all", "--allow-overlap")
+    assert count == 6
+    # A split of a manifest that another recipe filtered, or of which one image could not be decoded.
+    (tmp_path / "images" / manifest.samples[0].path).unlink()
+    kept, count = evaluate("--split-file", str(tmp_path / "split.json"), "--read", "max_bad_share=0.5")
+    assert kept.exit_code == 0, kept.output
+    assert count == len(set(split.test) - {manifest.samples[0].image_id})
+
+
+def test_a_killed_evaluation_continues_where_it_was(
+    bundle: Path, samples: PyramidCache, tmp_path: Path
+) -> None:
+    whole = score_bundle(bundle, samples, "noise")
+
+    class Killed(Exception):
+        pass
+
+    def track(steps: Iterable[int], what: str, total: int) -> Iterator[int]:
+        for number, step in enumerate(steps):
+            if number == 10:
+                raise Killed
+            yield step
+
+    with pytest.raises(Killed):
+        score_bundle(bundle, samples, "noise", track=track, partial=tmp_path)
+    scored: list[int] = []
+
+    def count(steps: Iterable[int], what: str, total: int) -> Iterator[int]:
+        for step in steps:
+            scored.append(step)
+            yield step
+
+    again = score_bundle(bundle, samples, "noise", track=count, partial=tmp_path)
+    assert scored == list(range(10, COUNT))
+    np.testing.assert_array_equal(again.logits_NFS, whole.logits_NFS)

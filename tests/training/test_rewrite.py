@@ -12,11 +12,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.training.test_networks import image
-from training.architectures import ARCHITECTURES, trunks
-from training.export import folded, to_onnx
-from training.heads import LinearHead
-from training.networks import MapNetwork
-from training.rewrite import pool_before_mixing
+from training.networks.architectures import ARCHITECTURES, trunks
+from training.networks.base import MapNetwork
+from training.networks.export import folded, to_onnx
+from training.networks.heads import LinearHead
+from training.networks.rewrite import pool_before_mixing
 
 SIZE = 64
 

@@ -1,3 +1,5 @@
+"""Splits and folds keep each patient in one part."""
+
 from __future__ import annotations
 
 import json
@@ -11,8 +13,11 @@ from hypothesis import strategies as st
 
 from tests.training.dataset_trees import chexpert_tree, manifest, mimic_tree, nih_row, nih_tree, sample
 from training.datasets import DatasetError, Manifest, read_dataset
+from training.datasets.make_splits import fold_splits, official_split, random_split, row_split
+from training.datasets.sample import Part
 from training.datasets.split import Split, check_split, read_split, shared_patients, write_split
-from training.splits import fold_splits, official_split, random_split, row_split
+from training.recipes.config import SplitConfig
+from training.steps.prepare import make_splits
 
 
 def _films(patients: list[int]) -> Manifest:
@@ -217,3 +222,24 @@ def test_a_split_of_another_manifest_is_refused(tmp_path: Path) -> None:
     write_split(random_split(_films([1] * 10), 0), tmp_path / "split.json")
     with pytest.raises(DatasetError, match="split it again"):
         read_split(tmp_path / "split.json", _films([1] * 11))
+
+
+@pytest.mark.parametrize("kind", ["patient-folds", "random", "official"])
+def test_a_patient_of_two_datasets_is_in_the_same_part_of_both(kind: str) -> None:
+    """As `--data mimic-cxr-jpg:… --data mimic-cxr:…`: the same people, in part."""
+    parts: list[Part] = ["test" if number % 5 == 0 else "train" for number in range(40)]
+    whole = manifest([sample(number, str(number), split=parts[number]) for number in range(40)])
+    some = manifest([sample(number, str(number), split=parts[number]) for number in range(10, 34)])
+    for one, other in zip(*make_splits([whole, some], SplitConfig(kind=kind, folds=4)), strict=True):  # type: ignore[arg-type]
+        training = _patients(whole, one.train) | _patients(some, other.train)
+        assert not training & (_patients(whole, one.test) | _patients(some, other.test))
+        assert not training & (_patients(whole, one.validation) | _patients(some, other.validation))
+
+
+def test_official_parts_that_contradict_each_other_are_refused() -> None:
+    one = manifest([sample(number, str(number), split="train" if number else "test") for number in range(20)])
+    other = manifest(
+        [sample(number, str(number), split="test" if number else "train") for number in range(20)]
+    )
+    with pytest.raises(DatasetError, match=r"patient 0 is in .* of one dataset and in"):
+        make_splits([one, other], SplitConfig(kind="official"))

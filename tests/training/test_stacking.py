@@ -8,7 +8,7 @@ import torch
 
 from cxrserve.ensemble import stack
 from training.recipes import StackConfig
-from training.stacking import fit_stack, stack_loss
+from training.steps.fit_stack import fit_stack, stack_loss
 
 
 def opinions(images: int = 1000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +14,36 @@ import pytest
 from cxrserve.findings import INDEX, NAMES
 from tests.training.dataset_trees import labels, manifest, sample
 from training.cache import PyramidCache
+from training.cli.options import run_options
 from training.datasets.faults import DatasetError
-from training.labels import LabelPolicy
-from training.overrides import OverrideError
-from training.recipes import RECIPES, DatasetData, UnitConfig, recipe
+from training.datasets.labels import LabelPolicy
+from training.recipes import RECIPES, DatasetData, SampleUnit, recipe
 from training.recipes.config import SplitConfig
-from training.resolve import resolve
-from training.stacking import loss_of
+from training.recipes.overrides import OverrideError
+from training.recipes.resolve import resolve
+from training.stamp import Stamp, differences, key_of, plain, read_stamp, write_stamp
+from training.steps.fit_stack import loss_of
 from training.steps.lock import alone_in
 from training.steps.plan import make_plan, need
-from training.steps.prepare import StepError, make_splits, prepared
+from training.steps.prepare import cache_folder, make_splits, prepared
 from training.steps.run import Run, Trial
 from training.steps.stack import compared, of_units
-from training.steps.stamp import Stamp, key_of, replaced, why_not_done, write_stamp
+from training.steps.step import STAMP, STARTED, StepError, find_folder, why_not_in
 from training.steps.targets import kept, targets
 
 DATA = DatasetData(source="folder", split=SplitConfig(kind="random"))
+
+
+def test_recipes_share_their_pyramids(tmp_path: Path) -> None:
+    data, of_films = ["folder:films"], manifest([sample(1), sample(2)])
+    both = [run_options(name, data=data) for name in ("haque2021", "haque2023-efficientnet-b4")]
+    assert {run.cache_folder for run in both} == {Path("runs/cache")}
+    assert len({cache_folder(of_films, run.recipe.preprocessing) for run in both}) == 1
+    assert run_options("haque2021", data=data, work=tmp_path).cache_folder == tmp_path / "cache"
+    assert (
+        run_options("haque2021", data=data, work=tmp_path, cache=tmp_path / "c").cache_folder
+        == tmp_path / "c"
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,24 +121,70 @@ def test_every_fold_and_seed_is_a_trial(tmp_path: Path) -> None:
     assert [trial.seed for trial in seeds] == [0, 1, 2, 3, 4]
 
 
-def test_a_step_is_done_again_when_an_input_changed_or_an_output_is_gone(tmp_path: Path) -> None:
-    path = tmp_path / "stamp.json"
-    key, inputs = key_of({"data": "a", "rate": 0.1})
-    assert why_not_done(path, tmp_path, key, inputs) == "not done yet"
-    with replaced(tmp_path / "weights") as part:
-        part.write_text("w", encoding="utf-8")
-    write_stamp(path, Stamp(step="fit", key=key, inputs=inputs, outputs={"weights": "0"}))
-    assert why_not_done(path, tmp_path, key, inputs) is None
-    assert why_not_done(path, tmp_path, *key_of({"data": "a", "rate": 0.2})) == "changed: rate"
-    (tmp_path / "weights").unlink()
-    assert why_not_done(path, tmp_path, key, inputs) == "gone: weights"
+def finished(folder: Path, inputs: Mapping[str, object]) -> Path:
+    """A step that was done in `folder` with these inputs."""
+    folder.mkdir(parents=True)
+    (folder / "weights").write_text("w", encoding="utf-8")
+    write_stamp(folder / STAMP, Stamp(step="fit", inputs=plain(inputs), outputs={"weights": "0"}))
+    return folder
 
 
-def test_what_fails_half_way_replaces_nothing(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("old", encoding="utf-8")
-    with pytest.raises(FileNotFoundError), replaced(tmp_path / "file") as part:
-        part.with_suffix(".absent").read_text(encoding="utf-8")
-    assert (tmp_path / "file").read_text(encoding="utf-8") == "old"
+def test_a_step_is_done_again_when_an_input_changed_or_an_output_is_missing(tmp_path: Path) -> None:
+    inputs: dict[str, object] = {"data": "a", "rate": 0.1}
+    assert why_not_in(tmp_path, "fit", inputs) == "not done yet"
+    finished(find_folder(tmp_path, "fit", inputs), inputs)
+    assert why_not_in(tmp_path, "fit", inputs) is None
+    changed = why_not_in(tmp_path, "fit", {"data": "a", "rate": 0.2})
+    assert changed == "changed: rate (0.1 → 0.2); fit stays as it is"
+    (tmp_path / "fit" / "weights").unlink()
+    assert why_not_in(tmp_path, "fit", inputs) == "missing: weights"
+
+
+def test_a_step_with_other_inputs_gets_a_folder_of_its_own(tmp_path: Path) -> None:
+    first, second = {"rate": 0.1}, {"rate": 0.2}
+    one = finished(find_folder(tmp_path, "fit", first), first)
+    other = finished(find_folder(tmp_path, "fit", second), second)
+    assert one != other
+    assert find_folder(tmp_path, "fit", first) == one
+    assert find_folder(tmp_path, "fit", second) == other
+    # A step that was begun is continued where it was.
+    third = {"rate": 0.3}
+    begun = find_folder(tmp_path, "fit", third)
+    write_stamp(begun / STARTED, Stamp(step="fit", inputs=third))
+    assert find_folder(tmp_path, "fit", third) == begun
+    assert why_not_in(tmp_path, "fit", third) == "begun, will be resumed"
+
+
+def test_a_folder_of_another_format_is_neither_read_nor_written(tmp_path: Path) -> None:
+    (tmp_path / "fit").mkdir()
+    old = '{"step": "fit", "key": "0", "inputs": {"rate": "0.1"}, "outputs": {}, "said": {}}'
+    (tmp_path / "fit" / STAMP).write_text(old, encoding="utf-8")
+    assert read_stamp(tmp_path / "fit" / STAMP) is None
+    assert find_folder(tmp_path, "fit", {"rate": 0.1}) != tmp_path / "fit"
+    said = why_not_in(tmp_path, "fit", {"rate": 0.1})
+    assert said == "changed: the format of the stamp; fit stays as it is"
+
+
+def test_a_field_that_a_later_version_adds_does_not_make_a_fit_undone() -> None:
+    fit = recipe("haque2021").fits[256]
+    stored = plain({"fit": fit})
+    assert differences(stored, {"fit": fit}) == []
+    # An earlier version, which did not have this field.
+    del stored["fit"]["clip_norm"]
+    assert differences(stored, {"fit": fit}) == []
+    assert differences(stored, {"fit": dataclasses.replace(fit, clip_norm=1.0)}) == ["fit.clip_norm"]
+    stored["fit"]["unknown"] = 1
+    assert differences(stored, {"fit": fit}) == ["fit.unknown"]
+
+
+def test_every_recipe_equals_itself_after_it_was_stored() -> None:
+    for name in RECIPES:
+        made = recipe(name)
+        assert differences(json.loads(json.dumps(plain({"recipe": made}))), {"recipe": made}) == []
+        for size in made.fits:
+            other = resolve(name, [f"fits.{size}.batch=1"])
+            (difference,) = differences(plain(made), other)
+            assert difference.startswith(f"fits.{size}.batch")
 
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
@@ -143,7 +205,9 @@ def test_targets_are_nan_where_nothing_is_to_be_learnt() -> None:
 
 
 def test_one_finding_is_learnt_against_no_finding_by_study() -> None:
-    data = dataclasses.replace(DATA, finding="Atelectasis", unit=UnitConfig(kind="studies", most_views=1))
+    data = dataclasses.replace(
+        DATA, finding="Atelectasis", sample_unit=SampleUnit(kind="studies", max_views=1)
+    )
     listed = manifest(
         [
             sample(1, "1", labels_F=labels(atelectasis=-1)),
@@ -170,7 +234,7 @@ def test_no_image_left_is_said_with_what_was_asked_for() -> None:
 def test_splits_are_as_the_recipe_says(kind: str, count: int) -> None:
     listed = manifest([sample(number, str(number)) for number in range(20)])
     config = SplitConfig(kind=kind, folds=4)  # type: ignore[arg-type]
-    splits = make_splits(listed, config)
+    (splits,) = make_splits([listed], config)
     assert len(splits) == count
     assert splits[0].unit == ("row" if kind == "by-row" else "patient")
 
@@ -182,9 +246,9 @@ def test_logits_of_a_study_are_its_largest() -> None:
         labels_NF=np.arange(4 * 14, dtype=np.float32).reshape(4, 14),
         study_N=np.array([1, 0, 1, 2]),
     )
-    same, _ = of_units(logits_NFS, images, UnitConfig())
+    same, _ = of_units(logits_NFS, images, SampleUnit())
     assert same is logits_NFS
-    merged, labels_NF = of_units(logits_NFS, images, UnitConfig(kind="studies"))
+    merged, labels_NF = of_units(logits_NFS, images, SampleUnit(kind="studies"))
     np.testing.assert_allclose(merged[1], np.maximum(logits_NFS[0], logits_NFS[2]))
     assert labels_NF[:, 0].tolist() == [14, 0, 42]
 
@@ -233,7 +297,7 @@ def test_larger_images_need_more_memory() -> None:
 def test_every_recipe_can_be_planned_and_keyed() -> None:
     for name in RECIPES:
         made = recipe(name)
-        key_of({"recipe": made})
+        assert len(key_of({"recipe": made})) == 64
         assert need(made, made.preprocessing.sizes[0]).parameters > 100_000
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cxrserve.ensemble.bundle import Contract, read_contract
-from cxrserve.ensemble.early import Arithmetic
+from cxrserve.bundle.contract import Contract, read_contract
+from cxrserve.bundle.triage_calibration import Arithmetic
 from cxrserve.findings import NAMES
 from tests.bundles import write_tiny_bundle
-from training.steps import early as steps
-from training.steps.early import calibrated, chosen, early_decisions, one_a_patient
+from training.steps import triage as steps
+from training.steps.triage import calibrated, chosen, early_decisions, one_a_patient
 
 ARITHMETIC = Arithmetic(engine="openvino", precisions={64: "f32", 128: "f32"})
 
@@ -89,6 +89,6 @@ def test_one_scale_has_nothing_to_leave_out(tmp_path: Path) -> None:
 def test_of_many_images_some_are_looked_at(contract: Contract) -> None:
     assert chosen(5) == [0, 1, 2, 3, 4]
     many = chosen(100_000)
-    assert len(many) == steps.MOST
+    assert len(many) == steps.MAX_IMAGES
     assert (many[0], many[-1]) == (0, 99_999)
     assert np.ptp(np.diff(many)) <= 1

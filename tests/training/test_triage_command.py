@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cxrserve.ensemble.bundle import read_contract
-from cxrserve.ensemble.decide import decide
-from cxrserve.ensemble.pipeline import Pipeline
+from cxrserve.bundle.contract import read_contract
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import RequestError
+from cxrserve.pipeline.pipeline import Pipeline
+from cxrserve.pipeline.triage import run_triage
 from cxrserve.settings import Settings
 from tests import radiographs
 from training.cli.triage import triage
-from training.triage import FEWEST
-from training.triage_logits import of_phantoms
+from training.triage.calibrate import FEWEST
+from training.triage.logits import of_phantoms
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def test_phantoms_calibrate_a_bundle(bundle: Path) -> None:
     assert {check.guarantee for check in early.checked} == {"exact", "conformal"}
     assert all(check.differing == 0 for check in early.checked if check.guarantee == "exact")
     with Pipeline(Settings(bundle=bundle, threads=1, decode_workers=1)) as pipeline:
-        decided = decide(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.1)
+        decided = run_triage(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.1)
         assert decided.doubts == (early.caveats if decided.triage.predicts else ())
         assert set(decided.triage.settled_by) == set(range(14))
         with pytest.raises(RequestError, match="calibrated on 24 images"):
-            decide(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.01)
+            run_triage(pipeline, radiographs.jpeg(), guarantee="conformal", epsilon=0.01)
 
 
 def test_films_calibrate_a_bundle_without_labels(bundle: Path, tmp_path: Path) -> None:

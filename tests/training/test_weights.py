@@ -1,8 +1,7 @@
-"""Weights from files and from torchvision's hub: today's names, no code, and both sides of a mismatch."""
+"""Weights from files and from the hubs: today's names, no code, both sides of a mismatch, what is missing."""
 
 from __future__ import annotations
 
-import logging
 import pickle
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models.densenet import DenseNet
 
-from training.weights import Weights, imagenet_weights, load_body, read_weights, todays_names
+from training.networks.published import WeightsMissing, fetch_weights, weights_file
+from training.networks.weights import Weights, load_body, read_weights, todays_names
 
 
 def small_densenet(*, classes: int = 14) -> nn.Module:
@@ -127,37 +127,54 @@ class TestLoading:
             load_body(small_densenet(), Weights(source="empty", tensors={}))
 
 
-class TestImageNet:
-    def test_a_file_comes_before_the_hub(self, tmp_path: Path) -> None:
-        torch.save(published(), tmp_path / "w.pth")
-        weights = imagenet_weights("densenet121", tmp_path / "w.pth")
-        assert weights is not None
-        assert weights.source == str(tmp_path / "w.pth")
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine without weights and without network."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    # A port where nobody listens.
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    return tmp_path
 
-    def test_the_hubs_folder_is_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        folder = tmp_path / "hub" / "checkpoints"
+
+class TestPublished:
+    def test_a_file_comes_before_the_hub(self, offline: Path) -> None:
+        torch.save(published(), offline / "w.pth")
+        assert weights_file("densenet121", str(offline / "w.pth")) == offline / "w.pth"
+
+    def test_the_hubs_folder_is_used(self, offline: Path) -> None:
+        folder = offline / "torch" / "hub" / "checkpoints"
         folder.mkdir(parents=True)
-        torch.save(old_named(published()), folder / "densenet121-a639ec97.pth")
-        weights = imagenet_weights("densenet121")
-        assert weights is not None
-        assert weights.source.endswith("densenet121-a639ec97.pth")
-        assert "features.denseblock1.denselayer1.norm1.weight" in weights.tensors
+        (folder / "densenet121-a639ec97.pth").write_bytes(b"other")
+        with pytest.raises(WeightsMissing, match="not the one in its name"):
+            weights_file("densenet121", "imagenet")
 
-    def test_without_a_network_training_starts_from_scratch_and_says_so(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-        # A port where nobody listens.
-        monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-        monkeypatch.delenv("no_proxy", raising=False)
-        with caplog.at_level(logging.WARNING):
-            assert imagenet_weights("densenet161") is None
-        assert "densenet161 starts from scratch" in caplog.text
-        assert "densenet161-8d451a50.pth cannot be fetched" in caplog.text
+    @pytest.mark.parametrize("architecture", ["densenet121", "densenet161", "efficientnet_b4"])
+    def test_missing_weights_are_an_error_that_names_them(self, architecture: str, offline: Path) -> None:
+        with pytest.raises(
+            WeightsMissing, match=rf"{architecture}.* are not at .*\.pth: run `cxrserve train w"
+        ):
+            weights_file(architecture, "imagenet")
+        with pytest.raises(WeightsMissing, match="cannot be fetched"):
+            fetch_weights(architecture, "imagenet")
 
-    def test_what_torchvision_does_not_publish_starts_from_scratch(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        assert imagenet_weights("densenet121d") is None
-        assert "publishes no weights" in caplog.text
+    def test_timms_file_is_taken_from_its_cache(self, offline: Path) -> None:
+        with pytest.raises(WeightsMissing, match=r"densenetblur121d.* are not at .*model\.safetensors"):
+            weights_file("densenetblur121d", "imagenet")
+        folder = offline / "hf" / "hub" / "models--timm--densenetblur121d.ra_in1k"
+        (folder / "snapshots" / "0a1b").mkdir(parents=True)
+        (folder / "refs").mkdir()
+        (folder / "refs" / "main").write_text("0a1b", encoding="utf-8")
+        (folder / "snapshots" / "0a1b" / "model.safetensors").write_bytes(b"weights")
+        assert weights_file("densenetblur121d", "imagenet") == folder / "snapshots/0a1b/model.safetensors"
+
+    def test_what_nobody_publishes_is_said(self, offline: Path) -> None:
+        with pytest.raises(WeightsMissing, match="nobody publishes ImageNet weights of densenet121d"):
+            fetch_weights("densenet121d", "imagenet")
+
+    def test_scratch_is_only_on_request(self, offline: Path) -> None:
+        assert weights_file("densenet121", "scratch") is None
+        assert weights_file("small", "imagenet") is None

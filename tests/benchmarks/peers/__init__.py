@@ -1,1 +1,1 @@
-"""What a user would pick instead: the same bundle, the same films, the same 14 probabilities."""
+"""Other servers around the same networks, for comparison: same images, same 14 probabilities."""

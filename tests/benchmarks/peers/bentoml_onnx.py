@@ -1,4 +1,4 @@
-"""BentoML + ONNX Runtime: `BUNDLE=… bentoml serve bentoml_onnx:Judge --port PORT`, in this folder."""
+"""BentoML + ONNX Runtime: `BUNDLE=… bentoml serve bentoml_onnx:Service --port PORT`, in this folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ except ImportError:
 
 
 @bentoml.service(workers=1, traffic={"timeout": 300})
-class Judge:
+class Service:
     """One worker with all the cores."""
 
     def __init__(self) -> None:
@@ -24,5 +24,5 @@ class Judge:
 
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
     def predict(self, film: Annotated[Path, ContentType("application/octet-stream")], /) -> dict[str, Any]:
-        """Judge the film in the body."""
+        """Predict the image in the body."""
         return self.ensemble.predict(film.read_bytes())

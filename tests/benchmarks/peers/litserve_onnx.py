@@ -29,7 +29,7 @@ class Api(litserve.LitAPI):  # type: ignore[misc]
         return request
 
     def predict(self, film: bytes) -> dict[str, Any]:
-        """Judge it."""
+        """Predict one image."""
         return self.ensemble.predict(film)
 
     def encode_response(self, output: dict[str, Any]) -> dict[str, Any]:

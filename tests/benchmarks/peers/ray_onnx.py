@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 
 
 @serve.deployment(num_replicas=1, ray_actor_options={"num_cpus": 1}, max_ongoing_requests=4)
-class Judge:
+class Service:
     """One replica with all the cores."""
 
     def __init__(self, bundle: str) -> None:
@@ -25,7 +25,7 @@ class Judge:
         self.ensemble = Ensemble(Path(bundle), threads=2)
 
     async def __call__(self, request: Request) -> dict[str, Any]:
-        """Judge the film in the body."""
+        """Predict the image in the body."""
         if request.method == "GET":
             return {"ready": True}
         film = await request.body()
@@ -34,6 +34,6 @@ class Judge:
 
 if __name__ == "__main__":
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[2])})
-    serve.run(Judge.bind(str(Path(sys.argv[1]).resolve())))  # type: ignore[attr-defined]
+    serve.run(Service.bind(str(Path(sys.argv[1]).resolve())))  # type: ignore[attr-defined]
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
     serve.shutdown()

@@ -1,0 +1,80 @@
+"""Quarantine over HTTP: listed with both patients; released, moved or dropped, with who did it."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import httpx
+from pydicom.uid import generate_uid
+
+from cxrserve.api.app import create_app
+from cxrserve.api.server import Server
+from cxrserve.audit.trail import open_trail
+from cxrserve.pipeline.pipeline import Pipeline
+from tests.archive.conftest import SENDER, OpenArchive, chest, study_of
+from tests.archive.test_corrections import RIGHT, TEMPORARY
+from tests.conftest import MakeSettings
+from tests.servers import running_server
+from tests.waiting import until
+
+TOKENS = {"dr-a": "dr-a-0123456789abcdef", "viewer": "viewer-0123456789abc"}
+SCOPES = {"dr-a": ["read", "quarantine"], "viewer": ["read"]}
+
+
+def test_a_quarantined_object_is_listed_and_decided_on(
+    open_archive: OpenArchive, make_settings: MakeSettings, pipeline: Pipeline, tmp_path: Path
+) -> None:
+    clients = tmp_path / "clients.toml"
+    clients.write_text(
+        "".join(
+            f'[{name}]\nsha256 = "{sha256(token.encode()).hexdigest()}"\nscopes = {SCOPES[name]}\n'
+            for name, token in TOKENS.items()
+        )
+    )
+    folder, trail, study = tmp_path / "archive", tmp_path / "audit.jsonl", generate_uid()
+    archive = open_archive(folder)
+    receipt = archive.receive(chest(study, **TEMPORARY), SENDER)
+    study_of(archive, receipt)
+    held = [archive.receive(chest(study, rows=rows, **RIGHT), SENDER) for rows in (96, 104, 112)]
+    assert {each.outcome for each in held} == {"held"}
+    release, move, drop = held
+
+    settings = make_settings(archive=folder, clients=clients, audit=f"file:{trail}")
+    with (
+        open_trail(settings),
+        running_server(Server(create_app(settings, pipeline, archive), settings)) as server,
+    ):
+
+        def ask(path: str, client: str = "dr-a", method: str = "POST") -> httpx.Response:
+            headers = {"Authorization": f"Bearer {TOKENS[client]}"}
+            return httpx.request(method, f"{server.url}/quarantine{path}", headers=headers, timeout=60)
+
+        listed = ask("", "viewer", "GET").json()
+        assert {each["sha256"] for each in listed} == {each.sha256 for each in held}
+        assert {(each["patient_id"], each["study_patient_id"]) for each in listed} == {("REAL-1", "TMP-1")}
+        assert listed[0]["decisions"] == ["release", "move", "drop"]
+
+        assert ask(f"/{drop.sha256}/drop", "viewer").status_code == 403
+        assert ask(f"/{drop.sha256}/burn").status_code == 400
+        assert ask(f"/{'0' * 64}/drop").status_code == 400
+        assert len(ask("", "viewer", "GET").json()) == 3, "what was refused changed nothing"
+
+        assert ask(f"/{drop.sha256}/drop").status_code == 204
+        assert ask(f"/{drop.sha256}/drop").status_code == 400, "it is gone"
+        assert ask(f"/{move.sha256}/move").status_code == 204
+        until(lambda: len(study_of(archive, receipt).images) == 2)
+        assert study_of(archive, receipt).patient_id == "TMP-1"
+        assert ask(f"/{release.sha256}/release").status_code == 204
+        until(lambda: len(study_of(archive, receipt).images) == 3)
+        assert study_of(archive, receipt).patient_id == "REAL-1"
+        assert ask("", "viewer", "GET").json() == []
+
+        def done() -> list[dict[str, object]]:
+            rows = [json.loads(line) for line in trail.read_text().splitlines()]
+            return [row for row in rows if row.get("user") == "dr-a" and row["outcome"] == "success"]
+
+        until(lambda: len(done()) >= 3)
+        events = done()
+        assert all(row["address"] and "REAL-1" in str(row.get("patients")) for row in events), events

@@ -1,0 +1,1 @@
+"""Tests of the film check that serves: references, looks and decisions."""
