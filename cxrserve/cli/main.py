@@ -24,7 +24,8 @@ from cxrserve.errors import CxrserveError
 from cxrserve.settings import Settings
 
 _OK, _SOME_FAILED, _USAGE = 0, 1, 2
-_OF_TRAINING = ("torch", "torchvision", "onnx", "onnxscript", "nncf")  # the [train] extra
+# Packages of extras, without which a command of `training` cannot run.
+_OF_TRAINING = dict.fromkeys(("torch", "torchvision", "onnx", "onnxscript"), "train") | {"nncf": "quantize"}
 
 app = typer.Typer(
     name="cxrserve",
@@ -371,7 +372,10 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in _OF_TRAINING:
             raise
-        _complain("Training is not installed here", f'{error.name} is missing: pip install "cxrserve[train]"')
+        extra = _OF_TRAINING[error.name]
+        _complain(
+            "Training is not installed here", f'{error.name} is missing: pip install "cxrserve[{extra}]"'
+        )
 
 
 def _complain(title: str, detail: str) -> NoReturn:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +226,48 @@ def test_bfloat16_that_changes_too_much_stays_out(tmp_path: Path, monkeypatch: p
     assert member.bf16 is None
     assert "a probability changes by" in member.refused["bf16"]
     assert Predictor.open(Settings(bundle=folder, threads=1)).precision == "f32"
+
+
+# `cxrserve`, where the packages named first are not installed.
+_WITHOUT = """
+import sys
+from importlib.abc import MetaPathFinder
+
+blocked = set(sys.argv.pop(1).split(","))
+
+class Blocker(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Blocker())
+from cxrserve.cli.main import main
+main()
+"""
+
+
+def _run_without(blocked: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _WITHOUT, blocked, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_half_precision_is_made_without_openvino_and_nncf(tmp_path: Path) -> None:
+    """A machine with a GPU has ONNX Runtime and torch, and no need of either."""
+    folder = write_tiny_bundle(tmp_path / "bundle", sizes=(64,))
+    options = ("models", "quantize", str(folder), "--phantoms", "4", "--precision", "fp16")
+    done = _run_without("openvino,nncf", *options)
+    assert done.returncode == 0, done.stderr
+    (member,) = read_contract(folder)[0].members
+    assert [variant.precision for variant in member.variants] == ["fp16"]
+    assert load_bundle(folder, ("fp16",)).variants.keys() == {64}
+
+
+@needs_int8
+def test_integers_without_nncf_say_which_extra_brings_it(tmp_path: Path) -> None:
+    folder = write_tiny_bundle(tmp_path / "bundle", sizes=(64,))
+    done = _run_without("nncf", "models", "quantize", str(folder), "--phantoms", "8")
+    assert done.returncode == 2
+    assert 'nncf is missing: pip install "cxrserve[quantize]"' in done.stderr.replace("\n", " ")
 
 
 def test_a_map_that_changes_too_much_is_refused() -> None:

@@ -24,6 +24,8 @@ from training.report.measures import auc
 # Both engines run once in turn in each round, so often and so long; the fastest of each counts: noise adds.
 ROUNDS: Final = 8
 SPEED_S: Final = 4.0
+# Other roundings of the same weights: there is nothing to calibrate.
+ROUNDED: Final = ("bf16", "fp16")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -83,7 +83,7 @@ def _in_integers(
     progress: Progress,
 ) -> list[Member]:
     from training.precision.quantize.ensemble import admitted
-    from training.precision.quantize.quantize import Quantizer
+    from training.precision.quantize.integers import Quantizer
 
     console = Console(quiet=True)  # lines are printed below, not between the bars
     judged = []

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.bundle.contract import Member, Variant
+from cxrserve.ensemble.predictor import member_calibrations
 from cxrserve.ensemble.stack import stacked
 from training.precision.gate import Limits, auc_falls
 
@@ -51,9 +52,10 @@ class Judged:
 def ensemble_falls(
     judged: Sequence[Judged], weights_FS: NDArray[np.float64], labels_NF: Floats
 ) -> list[float]:
-    """Fall of the ensemble's AUC, of each finding with both classes."""
+    """Fall of the ensemble's AUC, of each finding with both classes; members are calibrated as they serve."""
+    slopes_FS, intercepts_FS = member_calibrations([one.member for one in judged])
     exact_NF, served_NF = (
-        stacked(np.stack(scales, -1).astype(np.float64), weights_FS)
+        stacked(slopes_FS * np.stack(scales, -1).astype(np.float64) + intercepts_FS, weights_FS)
         for scales in ([one.exact_NF for one in judged], [one.served_NF for one in judged])
     )
     return auc_falls(exact_NF, served_NF, labels_NF)
