@@ -31,7 +31,7 @@ PART_IMAGES: Final = 256
 class Run(Strict):
     """The content of `run.json`: everything that decides what the answers are."""
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     source: str
     bundle_sha256: str
     site_sha256: str | None = Field(description="Of the file CXRSERVE_SITE; null without one.")
@@ -79,7 +79,8 @@ class Run(Strict):
             ) from None
         except ValidationError:
             raise ConfigurationError(
-                f"{output.location}/{RUN} was written by another version of cxrserve. Name a new folder."
+                f"{output.location}/{RUN} was written by another version of cxrserve, whose rows may have "
+                "other columns. Name a new folder."
             ) from None
 
     def differences(self, now: Run) -> str:

@@ -8,8 +8,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from cxrserve.errors import CxrserveError
-from cxrserve.findings import NAMES
 from cxrserve.reports.answer import Answer
+from cxrserve.reports.columns import DECISIONS, PROBABILITIES, SCORES, values_of
 
 # A column for each finding, named as in the CSV: null where no network knows it, or the image was refused.
 SCHEMA: Final = pa.schema(
@@ -18,7 +18,7 @@ SCHEMA: Final = pa.schema(
         pa.field("sha256", pa.string()),  # of the file; null where it could not be read
         pa.field("status", pa.string(), nullable=False),  # ok, or the slug of the problem
         pa.field("problem", pa.string()),  # the reason as a sentence
-        *(pa.field(name, pa.float64()) for name in NAMES),
+        *(pa.field(name, pa.float64()) for name in PROBABILITIES),
         pa.field("positive", pa.list_(pa.string())),
         pa.field("warnings", pa.list_(pa.string())),
         pa.field("study_instance_uid", pa.string()),
@@ -31,6 +31,8 @@ SCHEMA: Final = pa.schema(
         pa.field("logits", pa.list_(pa.struct([("size", pa.int32()), ("logits", pa.list_(pa.float64()))]))),
         pa.field("model", pa.string()),
         pa.field("model_sha256", pa.string()),
+        *(pa.field(name, pa.float64()) for name in SCORES),
+        *(pa.field(name, pa.string()) for name in DECISIONS),
     ]
 )
 
@@ -42,7 +44,7 @@ def answered(name: str, sha256: str, answer: Answer) -> dict[str, Any]:
         "file": name,
         "sha256": sha256,
         "status": "ok",
-        **{finding.finding: finding.probability for finding in answer.findings},
+        **values_of(answer.findings),
         "positive": [finding.finding for finding in answer.findings if finding.positive],
         "warnings": sorted({str(warning.code) for warning in answer.warnings}),
         "study_instance_uid": answer.image.study_instance_uid,

@@ -7,6 +7,7 @@ conclusion.py  the conclusion of a study in words
 study.py     the study rule: maximum or mean over images
 labels.py    labels of readers, as requests and answers
 pictures.py  heatmaps and overlays as pictures
+columns.py   columns of the findings in tables
 table.py     answers as a table for a terminal, and as CSV
 fhir.py      a study's result as a FHIR R4 DiagnosticReport
 fhir_push.py  ... and as it is sent to a FHIR server

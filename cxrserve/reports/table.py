@@ -11,13 +11,14 @@ from rich.text import Text
 
 from cxrserve.findings import NAMES, NO_FINDING
 from cxrserve.reports.answer import Answer, FindingReport, ImageReport, ScaleReport
+from cxrserve.reports.columns import DECISIONS, PROBABILITIES, SCORES, values_of
 from cxrserve.reports.triage import TriageAnswer
 from cxrserve.warnings import ImageWarning
 
 _STRONG, _FAINT = "bold yellow", "dim"
 _UNKNOWN = "–"
-# The last columns of the CSV: what joins a line with its labels, and what stands out.
-_LAST_COLUMNS = (
+# Columns of the CSV after the probabilities: what joins a line with its labels, and what stands out.
+_IMAGE_COLUMNS = (
     "study_instance_uid",
     "series_instance_uid",
     "sop_instance_uid",
@@ -73,22 +74,27 @@ def _positive(answer: Answer) -> list[FindingReport]:
 class CsvWriter:
     """Writes one line for each file: path, status, 14 probabilities, UIDs, view, and what stands out.
 
-    The cell of a finding that the bundle does not know is empty. `positive` and `warnings` hold names and
-    codes separated by semicolons.
+    The scores and decisions of the findings come last. The cell of a finding that the bundle does not know
+    is empty. `positive` and `warnings` hold names and codes separated by semicolons.
     """
 
     def __init__(self, stream: IO[str]) -> None:
         self._writer = csv.writer(stream, lineterminator="\n")
-        self._writer.writerow(["file", "status", *NAMES, "model", "sha256", *_LAST_COLUMNS])
+        columns = [*PROBABILITIES, "model", "sha256", *_IMAGE_COLUMNS, *SCORES, *DECISIONS]
+        self._writer.writerow(["file", "status", *columns])
 
     def answered(self, path: str, answer: Answer) -> None:
-        """A line of probabilities."""
-        probabilities: Sequence[str] = [
-            "" if finding.probability is None else f"{finding.probability:.6f}" for finding in answer.findings
-        ]
+        """A line of probabilities, scores and decisions."""
+        values = values_of(answer.findings)
+        probabilities, scores, decisions = (
+            [_value(values[column]) for column in columns] for columns in (PROBABILITIES, SCORES, DECISIONS)
+        )
         model = f"{answer.model.name} {answer.model.version}"
-        last = _last_cells(answer.image, [finding.finding for finding in _positive(answer)], answer.warnings)
-        self._writer.writerow([_cell(path), "ok", *probabilities, model, answer.model.sha256, *last])
+        about = _image_cells(
+            answer.image, [finding.finding for finding in _positive(answer)], answer.warnings
+        )
+        row = [_cell(path), "ok", *probabilities, model, answer.model.sha256, *about, *scores, *decisions]
+        self._writer.writerow(row)
 
     def decided(self, path: str, answer: TriageAnswer) -> None:
         """A line of decisions as words, so that no number is taken for a probability."""
@@ -98,15 +104,23 @@ class CsvWriter:
         model = f"{answer.model.name} {answer.model.version}"
         cells = [decisions.get(name, "") for name in NAMES]
         positive = [name for name, cell in decisions.items() if cell == "positive" and name != NO_FINDING]
-        last = _last_cells(answer.image, positive, answer.warnings)
-        self._writer.writerow([_cell(path), "ok", *cells, model, answer.model.sha256, *last])
+        about = _image_cells(answer.image, positive, answer.warnings)
+        none = [""] * len((*SCORES, *DECISIONS))
+        self._writer.writerow([_cell(path), "ok", *cells, model, answer.model.sha256, *about, *none])
 
     def refused(self, path: str, reason: str) -> None:
         """A line without probabilities, for a file that was not analysed."""
-        self._writer.writerow([_cell(path), _cell(reason), *[""] * (len(NAMES) + 2 + len(_LAST_COLUMNS))])
+        none = [""] * (len((*PROBABILITIES, *SCORES, *DECISIONS, *_IMAGE_COLUMNS)) + 2)
+        self._writer.writerow([_cell(path), _cell(reason), *none])
 
 
-def _last_cells(image: ImageReport, positive: Sequence[str], warnings: Sequence[ImageWarning]) -> list[str]:
+def _value(value: float | str | None) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else f"{value:.6f}"
+
+
+def _image_cells(image: ImageReport, positive: Sequence[str], warnings: Sequence[ImageWarning]) -> list[str]:
     about = (
         image.study_instance_uid,
         image.series_instance_uid,

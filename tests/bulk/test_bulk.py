@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import shutil
@@ -19,6 +20,8 @@ from typer.testing import CliRunner
 from cxrserve.bulk.plan import PART_IMAGES, part_file
 from cxrserve.bulk.run import Options, predict_in_parts
 from cxrserve.bulk.source import open_source
+from cxrserve.bundle.calibration import Calibration
+from cxrserve.bundle.contract import read_contract, write_contract
 from cxrserve.cli.main import app
 from cxrserve.errors import ConfigurationError, CxrserveError
 from cxrserve.findings import NAMES
@@ -82,6 +85,31 @@ def test_each_image_is_one_row_in_order_and_a_refusal_is_a_row_too(images: Path,
         known = [row[name] for name in NAMES if row[name] is not None]
         assert bool(known) == (row["status"] == "ok")
         assert (row["problem"] is None) == (row["status"] == "ok")
+
+
+def test_score_and_decision_stand_beside_the_probability(
+    images: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    contract, _ = read_contract(bundle)
+    halved = {name: Calibration(slope=0.5, intercept=-1.0, data="tests") for name in NAMES}
+    write_contract(bundle, contract.model_copy(update={"calibration": halved}))
+    film = next(images.rglob("*.png"))
+    (tmp_path / "films").mkdir()
+    shutil.copy(film, tmp_path / "films")
+    predict(tmp_path / "films", Settings(bundle=bundle, threads=1, decode_workers=1), tmp_path / "answers")
+    (row,) = pq.read_table(tmp_path / "answers" / part_file(0)).to_pylist()
+    table = tmp_path / "answers.csv"
+    arguments = ["predict", str(tmp_path / "films"), "--bundle", str(bundle), "--output", str(table)]
+    assert CliRunner().invoke(app, [*arguments, "--set", "threads=1"]).exit_code == 0
+    with table.open(encoding="utf-8") as file:
+        (line,) = csv.DictReader(file)
+    for name in NAMES:
+        assert row[name] == pytest.approx(float(halved[name].apply(row[f"{name} score"])))
+        assert row[f"{name} decision"] == ("present" if row[name] >= 0.5 else "absent")
+        assert line[f"{name} score"] == f"{row[f'{name} score']:.6f}"
+        assert line[f"{name} decision"] == row[f"{name} decision"]
+    assert {row[f"{name} decision"] for name in NAMES} == {"present", "absent"}
 
 
 def test_the_rows_can_be_asked_in_sql(whole: Path) -> None:

@@ -74,6 +74,10 @@ def test_csv_holds_a_line_for_each_file(films: Path, tiny_bundle: Path, tmp_path
     assert all(0 <= float(good[name]) <= 1 for name in NAMES)
     assert "cannot be read" in bad["status"]
     assert not any(bad[name] for name in NAMES)
+    for name in NAMES:
+        assert good[f"{name} score"] == good[name], "this bundle has no calibration"
+        assert good[f"{name} decision"] == ("present" if float(good[name]) >= 0.5 else "absent")
+        assert bad[f"{name} score"] == bad[f"{name} decision"] == ""
 
 
 def test_a_file_named_like_a_formula_stays_text(tmp_path: Path, chest_jpeg: bytes, tiny_bundle: Path) -> None:
