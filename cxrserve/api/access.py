@@ -20,19 +20,28 @@ OPEN_PATHS: Final = frozenset(
     {"/healthz", "/readyz", "/", "/problems/{slug}", "/openapi.json", "/login", "/login/callback"}
 )
 _OPEN_BELOW: Final = ("/docs", "/viewer")
-_SCOPES: Final[dict[str, Scope]] = {
-    "/predict": "predict",
-    "/predict/study": "predict",
-    "/triage": "predict",
-    "/display": "predict",
-    "/metrics": "metrics",
-    "/dicom-web/studies": "store",
-    "/dicom-web/studies/{study}": "store",
-}
-_POST_SCOPES: Final[dict[str, Scope]] = {
-    "/studies/{study}": "pull",
-    "/studies/{study}/labels": "label",
-    "/quarantine/{sha256}/{decision}": "quarantine",
+# Routes without patient data that every client may use.
+ANY_CLIENT: Final = frozenset({"/model", "/watch", "/logout"})
+# All others. A route that is missing here needs `admin`.
+_SCOPES: Final[dict[tuple[str, str], Scope]] = {
+    ("POST", "/predict"): "predict",
+    ("POST", "/predict/study"): "predict",
+    ("POST", "/triage"): "predict",
+    ("POST", "/display"): "predict",
+    ("GET", "/metrics"): "metrics",
+    ("POST", "/dicom-web/studies"): "store",
+    ("POST", "/dicom-web/studies/{study}"): "store",
+    ("GET", "/studies"): "read",
+    ("GET", "/studies/{study}"): "read",
+    ("GET", "/studies/{study}/images/{image}"): "read",
+    ("GET", "/studies/{study}/images/{image}/answer"): "read",
+    ("GET", "/studies/{study}/results"): "read",
+    ("GET", "/studies/{study}/fhir"): "read",
+    ("GET", "/studies/{study}/labels"): "read",
+    ("POST", "/studies/{study}/labels"): "label",
+    ("POST", "/studies/{study}"): "pull",
+    ("GET", "/quarantine"): "read",
+    ("POST", "/quarantine/{sha256}/{decision}"): "quarantine",
 }
 _JWT_START: Final = "ey"  # "{" in base64, as every JWT begins
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,253})(:[0-9]{1,5})?")
@@ -50,9 +59,12 @@ _PROXY_HEADERS: Final = (
 
 def scope_of(path: str, method: str) -> Scope | None:
     """The scope that a route needs; None if any client may use it."""
-    if path.startswith(("/studies", "/quarantine")):
-        return "read" if method != "POST" else _POST_SCOPES[path]
-    return _SCOPES.get(path)
+    return None if path in ANY_CLIENT else _SCOPES.get((method, path), "admin")
+
+
+def is_open(path: str) -> bool:
+    """True if a route asks for no token."""
+    return path in OPEN_PATHS or path.startswith(_OPEN_BELOW)
 
 
 async def require_client(request: Request) -> None:
@@ -67,7 +79,7 @@ async def require_client(request: Request) -> None:
     """
     service = await service_of(request)
     path = getattr(request.scope.get("route"), "path", "")
-    if path in OPEN_PATHS or path.startswith(_OPEN_BELOW):
+    if is_open(path):
         return
     if not service.guarded:
         _check_is_local(request, service)
