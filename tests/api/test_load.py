@@ -98,14 +98,16 @@ def test_the_loop_goes_on_while_a_large_image_is_read(
     prober.start()
     try:
         sent = {"files": {"file": ("x", large_dicom)}} if form else {"content": large_dicom}
+        started = time.perf_counter()
         response = httpx.post(f"{server.url}/predict?heatmaps=all", timeout=60, **sent)
+        image_s = time.perf_counter() - started
     finally:
         done.set()
         prober.join()
     assert response.status_code == 200
     assert len(waits) > 10
-    # A loop that decoded or serialised by itself would hold every one of these up for about a second.
-    assert max(waits) < 0.5
+    # A loop that decoded or serialised by itself would hold one of these up for nearly as long as the image takes.
+    assert max(waits) < image_s / 3
 
 
 def test_more_than_it_takes_is_refused_within_50_ms(serve: Serve, chest_jpeg: bytes) -> None:
