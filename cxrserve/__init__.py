@@ -30,6 +30,7 @@ pipeline/        from the bytes of a file to its prediction
 reports/         predictions as JSON, pictures, FHIR and DICOM objects
 scheduling/      admission and queueing of images in front of the engines
 schema.py        base models for the pydantic models of this package
+server_tls.py    TLS of a port that listens
 settings.py      settings of the service, read once at start from CXRSERVE_* and flags
 station.py       the station
 warnings.py      the warnings that an answer can carry

@@ -259,6 +259,10 @@ class Settings(BaseSettings):
         None,
         description="PEM file of the authorities that must have signed the certificates of HTTP clients.",
     )
+    tls_client_crl: Path | None = Field(
+        None,
+        description="PEM file of those authorities' revocation lists; a revoked HTTP client is refused.",
+    )
     behind_proxy: str = Field(
         "",
         description="Addresses or networks of the reverse proxies, separated by commas; their "

@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import logging
 import socket
-import ssl
 import sys
 from functools import partial
 from typing import Any, Final
@@ -22,14 +21,13 @@ from cxrserve.api.protocol import TimeLimitedProtocol
 from cxrserve.api.service import Service
 from cxrserve.audit.trail import open_trail
 from cxrserve.errors import ConfigurationError, CxrserveError
-from cxrserve.file_changes import FileChanges
 from cxrserve.imaging.sandbox import hide_memory
 from cxrserve.loopback import is_loopback
+from cxrserve.server_tls import ServerTls, ServerTlsFiles
 from cxrserve.settings import Settings
 
 _log: Final = logging.getLogger("cxrserve.api")
 _FAILED: Final = 2
-_TICKS_PER_S: Final = 10  # uvicorn's on_tick
 
 
 def serve(settings: Settings) -> int:
@@ -63,19 +61,22 @@ class Server(uvicorn.Server):
     """A uvicorn server that reports when the service is ready and stops when the service fails."""
 
     def __init__(self, app: FastAPI, settings: Settings) -> None:
+        self._tls: Final = http_tls(settings)
         super().__init__(_config(app, settings))
         self.service: Final[Service] = app.state.service
         self._ready_reported = False
-        self._certificate: Final = settings.tls_certificate, settings.tls_key
-        self._changes: Final = FileChanges(self._certificate)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, with a TLS context that follows its files."""
+        if self._tls is not None:
+            self.config.ssl = self._tls.for_asyncio()
+        await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; returns True to stop."""
         if self.service.ready and not self._ready_reported:
             self._ready_reported = True
             self._report_ready()
-        if counter % _TICKS_PER_S == 0 and self._changes.seen():
-            self._reload_certificate()
         return self.service.failure is not None or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -91,22 +92,6 @@ class Server(uvicorn.Server):
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         scheme = "https" if self.config.is_ssl else "http"
         return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-    def _reload_certificate(self) -> None:
-        """Use a renewed certificate for new connections; open ones continue. A wrong one changes nothing."""
-        certificate, key = self._certificate
-        if certificate is None or key is None or self.config.ssl is None:
-            return
-        try:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
-            self.config.ssl.load_cert_chain(certificate, key)
-        except (OSError, ssl.SSLError) as error:
-            _log.error(
-                "the certificate %s was not reloaded, the old one stays in use: %s",
-                certificate, getattr(error, "reason", None) or error.strerror,
-            )  # fmt: skip
-        else:
-            _log.info("the certificate %s was reloaded", certificate)
 
     def _report_ready(self) -> None:
         predictor = self.service.pipeline.predictor
@@ -143,10 +128,29 @@ def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         forwarded_allow_ips=_proxies(settings),
         ssl_certfile=settings.tls_certificate,
         ssl_keyfile=settings.tls_key,
-        ssl_ca_certs=None if settings.tls_client_ca is None else str(settings.tls_client_ca),
-        ssl_cert_reqs=ssl.CERT_NONE if settings.tls_client_ca is None else ssl.CERT_REQUIRED,
         server_header=False,
         timeout_graceful_shutdown=settings.shutdown_timeout_s,
+    )
+
+
+def http_tls(settings: Settings) -> ServerTls | None:
+    """The TLS of the HTTP port; None where no certificate is set.
+
+    Raises:
+        ConfigurationError: a file is missing or invalid, or a setting is missing.
+    """
+    if settings.tls_certificate is None or settings.tls_key is None:
+        return None
+    return ServerTls(
+        ServerTlsFiles(
+            port="the HTTP service",
+            certificate=settings.tls_certificate,
+            key=settings.tls_key,
+            authorities=settings.tls_client_ca,
+            revocations=settings.tls_client_crl,
+            authorities_setting="CXRSERVE_TLS_CLIENT_CA",
+            revocations_setting="CXRSERVE_TLS_CLIENT_CRL",
+        )
     )
 
 
@@ -161,6 +165,8 @@ def check_transport(settings: Settings) -> None:
         raise ConfigurationError("TLS for HTTP needs both CXRSERVE_TLS_CERTIFICATE and CXRSERVE_TLS_KEY.")
     if settings.tls_client_ca is not None and settings.tls_certificate is None:
         raise ConfigurationError("CXRSERVE_TLS_CLIENT_CA needs CXRSERVE_TLS_CERTIFICATE.")
+    if settings.tls_client_crl is not None and settings.tls_client_ca is None:
+        raise ConfigurationError("CXRSERVE_TLS_CLIENT_CRL needs CXRSERVE_TLS_CLIENT_CA.")
     for proxy in _proxies(settings):
         try:
             ipaddress.ip_network(proxy, strict=False)

@@ -33,7 +33,7 @@ from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 from cxrserve.archive.receiving.incoming_file import IncomingFile
 from cxrserve.pacs.connection import ASSOCIATE_RQ, Connection, DimseProvider, PduReader, WireLimits
 from cxrserve.pacs.incoming_datasets import ByteBudgets, CStoreCommand, IncomingDatasets
-from cxrserve.pacs.tls import NodeTls
+from cxrserve.server_tls import ServerTls
 
 _log: Final = logging.getLogger("cxrserve.pacs")
 _MAX_PENDING: Final = 64
@@ -102,7 +102,7 @@ class AssociationServer(ThreadedAssociationServer):
         address: tuple[str, int],
         handlers: list[evt.EventHandlerType],
         *,
-        tls: NodeTls | None,
+        tls: ServerTls | None,
         limits: WireLimits,
         max_associations: int,
         max_per_address: int,

@@ -30,7 +30,7 @@ from cxrserve.pacs.presentation_contexts import (
 )
 from cxrserve.pacs.rejections import Rejections
 from cxrserve.pacs.storage import begin, store
-from cxrserve.pacs.tls import NodeTls, peer_certificate
+from cxrserve.pacs.tls import node_tls, peer_certificate
 from cxrserve.settings import Settings
 
 _log: Final = logging.getLogger("cxrserve.pacs")
@@ -76,7 +76,7 @@ class Node:
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         _check_callers(settings, self._archive.rules.callers)
-        tls = NodeTls.of(settings)
+        tls = node_tls(settings)
         try:
             return AssociationServer(
                 entity,

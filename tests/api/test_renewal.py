@@ -1,15 +1,22 @@
-"""A renewed certificate of HTTPS is used without a restart, and open connections continue."""
+"""HTTPS: renewed certificates without a restart, client certificates, and those that were revoked."""
 
 from __future__ import annotations
 
 import os
+import socket
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
-from tests.conftest import Serve
+from cxrserve.api.server import check_transport, http_tls
+from cxrserve.errors import ConfigurationError
+from tests.conftest import MakeSettings, Serve
 from tests.pacs.certificates import Authority, Pair
+from tests.servers import Running
 from tests.waiting import until
 
 
@@ -51,3 +58,92 @@ def test_a_renewed_certificate_is_used_and_connections_stay(serve: Serve, tmp_pa
         assert client.get("/healthz").status_code == 200
         assert before in running.server.server_state.connections  # the same connection
         assert httpx.get(f"{running.url}/healthz", verify=trusted).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("clients") / "authority")
+
+
+@contextmanager
+def guarded(serve: Serve, authority: Authority, revocations: Path) -> Iterator[Running]:
+    """A server that asks for certificates of `authority`."""
+    own = authority.signed("server")
+    with serve(
+        tls_certificate=own.certificate,
+        tls_key=own.key,
+        tls_client_ca=authority.own.certificate,
+        tls_client_crl=revocations,
+    ) as running:
+        yield running
+
+
+def _context(authority: Authority, pair: Pair | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority.own.certificate)
+    if pair is not None:
+        context.load_cert_chain(pair.certificate, pair.key)
+    return context
+
+
+def _is_let_in(running: Running, authority: Authority, pair: Pair | None) -> bool:
+    try:
+        return httpx.get(f"{running.url}/healthz", verify=_context(authority, pair)).status_code == 200
+    except (httpx.NetworkError, httpx.RemoteProtocolError):
+        return False
+
+
+def test_a_revoked_client_certificate_is_refused_at_once(
+    serve: Serve, authority: Authority, tmp_path: Path
+) -> None:
+    known, lost = authority.signed("known"), authority.signed("lost")
+    stranger = Authority(tmp_path / "stranger").signed("of-another-authority")
+    with guarded(serve, authority, authority.revocation_list()) as running:
+        for pair, expected in ((known, True), (lost, True), (stranger, False), (None, False)):
+            assert _is_let_in(running, authority, pair) is expected
+        authority.revocation_list(lost)  # while the server runs
+        assert not _is_let_in(running, authority, lost)
+        assert _is_let_in(running, authority, known)
+        authority.revocation_list(expired=True)  # nobody knows who was revoked since
+        assert not _is_let_in(running, authority, known)
+        authority.revocation_list()
+        assert _is_let_in(running, authority, known)
+
+
+def _asked(
+    running: Running, context: ssl.SSLContext, session: ssl.SSLSession | None
+) -> tuple[bool, ssl.SSLSession | None]:
+    """One request on a connection that resumes `session`: whether it was resumed, and the new session."""
+    with (
+        socket.create_connection(("127.0.0.1", running.port), 60) as plain,
+        context.wrap_socket(plain, server_hostname="127.0.0.1", session=session) as connection,
+    ):
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        if not connection.recv(65536).startswith(b"HTTP/1.1 200"):
+            raise ConnectionError("no answer")
+        return bool(connection.session_reused), connection.session
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_a_revoked_client_cannot_resume_its_session(
+    serve: Serve, authority: Authority, version: ssl.TLSVersion
+) -> None:
+    lost = authority.signed(f"lost-{version.name}")
+    context = _context(authority, lost)
+    context.minimum_version = context.maximum_version = version
+    with guarded(serve, authority, authority.revocation_list()) as running:
+        _, session = _asked(running, context, None)
+        assert _asked(running, context, session)[0], "sessions can be resumed, so this test can fail"
+        authority.revocation_list(lost)
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            _asked(running, context, session)
+
+
+def test_a_revocation_list_that_cannot_be_used(make_settings: MakeSettings, authority: Authority) -> None:
+    own, certificate = authority.signed("unused"), authority.own.certificate
+    files = {"tls_certificate": own.certificate, "tls_key": own.key}
+    with pytest.raises(ConfigurationError, match="CXRSERVE_TLS_CLIENT_CRL needs CXRSERVE_TLS_CLIENT_CA"):
+        check_transport(make_settings(**files, tls_client_crl=certificate))
+    with pytest.raises(ConfigurationError, match="has no revocation list"):
+        http_tls(make_settings(**files, tls_client_ca=certificate, tls_client_crl=certificate))
+    with pytest.raises(ConfigurationError, match="cannot be used"):
+        http_tls(make_settings(**files, tls_client_ca=certificate, tls_client_crl=own.key))

@@ -53,7 +53,7 @@ class Authority:
         )  # fmt: skip
         return pair
 
-    def revocation_list(self, *revoked: Pair) -> Path:
+    def revocation_list(self, *revoked: Pair, expired: bool = False) -> Path:
         """A revocation list of this authority that names these certificates; it replaces the last one."""
         folder = self._folder
         config, path = folder / "ca.cnf", folder / "crl.pem"
@@ -68,7 +68,8 @@ class Authority:
         for pair in revoked:
             _openssl("ca", *signed_by, "-revoke", pair.certificate)
         new = path.with_suffix(".new")
-        _openssl("ca", *signed_by, "-gencrl", "-out", new)
+        past = ("-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200102000000Z")
+        _openssl("ca", *signed_by, "-gencrl", *(past if expired else ()), "-out", new)
         new.replace(path)
         return path
 

@@ -18,7 +18,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from cxrserve.archive.callers import Caller
 from cxrserve.errors import ConfigurationError
 from cxrserve.pacs.node import _check_callers
-from cxrserve.pacs.tls import NodeTls
+from cxrserve.pacs.tls import node_tls
 from tests import dcmtk
 from tests.conftest import MakeSettings
 from tests.pacs.certificates import Authority, Pair
@@ -225,9 +225,9 @@ def test_a_revocation_list_that_cannot_be_used(
 ) -> None:
     own = {"dicom_tls_certificate": pairs["ct1"].certificate, "dicom_tls_key": pairs["ct1"].key}
     with pytest.raises(ConfigurationError, match="CXRSERVE_DICOM_TLS_CA"):
-        NodeTls.of(make_settings(**own, dicom_tls_crl=authority.revocation_list()))
+        node_tls(make_settings(**own, dicom_tls_crl=authority.revocation_list()))
     with pytest.raises(ConfigurationError, match="has no revocation list"):
-        NodeTls.of(
+        node_tls(
             make_settings(
                 **own, dicom_tls_ca=authority.own.certificate, dicom_tls_crl=authority.own.certificate
             )
