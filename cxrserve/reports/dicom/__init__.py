@@ -10,11 +10,13 @@ overlay.py       ... as Secondary Capture
 presentation.py  outlines over the original, as a presentation state
 segmentation.py  the same regions as bits
 report.py        the study's TID 1500 structured report
+content.py       ... its content items
 document.py      ... and the modules around its content
 report_class.py  a report in another SOP class, for older archives
 patient.py       another patient or order for an image and its results
 study.py         the findings of a study over its images
 codes.py         our codes as pydicom writes them
+elements.py      data elements as bytes
 instance.py      study, device, times and encoding: common to all results
 
 highdicom takes most of a second to import, so it is loaded with the first result and not with the service.

@@ -8,6 +8,7 @@ from typing import Any
 from highdicom.base import SOPClass
 from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
 from pydicom.uid import Comprehensive3DSRStorage, ExplicitVRLittleEndian
 
 from cxrserve.reports.dicom.codes import PRIVATE_SCHEME, PRIVATE_SCHEME_UID
@@ -16,15 +17,16 @@ from cxrserve.reports.dicom.source import Source
 
 
 class ReportDocument(SOPClass):
-    """SR Document Series, General and Content (PS3.3 C.17), as highdicom's Comprehensive3DSR sets them.
+    """SR Document Series, General and Content (PS3.3 C.17) without the content items below the root.
 
-    That one copies the whole content twice to read it again, which takes longer than building it, and looks
-    up modules of SOP classes it may not know.
+    highdicom's Comprehensive3DSR builds each item as a data set and copies all of them twice, which takes
+    more than all else that is done for a radiograph. `content.py` makes the items.
     """
 
     def __init__(
         self,
-        content: Dataset,
+        title: Code,
+        template: str,
         evidence: Sequence[Reference],
         orders: Sequence[Dataset],
         study: str,
@@ -45,7 +47,9 @@ class ReportDocument(SOPClass):
             "UNVERIFIED",
             "PRELIMINARY",
         )
-        self.update(content)
+        self.ValueType, self.ContinuityOfContent = "CONTAINER", "CONTINUOUS"
+        self.ConceptNameCodeSequence = [_code(title)]
+        self.ContentTemplateSequence = [_template(template)]
         self.CurrentRequestedProcedureEvidenceSequence = [_evidence(study, evidence)]
         self.PerformedProcedureCodeSequence: list[Dataset] = []
         self.ReferencedPerformedProcedureStepSequence: list[Dataset] = []
@@ -53,6 +57,22 @@ class ReportDocument(SOPClass):
             self.ReferencedRequestSequence = orders
         if predecessor is not None:  # this document replaces it
             self.PredecessorDocumentsSequence = [_evidence(study, [predecessor])]
+
+
+def _code(code: Code) -> Dataset:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = (
+        code.value,
+        code.scheme_designator,
+        code.meaning,
+    )
+    return item
+
+
+def _template(identifier: str) -> Dataset:
+    item = Dataset()
+    item.MappingResource, item.TemplateIdentifier = "DCMR", identifier
+    return item
 
 
 def _evidence(study: str, references: Sequence[Reference]) -> Dataset:

@@ -7,6 +7,7 @@ time of day and its own name, and the same work must give the same bytes.
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from copy import deepcopy
 from io import BytesIO
 from typing import Any, Final
@@ -19,6 +20,7 @@ from pydicom.sr.codedict import codes
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from cxrserve.bundle.contract import Bundle
+from cxrserve.reports.dicom.elements import text_element, with_element
 from cxrserve.reports.dicom.identity import (
     IMPLEMENTATION_CLASS_UID,
     IMPLEMENTATION_VERSION,
@@ -122,14 +124,20 @@ def finished(
     bundle: Bundle,
     when: datetime.datetime,
     transfer_syntax: str = ExplicitVRLittleEndian,
+    *,
+    encoded: Mapping[int, bytes] | None = None,
 ) -> DicomObject:
-    """Complete `instance` and encode it. Its SOP Instance UID is a hash of its other bytes."""
+    """Complete `instance` and encode it. Its SOP Instance UID is a hash of its other bytes.
+
+    Args:
+        encoded: more of its elements by tag, encoded already.
+    """
     _place_in_study(instance, source)
     _sign(instance, bundle, _local(when, source))
     instance.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     instance.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     instance.file_meta.TransferSyntaxUID = UID(transfer_syntax)
-    part10, sop_instance_uid = _with_own_uid(instance)
+    part10, sop_instance_uid = _with_own_uid(instance, encoded or {})
     return DicomObject(
         kind=kind,
         sop_class_uid=str(instance.SOPClassUID),
@@ -145,15 +153,17 @@ def moved(instance: Dataset, source: Source) -> bytes:
         if keyword in instance and keyword not in source.header:
             delattr(instance, keyword)
     _place_in_study(instance, source)
-    return _with_own_uid(instance)[0]
+    return _with_own_uid(instance, {})[0]
 
 
-def _with_own_uid(instance: Dataset) -> tuple[bytes, str]:
+def _with_own_uid(instance: Dataset, encoded: Mapping[int, bytes]) -> tuple[bytes, str]:
     """Encode `instance` under a UID made from its other bytes; its file and this UID."""
     instance.SOPInstanceUID = instance.file_meta.MediaStorageSOPInstanceUID = UID(PENDING_UID)
-    encoded = _part10(instance)
-    sop_instance_uid = object_uid(encoded)
-    return with_sop_instance_uid(encoded, PENDING_UID, sop_instance_uid), sop_instance_uid
+    part10 = _part10(instance)
+    for tag, element in encoded.items():
+        part10 = with_element(part10, tag, element)
+    sop_instance_uid = object_uid(part10)
+    return with_sop_instance_uid(part10, PENDING_UID, sop_instance_uid), sop_instance_uid
 
 
 def with_sop_instance_uid(part10: bytes, old: str, new: str) -> bytes:
@@ -163,18 +173,12 @@ def with_sop_instance_uid(part10: bytes, old: str, new: str) -> bytes:
     UID stands in the meta information and at the start of the data set, and the group length of the meta
     information follows it.
     """
-    for tag in (b"\x02\x00\x03\x00", b"\x08\x00\x18\x00"):  # Media Storage SOP Instance UID, SOP Instance UID
-        part10 = part10.replace(_uid_element(tag, old), _uid_element(tag, new), 1)
-    grown = len(_uid_element(b"", new)) - len(_uid_element(b"", old))
+    for tag in (0x0002_0003, 0x0008_0018):  # Media Storage SOP Instance UID, SOP Instance UID
+        part10 = part10.replace(text_element(tag, "UI", old), text_element(tag, "UI", new), 1)
+    grown = len(text_element(0, "UI", new)) - len(text_element(0, "UI", old))
     start, end = _GROUP_LENGTH
     length = int.from_bytes(part10[start:end], "little") + grown
     return part10[:start] + length.to_bytes(4, "little") + part10[end:]
-
-
-def _uid_element(tag: bytes, uid: str) -> bytes:
-    """An element of VR UI in explicit VR little endian (PS3.5 7.1.2)."""
-    value = uid.encode("ascii") + b"\0" * (len(uid) % 2)
-    return tag + b"UI" + len(value).to_bytes(2, "little") + value
 
 
 def _part10(instance: Dataset) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -83,8 +84,13 @@ def page(reading: Reading, summary: ImageSummary, bundle: Bundle) -> Picture:
     return np.asarray(sheet)
 
 
+@lru_cache(maxsize=32)
 def _font(size: int) -> _Font:
-    return ImageFont.load_default(size)
+    """Pillow's own font, which keeps the shapes of texts: most of a page's are on every page."""
+    font = ImageFont.load_default(size)
+    if isinstance(font, ImageFont.FreeTypeFont):
+        font.getmask2 = lru_cache(maxsize=512)(font.getmask2)  # type: ignore[method-assign, assignment]
+    return font
 
 
 def _write_head(sheet: Image.Image, bundle: Bundle) -> None:

@@ -7,30 +7,29 @@ from __future__ import annotations
 
 import colorsys
 import datetime
+import struct
 from copy import deepcopy
 from typing import Any, Final
 
-import numpy as np
 from highdicom import ModalityLUTTransformation, PresentationLUTTransformation
 from highdicom.color import CIELabColor
 from highdicom.pr import (
-    GraphicAnnotation,
     GraphicLayer,
-    GraphicObject,
     GrayscaleSoftcopyPresentationState,
     SoftcopyVOILUTTransformation,
-    TextObject,
 )
 from pydicom.dataset import Dataset
 
 from cxrserve.bundle.contract import Bundle
 from cxrserve.findings import INDEX, NAMES
+from cxrserve.reports.dicom.elements import element, floats_element, sequence, text_element
 from cxrserve.reports.dicom.identity import MANUFACTURER, tracking
 from cxrserve.reports.dicom.instance import finished, numbers, referable, series_arguments, takes_annotations
 from cxrserve.reports.dicom.objects import DicomObject, FindingSummary, ImageSummary, Region
 from cxrserve.reports.dicom.source import Source
 from cxrserve.reports.notices import PICTURE_WARNING
 
+_GRAPHIC_ANNOTATIONS: Final = 0x0070_0001
 _SUMMARY: Final = "SUMMARY"  # the layer of the text without a position in the image
 _TEXT_HEIGHT: Final = 0.03  # of the image's rows
 _TEXT_WIDTH: Final = 0.42  # of its columns
@@ -53,7 +52,8 @@ def presentation_state(
     )
     lines = _notice_lines(positive)
     labels = _label_boxes(positive, summary, len(lines))
-    layers, annotations = [summary_layer], [_notice(image, summary_layer, lines)]
+    reference = _reference(source)
+    layers, annotations = [summary_layer], [reference + _notice(lines)]
     for order, finding in enumerate((item for item in positive if item.regions), start=2):
         layer = GraphicLayer(
             layer_name=finding.finding.upper()[:16].strip(),
@@ -62,14 +62,13 @@ def presentation_state(
             display_color=_colour(finding.finding),
         )
         layers.append(layer)
-        annotations.append(_outlines(image, layer, finding, summary, bundle, labels))
+        annotations.append(reference + _outlines(layer.GraphicLayer, finding, summary, bundle, labels))
     state = GrayscaleSoftcopyPresentationState(
         referenced_images=[image],
         content_label="CXRSERVE",
         content_description="Research use only: outlines of evidence",
         content_creator_name=f"{MANUFACTURER}^",
         graphic_layers=layers,
-        graphic_annotations=annotations,
         presentation_lut_transformation=PresentationLUTTransformation(
             # PS3.3 C.7.6.3.1.2: MONOCHROME1 shows its lowest value white; so must the presentation state.
             presentation_lut_shape="INVERSE" if _white_is_low(image) else "IDENTITY"
@@ -80,7 +79,8 @@ def presentation_state(
     state.BodyPartExamined = "CHEST"
     _set_tables(state, source)
     _set_shape(state, image)
-    return finished(state, "presentation-state", source, bundle, when)
+    encoded = {_GRAPHIC_ANNOTATIONS: sequence(_GRAPHIC_ANNOTATIONS, annotations)}
+    return finished(state, "presentation-state", source, bundle, when, encoded=encoded)
 
 
 def _layer_words(finding: FindingSummary) -> str:
@@ -113,46 +113,65 @@ def _notice_lines(positive: list[FindingSummary]) -> list[str]:
     return [PICTURE_WARNING, *lines]
 
 
-def _notice(image: Dataset, layer: GraphicLayer, lines: list[str]) -> GraphicAnnotation:
-    box = (0.01, 0.01, _NOTICE_WIDTH, 0.01 + _ROW_HEIGHT * len(lines))
-    text = TextObject(
-        text_value="\r\n".join(lines), units="DISPLAY", bounding_box=box, text_justification="LEFT"
+def _reference(source: Source) -> bytes:
+    """Referenced Image Sequence of an annotation."""
+    image = text_element(0x0008_1150, "UI", source.sop_class_uid) + text_element(
+        0x0008_1155, "UI", source.sop_instance_uid
     )
-    return GraphicAnnotation(referenced_images=[image], graphic_layer=layer, text_objects=[text])
+    return sequence(0x0008_1140, [image])
+
+
+def _notice(lines: list[str]) -> bytes:
+    box = (0.01, 0.01, _NOTICE_WIDTH, 0.01 + _ROW_HEIGHT * len(lines))
+    return _annotation(_SUMMARY, [_text_object("\r\n".join(lines), "DISPLAY", box)], [])
 
 
 def _outlines(
-    image: Dataset,
-    layer: GraphicLayer,
+    layer: str,
     finding: FindingSummary,
     summary: ImageSummary,
     bundle: Bundle,
     labels: dict[tuple[str, int], _Box],
-) -> GraphicAnnotation:
+) -> bytes:
     graphics, texts = [], []
     for number, region in enumerate(finding.regions):
-        identifier, uid = tracking(bundle, summary, finding.finding, number)
-        graphics.append(
-            GraphicObject(
-                graphic_type="POLYLINE",
-                graphic_data=np.array(region.points),
-                units="PIXEL",
-                tracking_id=identifier,
-                tracking_uid=uid,
-            )
-        )
+        graphics.append(_outline(region, tracking(bundle, summary, finding.finding, number)))
         box = labels.get((finding.finding, number))
         if box is not None:
-            texts.append(
-                TextObject(
-                    text_value=f"{finding.finding} {finding.probability:.2f}",
-                    units="PIXEL",
-                    bounding_box=box,
-                    text_justification="LEFT",
-                )
-            )
-    return GraphicAnnotation(
-        referenced_images=[image], graphic_layer=layer, graphic_objects=graphics, text_objects=texts
+            texts.append(_text_object(f"{finding.finding} {finding.probability:.2f}", "PIXEL", box))
+    return _annotation(layer, texts, graphics)
+
+
+def _annotation(layer: str, texts: list[bytes], graphics: list[bytes]) -> bytes:
+    """An item of Graphic Annotation Sequence (PS3.3 C.10.5), behind its reference to the image."""
+    sequences = (0x0070_0008, texts), (0x0070_0009, graphics)
+    return text_element(0x0070_0002, "CS", layer) + b"".join(
+        sequence(tag, items) for tag, items in sequences if items
+    )
+
+
+def _text_object(text: str, units: str, box: _Box) -> bytes:
+    return (
+        text_element(0x0070_0003, "CS", units)
+        + text_element(0x0070_0006, "ST", text)
+        + floats_element(0x0070_0010, box[:2])
+        + floats_element(0x0070_0011, box[2:])
+        + text_element(0x0070_0012, "CS", "LEFT")
+    )
+
+
+def _outline(region: Region, identity: tuple[str, str]) -> bytes:
+    """A polyline, in pixels of the image, under a tracking identifier and UID."""
+    identifier, uid = identity
+    return (
+        text_element(0x0062_0020, "UT", identifier)
+        + text_element(0x0062_0021, "UI", uid)
+        + text_element(0x0070_0005, "CS", "PIXEL")
+        + element(0x0070_0020, "US", struct.pack("<H", 2))
+        + element(0x0070_0021, "US", struct.pack("<H", len(region.points)))
+        + floats_element(0x0070_0022, [coordinate for point in region.points for coordinate in point])
+        + text_element(0x0070_0023, "CS", "POLYLINE")
+        + text_element(0x0070_0024, "CS", "N")
     )
 
 

@@ -12,28 +12,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-import numpy as np
-from highdicom.sr import (
-    AlgorithmIdentification,
-    CodedConcept,
-    DeviceObserverIdentifyingAttributes,
-    ImageContentItem,
-    ImageRegion,
-    Measurement,
-    MeasurementReport,
-    MeasurementsAndQualitativeEvaluations,
-    ObservationContext,
-    ObserverContext,
-    PlanarROIMeasurementsAndQualitativeEvaluations,
-    QualitativeEvaluation,
-    SourceImageForMeasurementGroup,
-    SourceImageForRegion,
-    TextContentItem,
-    TrackingIdentifier,
-)
-from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID
@@ -44,20 +24,32 @@ from cxrserve.reports.conclusion import conclusion
 from cxrserve.reports.dicom.codes import (
     COMMENT,
     CONCLUSION,
+    ENGLISH,
     GRAD_CAM,
     MAXIMUM,
     MEAN,
+    MEASUREMENT_METHOD,
     NOT_ATTEMPTED,
     PROBABILITY,
     SUMMARY_OF_ANALYSES,
     THRESHOLD,
-    UNITY,
     VISUAL_EXPLANATION,
     coded,
     presence,
     procedure,
 )
+from cxrserve.reports.dicom.content import (
+    CONTENT_SEQUENCE,
+    code_item,
+    container,
+    image_item,
+    number_item,
+    outline_item,
+    text_item,
+    uid_item,
+)
 from cxrserve.reports.dicom.document import ReportDocument, private_scheme, requests
+from cxrserve.reports.dicom.elements import sequence
 from cxrserve.reports.dicom.identity import (
     MANUFACTURER,
     device_uid,
@@ -74,7 +66,6 @@ from cxrserve.reports.dicom.study import StudyFinding, study_findings
 _MAX_TEXT: Final = 4096  # of one text item
 
 _Finding = TypeVar("_Finding", FindingSummary, StudyFinding)
-_Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
 
 def study_report(
@@ -117,24 +108,20 @@ def study_report(
     if len(summaries) > 1:
         groups = [_study_level(finding, study, bundle) for finding in _in_clinical_order(findings)] + groups
     groups += [_refused(refusal, bundle) for refusal in refusals]
-    content = MeasurementReport(
-        observation_context=ObservationContext(observer_device_context=_device(bundle)),
-        procedure_reported=CodedConcept.from_code(procedure(len(summaries), len(refusals))),
-        imaging_measurements=groups,
-        title=codes.DCM.ImagingMeasurementReport,
-    )
-    root = content[0].ContentSequence
-    for group in groups:
-        _put_answer_first(group[0])
-    for item in reversed(_head(findings, summaries, refusals)):
-        root.insert(0, item)
-    for text in _comments(summaries, bundle):
-        root.append(_comment(text))
+    content = [
+        *_head(findings, summaries, refusals),
+        code_item(codes.DCM.LanguageOfContentItemAndDescendants, ENGLISH, "HAS CONCEPT MOD"),
+        *_device(bundle),
+        code_item(codes.DCM.ProcedureReported, procedure(len(summaries), len(refusals)), "HAS CONCEPT MOD"),
+        container(codes.DCM.ImagingMeasurements, "", groups),
+        *(_comment(text) for text in _comments(summaries, bundle)),
+    ]
     images = [*(summary.image for summary in summaries), *(refusal.image for refusal in refusals)]
     references = [*images, *(summary.overlay for summary in summaries if summary.overlay)]
     arguments = series_arguments("report", first, bundle, when)
     document = ReportDocument(
-        content[0],
+        codes.DCM.ImagingMeasurementReport,
+        "1500",
         references,
         requests(first),
         study,
@@ -142,131 +129,134 @@ def study_report(
         coding_schemes=[private_scheme()],
         **(arguments | {"instance_number": revision}),
     )
-    return finished(document, "report", first, bundle, when)
+    encoded = {CONTENT_SEQUENCE: sequence(CONTENT_SEQUENCE, content)}
+    return finished(document, "report", first, bundle, when, encoded=encoded)
 
 
-def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
+def _image_level(summary: ImageSummary, bundle: Bundle) -> Iterator[bytes]:
     """TID 1501, one for each finding that the bundle knows."""
-    image = summary.image
     for finding in _in_clinical_order(summary.findings):
         if finding.probability is None or finding.threshold is None:
             continue
-        identifier, uid = tracking(bundle, summary, finding.finding)
-        group = MeasurementsAndQualitativeEvaluations(
-            tracking_identifier=TrackingIdentifier(uid=uid, identifier=identifier),
-            finding_type=_concept(finding.finding),
-            algorithm_id=_algorithm(bundle, summary.profile),
-            source_images=[SourceImageForMeasurementGroup(image.sop_class_uid, image.sop_instance_uid)],
-            measurements=_measurements(finding.probability, finding.threshold),
-            qualitative_evaluations=[
-                _presence(finding.finding, presence(finding.decision, finding.positive))
-            ],
+        yield _group(
+            "1501",
+            code_item(codes.DCM.Finding, _concept(finding.finding)),
+            _presence(finding),
+            _comment(_scales(finding)),
+            *_numbers(finding.probability, finding.threshold),
+            image_item(codes.DCM.SourceOfMeasurement, summary.image),
+            *_tracking(tracking(bundle, summary, finding.finding)),
+            *_algorithm(bundle, summary.profile),
         )
-        _append(group, _comment(_scales(finding)))
-        yield group
 
 
-def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[_Group]:
+def _located(summary: ImageSummary, bundle: Bundle) -> Iterator[bytes]:
     """TID 1410: the regions with evidence for the positive findings."""
-    image = summary.image
-    sop_class = UID(image.sop_class_uid)
-    if sop_class.name == sop_class:  # a private class: highdicom cannot say what its coordinates mean
+    sop_class = UID(summary.image.sop_class_uid)
+    if sop_class.name == sop_class:  # a private class: nobody can say what its coordinates mean
         return
     for finding in _in_clinical_order(summary.findings):
         if finding.probability is None or finding.threshold is None:
             continue
         for number, region in enumerate(finding.regions):
-            identifier, uid = tracking(bundle, summary, finding.finding, number)
-            group = PlanarROIMeasurementsAndQualitativeEvaluations(
-                tracking_identifier=TrackingIdentifier(uid=uid, identifier=identifier),
-                referenced_region=ImageRegion(
-                    graphic_type="POLYLINE",
-                    graphic_data=np.array(region.points),
-                    source_image=SourceImageForRegion(image.sop_class_uid, image.sop_instance_uid),
-                ),
-                finding_type=_concept(finding.finding),
-                method=CodedConcept.from_code(GRAD_CAM),
-                algorithm_id=_algorithm(bundle, summary.profile),
-                measurements=_measurements(finding.probability, finding.threshold),
-                qualitative_evaluations=[
-                    _presence(finding.finding, presence(finding.decision, finding.positive))
-                ],
+            heatmap = finding.heatmap
+            yield _group(
+                "1410",
+                code_item(codes.DCM.Finding, _concept(finding.finding)),
+                code_item(MEASUREMENT_METHOD, GRAD_CAM),
+                _presence(finding),
+                *([] if heatmap is None else [_comment(f"Evidence (Grad-CAM): {heatmap}.")]),
+                *_numbers(finding.probability, finding.threshold),
+                *([image_item(VISUAL_EXPLANATION, summary.overlay)] if summary.overlay else []),
+                outline_item(codes.DCM.ImageRegion, region.points, summary.image),
+                *_tracking(tracking(bundle, summary, finding.finding, number)),
+                *_algorithm(bundle, summary.profile),
             )
-            if finding.heatmap is not None:
-                _append(group, _comment(f"Evidence (Grad-CAM): {finding.heatmap}."))
-            if summary.overlay:
-                _append(group, _explanation(summary.overlay))
-            yield group
 
 
-def _study_level(finding: StudyFinding, study: str, bundle: Bundle) -> _Group:
+def _study_level(finding: StudyFinding, study: str, bundle: Bundle) -> bytes:
     derivation = MAXIMUM if bundle.contract.study_rule == "maximum" else MEAN
-    identifier, uid = study_tracking(bundle, study, finding.finding)
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(uid=uid, identifier=identifier),
-        finding_type=_concept(finding.finding),
-        algorithm_id=_algorithm(bundle, None),
-        measurements=_measurements(finding.probability, finding.threshold, derivation=derivation),
-        qualitative_evaluations=[_presence(finding.finding, presence(finding.decision, finding.positive))],
+    return _group(
+        "1501",
+        code_item(codes.DCM.Finding, _concept(finding.finding)),
+        _presence(finding),
+        *_numbers(finding.probability, finding.threshold, derivation),
+        *_tracking(study_tracking(bundle, study, finding.finding)),
+        *_algorithm(bundle, None),
     )
 
 
-def _refused(refusal: Refusal, bundle: Bundle) -> _Group:
+def _refused(refusal: Refusal, bundle: Bundle) -> bytes:
     """A group for an image that was not analysed, with the reason."""
-    image = refusal.image
-    group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(
-            uid=made_uid("refusal", bundle.sha256, image.sop_instance_uid), identifier="Image not analysed"
-        ),
-        algorithm_id=_algorithm(bundle, None),
-        source_images=[SourceImageForMeasurementGroup(image.sop_class_uid, image.sop_instance_uid)],
-        qualitative_evaluations=[
-            QualitativeEvaluation(
-                name=CodedConcept.from_code(SUMMARY_OF_ANALYSES), value=CodedConcept.from_code(NOT_ATTEMPTED)
-            )
-        ],
+    uid = made_uid("refusal", bundle.sha256, refusal.image.sop_instance_uid)
+    return _group(
+        "1501",
+        code_item(SUMMARY_OF_ANALYSES, NOT_ATTEMPTED),
+        _comment(f"Not analysed ({refusal.slug}): {refusal.title}. {refusal.detail}"),
+        image_item(codes.DCM.SourceOfMeasurement, refusal.image),
+        *_tracking(("Image not analysed", uid)),
+        *_algorithm(bundle, None),
     )
-    _append(group, _comment(f"Not analysed ({refusal.slug}): {refusal.title}. {refusal.detail}"))
-    return group
 
 
-def _measurements(probability: float, threshold: float, **more: Any) -> list[Measurement]:
-    unit = CodedConcept.from_code(UNITY)
+def _group(template: str, *items: bytes) -> bytes:
+    """A measurement group, in the order for reading: answer, text, numbers, place, parameters.
+
+    Many viewers print numbers without their names, so the text holds them too.
+    """
+    return container(codes.DCM.MeasurementGroup, template, items)
+
+
+def _numbers(probability: float, threshold: float, derivation: Code | None = None) -> list[bytes]:
     return [
-        Measurement(name=CodedConcept.from_code(PROBABILITY), value=round(probability, 6), unit=unit, **more),
-        Measurement(name=CodedConcept.from_code(THRESHOLD), value=round(threshold, 6), unit=unit),
+        number_item(PROBABILITY, round(probability, 6), derivation),
+        number_item(THRESHOLD, round(threshold, 6)),
     ]
 
 
-def _presence(finding: str, answer: Code) -> QualitativeEvaluation:
+def _presence(finding: FindingSummary | StudyFinding) -> bytes:
     """The finding is the question, and its presence the answer: present, absent or undecided."""
-    return QualitativeEvaluation(name=_concept(finding), value=CodedConcept.from_code(answer))
+    return code_item(_concept(finding.finding), presence(finding.decision, finding.positive))
 
 
-def _concept(finding: str) -> CodedConcept:
-    return CodedConcept.from_code(coded(FINDINGS[INDEX[finding]].code))
+def _concept(finding: str) -> Code:
+    return coded(FINDINGS[INDEX[finding]].code)
 
 
-def _algorithm(bundle: Bundle, profile: str | None) -> AlgorithmIdentification:
+def _tracking(identity: tuple[str, str]) -> list[bytes]:
+    identifier, uid = identity
+    return [
+        text_item(codes.DCM.TrackingIdentifier, identifier, "HAS OBS CONTEXT"),
+        uid_item(codes.DCM.TrackingUniqueIdentifier, uid),
+    ]
+
+
+def _algorithm(bundle: Bundle, profile: str | None) -> list[bytes]:
+    """TID 4019."""
     parameters = [f"bundle sha256 {bundle.sha256}", *([f"profile {profile}"] if profile else [])]
     if bundle.site is not None:
         parameters.append(f"{bundle.site}, sha256 {bundle.site.sha256}")
-    return AlgorithmIdentification(
-        name=bundle.contract.name, version=plain(bundle.contract.version), parameters=parameters
-    )
+    named = [
+        (codes.DCM.AlgorithmName, bundle.contract.name),
+        (codes.DCM.AlgorithmVersion, bundle.contract.version),
+        *((codes.DCM.AlgorithmParameters, parameter) for parameter in parameters),
+    ]
+    return [text_item(name, text, "HAS CONCEPT MOD") for name, text in named]
 
 
-def _device(bundle: Bundle) -> ObserverContext:
-    return ObserverContext(
-        observer_type=codes.DCM.Device,
-        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
-            uid=device_uid(bundle),
-            name=MANUFACTURER,
-            manufacturer_name=MANUFACTURER,
-            model_name=bundle.contract.name,
-            serial_number=bundle.sha256,
-        ),
-    )
+def _device(bundle: Bundle) -> list[bytes]:
+    """The observer: this program with its bundle (TID 1002, TID 1004)."""
+    named = [
+        (codes.DCM.DeviceObserverName, MANUFACTURER),
+        (codes.DCM.DeviceObserverManufacturer, MANUFACTURER),
+        (codes.DCM.DeviceObserverModelName, bundle.contract.name),
+        (codes.DCM.DeviceObserverSerialNumber, bundle.sha256),
+    ]
+    return [
+        code_item(codes.DCM.ObserverType, codes.DCM.Device, "HAS OBS CONTEXT"),
+        uid_item(codes.DCM.DeviceObserverUID, device_uid(bundle)),
+        *(text_item(name, text, "HAS OBS CONTEXT") for name, text in named),
+    ]
 
 
 def _scales(finding: FindingSummary) -> str:
@@ -292,55 +282,23 @@ def _comments(summaries: Sequence[ImageSummary], bundle: Bundle) -> Iterator[str
 
 def _head(
     findings: Sequence[StudyFinding], summaries: Sequence[ImageSummary], refusals: Sequence[Refusal]
-) -> list[Dataset]:
+) -> list[bytes]:
     """The first items of the report: the conclusion, which begins with the notice, and all warnings."""
-    text = plain(conclusion(findings, summaries, refusals))
     warnings = [
         f"Warning, image {number}: {warning.message}"
         for number, summary in enumerate(summaries, start=1)
         for warning in summary.warnings
     ]
-    return [_text(CONCLUSION, text), *map(_comment, warnings)]
-
-
-def _put_answer_first(group: Dataset) -> None:
-    """Order the items of a measurement group for reading: answer, text, numbers, place, parameters.
-
-    Many viewers print numbers without their names, so the text holds them too.
-    """
-    kinds = {"CODE": 0, "TEXT": 1, "NUM": 2, "IMAGE": 3, "SCOORD": 4}
-
-    def rank(item: Dataset) -> int:
-        is_parameter = item.RelationshipType in ("HAS CONCEPT MOD", "HAS OBS CONTEXT")
-        return 5 if is_parameter else kinds.get(item.ValueType, 4)
-
-    group.ContentSequence = sorted(group.ContentSequence, key=rank)
+    return [_text(CONCLUSION, conclusion(findings, summaries, refusals)), *map(_comment, warnings)]
 
 
 def _in_clinical_order(findings: Iterable[_Finding]) -> list[_Finding]:
     return sorted(findings, key=lambda finding: CLINICAL_ORDER.index(finding.finding))
 
 
-def _comment(text: str) -> TextContentItem:
+def _comment(text: str) -> bytes:
     return _text(COMMENT, text)
 
 
-def _text(name: Code, text: str) -> TextContentItem:
-    return TextContentItem(
-        name=CodedConcept.from_code(name),
-        value=plain(text)[:_MAX_TEXT],
-        relationship_type="CONTAINS",
-    )
-
-
-def _explanation(overlay: Reference) -> ImageContentItem:
-    return ImageContentItem(
-        name=CodedConcept.from_code(VISUAL_EXPLANATION),
-        referenced_sop_class_uid=overlay.sop_class_uid,
-        referenced_sop_instance_uid=overlay.sop_instance_uid,
-        relationship_type="CONTAINS",
-    )
-
-
-def _append(group: _Group, item: Dataset) -> None:
-    group[0].ContentSequence.append(item)
+def _text(name: Code, text: str) -> bytes:
+    return text_item(name, plain(text)[:_MAX_TEXT])
