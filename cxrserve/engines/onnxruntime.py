@@ -6,6 +6,7 @@ that could remember it. Its CUDA provider has not run on a GPU yet.
 
 from __future__ import annotations
 
+import logging
 import re
 from contextlib import redirect_stdout
 from functools import cache
@@ -39,6 +40,9 @@ _CUDA: Final = "CUDAExecutionProvider"
 # bits. Convolutions are chosen by cuDNN's own rules: trying all of them at each new size of a batch, as the
 # provider does otherwise, stalls the first images of each for seconds.
 _CUDA_OPTIONS: Final = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
+# Half precision is computed by Tensor Cores, which take the channels of a place together.
+_CHANNELS_LAST: Final = {"prefer_nhwc": "1"}
+_log = logging.getLogger(__name__)
 _FAILURE: Final = re.compile(r"CUDA failure (\d+): ([^;\n]*)")
 
 
@@ -98,14 +102,37 @@ class OnnxRuntimeEngine:
         cpu: bool = False,
     ) -> None:
         self.precision: ActualPrecision = variant or precision
-        self._gpu = gpu = on_gpu() and not cpu
-        if gpu:
-            _load_cuda()
-        providers = (
-            [(_CUDA, {"device_id": str(device), **_CUDA_OPTIONS})] if gpu else ["CPUExecutionProvider"]
-        )
+        self._gpu = on_gpu() and not cpu
+        self._size, self._threads, self._device = size, threads, device
+        if not self._gpu:
+            self._open(model, ["CPUExecutionProvider"])
+            return
+        _load_cuda()
+        reference = OnnxRuntimeEngine(model, size=size, precision="f32", threads=threads, cpu=True)
+        if variant == "fp16" and self._passes_channels_last(model, reference):
+            return
+        self._open(model, self._providers({}))
+        self._pass_gate(reference)
+
+    def _providers(self, more: dict[str, str]) -> list[Any]:
+        return [(_CUDA, {"device_id": str(self._device), **_CUDA_OPTIONS, **more})]
+
+    def _passes_channels_last(self, model: bytes, reference: OnnxRuntimeEngine) -> bool:
+        """Open it with channels last; false, and a line in the log, where it does not pass the gate so."""
+        self._open(model, self._providers(_CHANNELS_LAST))
+        try:
+            self._pass_gate(reference)
+        except EngineError as error:
+            _log.warning("channels last (prefer_nhwc) is not used at size %d: %s", self._size, error.detail)
+            return False
+        return True
+
+    def _pass_gate(self, reference: OnnxRuntimeEngine) -> None:
+        gate(self, reference, self._size, tuple(sorted({1, self.max_images})))
+
+    def _open(self, model: bytes, providers: list[Any]) -> None:
         options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Idle threads that spin would take the cores from the decoders and from the next member.
@@ -114,22 +141,20 @@ class OnnxRuntimeEngine:
             self._session = ort.InferenceSession(model, options, providers=providers)
         except Exception as error:
             raise BundleError(
-                f"the member of size {size} is not an ONNX graph that ONNX Runtime reads: {error}"
+                f"the member of size {self._size} is not an ONNX graph that ONNX Runtime reads: {error}"
             ) from error
         # Without it, ONNX Runtime goes on with the CPU and says so in a log at most.
-        if gpu and self._session.get_providers()[0] != _CUDA:
+        if self._gpu and self._session.get_providers()[0] != _CUDA:
             raise EngineError(
                 "ONNX Runtime's CUDA provider could not start on this GPU: see that its CUDA and cuDNN are "
                 "those it was built for, or take engine tensorrt"
             )
         inputs = _ports(self._session.get_inputs())
-        check_signature(size, inputs, _ports(self._session.get_outputs()))
+        check_signature(self._size, inputs, _ports(self._session.get_outputs()))
         free_batch = inputs["image"][1][0] is None
-        on_cpu = _BATCHED_IMAGES if size <= _BATCHED_SIDE else 1
-        self.max_images = (max(1, _GPU_PIXELS // size**2) if gpu else on_cpu) if free_batch else 1
-        if gpu:
-            reference = OnnxRuntimeEngine(model, size=size, precision="f32", threads=threads, cpu=True)
-            gate(self, reference, size, tuple(sorted({1, self.max_images})))
+        on_cpu = _BATCHED_IMAGES if self._size <= _BATCHED_SIDE else 1
+        on_device = max(1, _GPU_PIXELS // self._size**2) if self._gpu else on_cpu
+        self.max_images = on_device if free_batch else 1
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S], `max_images` at a time: the graph may have a fixed batch of one."""

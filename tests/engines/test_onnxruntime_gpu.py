@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,6 +59,48 @@ def test_the_gate_is_asked_at_every_start(model: bytes, monkeypatch: pytest.Monk
     monkeypatch.setattr(onnxruntime.OnnxRuntimeEngine, "_answer", wrong)
     with pytest.raises(EngineError, match="deviations in a map, in a batch of 4"):
         choose("onnxruntime", "f32").build(model, size=SIZE, threads=1)
+
+
+class Opened:
+    """Sessions that were opened, with what each was told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.options: list[dict[str, str]] = []
+        real = onnxruntime.ort.InferenceSession
+
+        def open_(model: bytes, options: object, providers: list[Any]) -> object:
+            self.options += [provider[1] for provider in providers if isinstance(provider, tuple)]
+            return real(model, options, providers=providers)
+
+        monkeypatch.setattr(onnxruntime.ort, "InferenceSession", open_)
+
+
+@pytest.mark.usefixtures("_gpu")
+def test_half_precision_alone_has_its_channels_last(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = Opened(monkeypatch)
+    choice = choose("onnxruntime", "auto")
+    for variant, channels_last in (("fp16", "1"), (None, None)):
+        opened.options.clear()
+        choice.build(model, size=SIZE, threads=1, variant=variant)  # type: ignore[arg-type]
+        assert [told.get("prefer_nhwc") for told in opened.options] == [channels_last]
+        assert all(told["use_tf32"] == "0" for told in opened.options)
+
+
+@pytest.mark.usefixtures("_gpu")
+def test_channels_last_that_fail_the_gate_are_given_up(
+    model: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened = Opened(monkeypatch)
+    answer = onnxruntime.OnnxRuntimeEngine._answer
+
+    def wrong(self: onnxruntime.OnnxRuntimeEngine, images: np.ndarray) -> list[np.ndarray]:
+        logits, maps = answer(self, images)
+        return [logits, maps * (1.5 if self._gpu and "prefer_nhwc" in opened.options[-1] else 1)]
+
+    monkeypatch.setattr(onnxruntime.OnnxRuntimeEngine, "_answer", wrong)
+    choose("onnxruntime", "auto").build(model, size=SIZE, threads=1, variant="fp16")
+    assert [told.get("prefer_nhwc") for told in opened.options] == ["1", None]
+    assert "prefer_nhwc) is not used at size 128" in caplog.text
 
 
 @pytest.mark.usefixtures("_gpu")
