@@ -18,7 +18,8 @@ from cxrserve.allocator import give_back_large_buffers
 from cxrserve.api.app import create_app
 from cxrserve.api.server import Server, check_transport, configure_logging
 from cxrserve.archive.archive import Archive
-from cxrserve.archive.rules import RulesError, load_rules
+from cxrserve.archive.rules import RulesError
+from cxrserve.archive.rules_file import load_rules
 from cxrserve.audit.trail import open_trail
 from cxrserve.errors import ConfigurationError
 from cxrserve.imaging.sandbox import hide_memory

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cxrserve.archive.rules import load_rules
+from cxrserve.archive.rules_file import load_rules
 from cxrserve.cli.main import app
 from cxrserve.settings import Settings
 from tests.servers import Running

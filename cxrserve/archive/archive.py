@@ -37,7 +37,8 @@ from cxrserve.archive.quarantine import Quarantine
 from cxrserve.archive.receipt import Receipt, Source
 from cxrserve.archive.receiving.incoming_file import IncomingFile
 from cxrserve.archive.receiving.intake import Intake
-from cxrserve.archive.rules import CurrentRules, Rules, load_rules
+from cxrserve.archive.rules import CurrentRules, Rules
+from cxrserve.archive.rules_file import load_rules
 from cxrserve.archive.storage.database import answering
 from cxrserve.archive.storage.files import DamagedObject, Store
 from cxrserve.archive.storage.identity import check_archive_identity

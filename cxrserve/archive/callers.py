@@ -7,9 +7,10 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from cxrserve.archive.tls_files import TlsFiles
+from cxrserve.schema import Strict
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -21,20 +22,16 @@ class PeerCertificate:
     names: frozenset[str]
 
 
-class ReportsTo(BaseModel):
+class ReportsTo(Strict):
     """Address of a peer for reports of Storage Commitment."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     host: str = Field(min_length=1)
     port: int = Field(ge=1, le=65535)
     tls: TlsFiles | None = Field(None, description="For a peer that listens by TLS; none: plain.")
 
 
-class Caller(BaseModel):
+class Caller(Strict):
     """A peer, or several that fit one pattern."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ae_title: str = Field(min_length=1, max_length=16, description="AE title; `*` and `?` stand for others.")
     addresses: tuple[Network, ...] = Field((), description="Addresses or networks; none: from anywhere.")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from cxrserve.schema import Strict
 
 
-class TlsFiles(BaseModel):
+class TlsFiles(Strict):
     """Files of a TLS connection, PEM."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ca_file: Path = Field(description="Certificates that are trusted to have signed the peer's.")
     certificate_file: Path | None = Field(None, description="Our own certificate, for peers that ask for it.")

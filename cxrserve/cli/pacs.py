@@ -23,7 +23,7 @@ pacs.add_typer(queue, name="queue")
 @rules.command("check")
 def rules_check(path: Annotated[Path, typer.Argument(help="The YAML file.")]) -> None:
     """Check a rules file as the node does. Print every fault with line and key; exit code 2 if any."""
-    from cxrserve.archive.rules import load_rules
+    from cxrserve.archive.rules_file import load_rules
 
     loaded = load_rules(path)
     names = ", ".join(rule.name for rule in loaded.rules)
@@ -71,7 +71,7 @@ def echo(
     assignments: SetOption = None,
 ) -> None:
     """Check the connection to a destination: C-ECHO, or a QIDO-RS search; exit code 2 if it fails."""
-    from cxrserve.archive.rules import load_rules
+    from cxrserve.archive.rules_file import load_rules
     from cxrserve.errors import ConfigurationError
     from cxrserve.pacs.echo import echo as send_echo
 

@@ -15,8 +15,8 @@ from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
 from cxrserve.archive.destination import DeliveryError
+from cxrserve.archive.peers import DimsePeer
 from cxrserve.archive.receiving.incoming_file import IncomingFile
-from cxrserve.archive.rules import DimsePeer
 from cxrserve.errors import UnsupportedImage
 from cxrserve.pacs.connection import Connection, DimseProvider, PduReader, WireLimits
 from cxrserve.pacs.incoming_datasets import ByteBudget, CStoreCommand, IncomingDatasets

@@ -23,7 +23,7 @@ from cxrserve import dicom_status
 from cxrserve.archive.archive import Archive
 from cxrserve.archive.callers import caller_of
 from cxrserve.archive.destination import CommitmentRequest, DeliveryError
-from cxrserve.archive.rules import DimsePeer
+from cxrserve.archive.peers import DimsePeer
 from cxrserve.errors import CxrserveError
 from cxrserve.imaging.dicom.identity import is_uid
 from cxrserve.pacs.client import associated

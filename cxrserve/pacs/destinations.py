@@ -12,7 +12,7 @@ from pynetdicom.association import Association
 
 from cxrserve import dicom_status
 from cxrserve.archive.destination import DeliveryError, Destination
-from cxrserve.archive.rules import DimsePeer, FhirPeer, Hl7Peer, Peer, WebPeer
+from cxrserve.archive.peers import DimsePeer, FhirPeer, Hl7Peer, Peer, WebPeer
 from cxrserve.pacs.client import associated
 from cxrserve.pacs.fhir_destination import FhirDestination
 from cxrserve.pacs.hl7_destination import Hl7Destination

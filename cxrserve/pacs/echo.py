@@ -9,7 +9,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import DimsePeer, FhirPeer, Hl7Peer, Peer
+from cxrserve.archive.peers import DimsePeer, FhirPeer, Hl7Peer, Peer
 from cxrserve.pacs.client import associated
 from cxrserve.pacs.fhir_destination import read_capabilities
 from cxrserve.pacs.hl7_destination import connect

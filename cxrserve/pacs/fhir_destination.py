@@ -14,7 +14,7 @@ from typing import Any, Final
 import requests
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import FhirPeer
+from cxrserve.archive.peers import FhirPeer
 from cxrserve.pacs.web import session, translated
 
 _MEDIA_TYPE: Final = "application/fhir+json"

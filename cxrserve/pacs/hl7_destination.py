@@ -17,7 +17,7 @@ from typing import Final
 import hl7
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import Hl7Peer
+from cxrserve.archive.peers import Hl7Peer
 from cxrserve.pacs.tls import client_context
 
 # MLLP release 1: start block, end block and carriage return.

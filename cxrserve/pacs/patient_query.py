@@ -10,7 +10,8 @@ from pydicom.uid import UID
 from pynetdicom.presentation import build_context
 
 from cxrserve.archive.destination import DeliveryError, PatientDirectory
-from cxrserve.archive.rules import DimsePeer, PullServer, Rules
+from cxrserve.archive.peers import DimsePeer, PullServer
+from cxrserve.archive.rules import Rules
 from cxrserve.imaging.dicom.dataset import text
 from cxrserve.imaging.foreign_errors import quiet
 from cxrserve.pacs.client import associated

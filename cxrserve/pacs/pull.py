@@ -17,8 +17,8 @@ import requests
 from cxrserve import dicom_status
 from cxrserve.archive.archive import Archive
 from cxrserve.archive.destination import DeliveryError, PullError
+from cxrserve.archive.peers import PullServer
 from cxrserve.archive.receipt import Source
-from cxrserve.archive.rules import PullServer
 from cxrserve.audit.event import AuditEvent
 from cxrserve.audit.trail import record
 from cxrserve.errors import CxrserveError

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 
 from cxrserve import dicom_status
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import WebPeer, WebService
+from cxrserve.archive.peers import WebPeer, WebService
 from cxrserve.errors import ConfigurationError
 from cxrserve.pacs.http_limits import AnswerTooLarge, LimitedAdapter
 from cxrserve.pacs.transcoding import decompressed, is_compressed, is_report

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import PullServer, RulesError, load_rules
+from cxrserve.archive.peers import PullServer
+from cxrserve.archive.rules import RulesError
+from cxrserve.archive.rules_file import load_rules
 from cxrserve.errors import ConfigurationError, RequestError, TooLarge
 from cxrserve.pacs.pull import ObjectTooLarge, instance_of, radiographs, retrieve
 

@@ -30,7 +30,8 @@ from cxrserve.archive.archive import Archive
 from cxrserve.archive.jobs.job_store import open_database
 from cxrserve.archive.receipt import Source
 from cxrserve.archive.receiving.intake import Intake
-from cxrserve.archive.rules import CurrentRules, load_rules
+from cxrserve.archive.rules import CurrentRules
+from cxrserve.archive.rules_file import load_rules
 from cxrserve.archive.storage.files import Store
 from cxrserve.archive.storage.tables import OBJECTS, STUDIES
 from cxrserve.bundle.contract import load_bundle

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydicom.uid import generate_uid
 from typer.testing import CliRunner, Result
 
-from cxrserve.archive.rules import load_rules
+from cxrserve.archive.rules_file import load_rules
 from cxrserve.cli.main import app
 from cxrserve.errors import ConfigurationError, RequestError
 from tests.archive.conftest import SENDER, OpenArchive, Peer, away, chest

@@ -8,7 +8,9 @@ import pydicom
 import pytest
 from pydicom.config import disable_value_validation
 
-from cxrserve.archive.rules import Match, RulesError, Traits, parse_rules
+from cxrserve.archive.matching import Match, Traits
+from cxrserve.archive.rules import RulesError
+from cxrserve.archive.rules_file import parse_rules
 from cxrserve.imaging.dicom.source_header import element_texts
 from tests import radiographs
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cxrserve.archive.rules import DEFAULT, Rules, RulesError, Traits, load_rules, parse_rules
+from cxrserve.archive.matching import Traits
+from cxrserve.archive.rules import DEFAULT, Rules, RulesError
+from cxrserve.archive.rules_file import load_rules, parse_rules
 from cxrserve.cli.main import app
 
 SOUND = """

@@ -16,7 +16,8 @@ from pyarrow import fs
 from pydicom import dcmread
 from typer.testing import CliRunner
 
-from cxrserve.archive.rules import PullServer, RulesError
+from cxrserve.archive.peers import PullServer
+from cxrserve.archive.rules import RulesError
 from cxrserve.bulk.plan import part_file
 from cxrserve.bulk.source import FileSource, open_source
 from cxrserve.cli.main import app

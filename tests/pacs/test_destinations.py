@@ -32,7 +32,7 @@ from pynetdicom.events import Event
 from pynetdicom.presentation import PresentationContext, build_context
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import DimsePeer, Peer, WebPeer
+from cxrserve.archive.peers import DimsePeer, Peer, WebPeer
 from cxrserve.pacs.destinations import destinations_of
 from cxrserve.pacs.echo import echo
 from cxrserve.pipeline.pipeline import Pipeline

@@ -16,7 +16,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import FhirPeer
+from cxrserve.archive.peers import FhirPeer
 from cxrserve.pacs.destinations import destinations_of
 from cxrserve.pacs.echo import echo
 from tests.orthanc import free_port

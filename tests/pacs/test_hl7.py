@@ -18,7 +18,7 @@ from hl7apy.parser import parse_message
 from pydicom.uid import generate_uid
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import Hl7Peer
+from cxrserve.archive.peers import Hl7Peer
 from cxrserve.archive.tls_files import TlsFiles
 from cxrserve.findings import NAMES
 from cxrserve.pacs.destinations import destinations_of

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from pydicom.uid import ComputedRadiographyImageStorage, generate_uid
 
-from cxrserve.archive.rules import PullServer
+from cxrserve.archive.peers import PullServer
 from cxrserve.pacs import pull
 from cxrserve.pacs.pull import radiographs
 from tests import dcmtk

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import DimsePeer, PullServer
+from cxrserve.archive.peers import DimsePeer, PullServer
 from cxrserve.pacs import http_limits
 from cxrserve.pacs.destinations import destinations_of
 from cxrserve.pacs.echo import echo

@@ -15,7 +15,7 @@ from pynetdicom.events import Event
 from pynetdicom.sop_class import StorageCommitmentPushModel  # type: ignore[attr-defined]
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.rules import DimsePeer
+from cxrserve.archive.peers import DimsePeer
 from cxrserve.archive.tls_files import TlsFiles
 from cxrserve.pacs.echo import echo
 from tests import dcmtk

@@ -22,7 +22,8 @@ from cxrserve.archive.receiving.corrections import (
 from cxrserve.archive.receiving.incoming_file import IncomingFile
 from cxrserve.archive.receiving.intake import Intake
 from cxrserve.archive.receiving.parse import parse
-from cxrserve.archive.rules import ConflictRule, CurrentRules, load_rules
+from cxrserve.archive.rules import ConflictRule, CurrentRules
+from cxrserve.archive.rules_file import load_rules
 from cxrserve.archive.storage.database import Database
 from cxrserve.archive.storage.files import Store, key_of
 from cxrserve.archive.storage.tables import QUARANTINE

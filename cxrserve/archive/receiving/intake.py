@@ -21,6 +21,7 @@ from typing import Final
 
 import sqlalchemy as sa
 
+from cxrserve.archive.matching import Traits
 from cxrserve.archive.receipt import Outcome, Reason, Receipt, Source
 from cxrserve.archive.receiving.corrections import (
     is_former,
@@ -39,7 +40,7 @@ from cxrserve.archive.receiving.records import (
     patient_conflict,
 )
 from cxrserve.archive.receiving.same_image import Decode, SameImage
-from cxrserve.archive.rules import ConflictRule, CurrentRules, Traits
+from cxrserve.archive.rules import ConflictRule, CurrentRules
 from cxrserve.archive.storage.database import Database, answering
 from cxrserve.archive.storage.files import DamagedObject, Store, key_of
 from cxrserve.archive.storage.tables import OBJECTS, QUARANTINE, STUDIES

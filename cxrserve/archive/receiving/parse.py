@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Final
 
+from cxrserve.archive.matching import Traits
 from cxrserve.archive.receipt import Outcome, Reason, Receipt, Source
 from cxrserve.archive.receiving.incoming_file import IncomingFile
-from cxrserve.archive.rules import Traits
 from cxrserve.bundle.contract import Bundle
 from cxrserve.imaging.dicom.dataset import text
 from cxrserve.imaging.dicom.source_header import element_texts, source_header
