@@ -60,9 +60,11 @@ $(VENV)/.serve: pyproject.toml deploy/constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml deploy/constraints.txt | $(VENV)/bin/python
+$(VENV)/.test: pyproject.toml deploy/constraints.txt tests/api/generator.txt | $(VENV)/bin/python
 	@echo "installing what training and the tests need into $(VENV), about 7 GB ..."
 	$(PIP) --editable '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/generator \
+	  --requirement tests/api/generator.txt
 	@command -v npm >/dev/null && npm --prefix tests/identity ci --silent || \
 	  echo "The identity provider of the tests is not installed (it needs npm); the tests that need it will be skipped."
 	@touch $@ $(VENV)/.serve

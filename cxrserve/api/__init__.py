@@ -10,6 +10,7 @@ connections.py      limits of open connections
 dicom_response.py   builds the DICOM form of a prediction
 dicomweb.py         STOW-RS
 disconnect.py       cancels a request's work when its client disconnects
+docs.py             routes of the page that shows the OpenAPI document
 fhir_response.py    builds the FHIR form of a prediction
 labels.py           routes of readers' labels
 lingering.py        A transport with a lingering close

@@ -1,10 +1,9 @@
-"""Routes about the service: health, readiness, model, metrics, problem pages, documentation."""
+"""Routes about the service: health, readiness, model, metrics, problem pages."""
 
 from __future__ import annotations
 
 import asyncio
 import html
-from importlib.resources import files
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends
@@ -24,12 +23,6 @@ ServiceOf = Annotated[Service, Depends(service_of)]
 
 REPORT_FILE: Final = "report.html"
 REPORT_PATH: Final = "/viewer/report"
-_PAGES: Final = files("cxrserve.api") / "pages"
-# The page loads everything from this service and sends nothing to another host.
-_PAGE_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 class Alive(BaseModel):
@@ -133,30 +126,4 @@ async def problem(slug: str) -> HTMLResponse:
         f"<h1>{title}</h1><p>HTTP {status}. {meaning}</p>"
         "<p>The problem's <code>detail</code> says what was wrong with the request, and what to do.</p>"
         "</html>"
-    )
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs() -> Response:
-    """A page that shows the OpenAPI document and sends requests."""
-    return _page("docs.html", "text/html")
-
-
-@router.get("/docs/docs.js", include_in_schema=False)
-async def docs_script() -> Response:
-    """The script of /docs."""
-    return _page("docs.js", "text/javascript")
-
-
-@router.get("/docs/docs.css", include_in_schema=False)
-async def docs_style() -> Response:
-    """The style of /docs."""
-    return _page("docs.css", "text/css")
-
-
-def _page(name: str, media_type: str) -> Response:
-    return Response(
-        (_PAGES / name).read_bytes(),
-        media_type=media_type,
-        headers={"Content-Security-Policy": _PAGE_POLICY},
     )

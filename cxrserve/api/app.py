@@ -17,6 +17,7 @@ from cxrserve.api import (
     about,
     access,
     dicomweb,
+    docs,
     labels,
     login,
     openapi,
@@ -82,6 +83,7 @@ def create_app(
     app.include_router(predict.router)
     app.include_router(triage.router)
     app.include_router(about.router)
+    app.include_router(docs.router)
     app.include_router(viewer.router)
     app.include_router(watch.router)
     if settings.oidc is not None:

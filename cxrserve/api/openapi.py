@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import http
+import json
 from collections.abc import Callable
+from functools import cache
+from importlib.resources import files
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -19,7 +22,22 @@ from cxrserve.multipart import FIELD
 _BINARY: Final = {"type": "string", "format": "binary"}
 _PROBLEM: Final = "#/components/schemas/Problem"
 _BEARER: Final = "bearer"
+_INSTANCE: Final = "urn:uuid:0b7d1c1e-6a55-4a0e-9d0f-5a1f3d7f2c11"
 _LICENCE: Final = {"name": "Apache-2.0", "identifier": "Apache-2.0"}
+# The folder of real answers of the demo bundle about a drawn phantom; `tests/api/examples.py` writes them.
+_EXAMPLES: Final = files("cxrserve.api") / "examples"
+_EXAMPLE_OF: Final = {
+    "/predict": "predict.json",
+    "/predict/study": "predict_study.json",
+    "/triage": "triage.json",
+}
+_TAGS: Final = {
+    "predict": "One radiograph, or several of one study, in; probabilities and heatmaps, or decisions, out.",
+    "viewer": "Radiographs as a screen shows them.",
+    "studies": "The archive of a station: received studies, their results, and readers' labels.",
+    "DICOMweb": "Storing images over HTTP: STOW-RS.",
+    "about": "The service and the model that it serves.",
+}
 # The models with a field `finding`: always one of the 14 names.
 _WITH_FINDING: Final = ("FindingReport", "StudyFinding", "DecisionReport", "Label")
 
@@ -35,7 +53,7 @@ def _problem(status: int) -> dict[str, Any]:
     ]
     response: dict[str, Any] = {
         "description": "; ".join(problems_of_status) or http.HTTPStatus(status).phrase,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}}},
+        "content": {MEDIA_TYPE: {"schema": {"$ref": _PROBLEM}, **_problem_examples(status)}},
     }
     if status == http.HTTPStatus.SERVICE_UNAVAILABLE:
         response["headers"] = {
@@ -46,6 +64,20 @@ def _problem(status: int) -> dict[str, Any]:
             }
         }
     return response
+
+
+def _problem_examples(status: int) -> dict[str, Any]:
+    """An example of each problem with this status; the detail says what such a problem is."""
+    examples = {
+        slug: {
+            "value": Problem(
+                type=f"/problems/{slug}", title=title, status=status, detail=meaning, instance=_INSTANCE
+            ).model_dump(exclude_none=True)
+        }
+        for slug, (code, title, meaning) in catalogue().items()
+        if code == status
+    }
+    return {"examples": examples} if examples else {}
 
 
 def body(raw_types: tuple[str, ...], *, several: bool) -> dict[str, Any]:
@@ -101,6 +133,13 @@ def document(app: FastAPI, summary: str, *, guarded: bool) -> Callable[[], dict[
             schema["components"]["schemas"]["Problem"] = Problem.model_json_schema()
             _remove_validation_errors(schema)
             _name_findings(schema)
+            _write_numbers_as_enumerations(schema)
+            _add_examples(schema)
+            schema["tags"] = [
+                {"name": name, "description": text}
+                for name, text in _TAGS.items()
+                if name in _tags_of(schema)
+            ]
             if guarded:
                 _require_token(schema)
             app.openapi_schema = schema
@@ -126,6 +165,40 @@ def _name_findings(document: dict[str, Any]) -> None:
     for model in _WITH_FINDING:
         if model in schemas:
             schemas[model]["properties"]["finding"] = {"$ref": "#/components/schemas/FindingName"}
+
+
+def _write_numbers_as_enumerations(schema: Any) -> None:
+    """Write constant numbers as enumerations of one; openapi-python-client makes broken code of constants."""
+    if isinstance(schema, list):
+        for item in schema:
+            _write_numbers_as_enumerations(item)
+    elif isinstance(schema, dict):
+        if schema.get("type") in ("integer", "number") and "const" in schema:
+            schema["enum"] = [schema.pop("const")]
+        for value in schema.values():
+            _write_numbers_as_enumerations(value)
+
+
+def _add_examples(document: dict[str, Any]) -> None:
+    """Give the predictions' JSON answers an example."""
+    for path, name in _EXAMPLE_OF.items():
+        document["paths"][path]["post"]["responses"]["200"]["content"]["application/json"]["example"] = (
+            _example(name)
+        )
+
+
+@cache
+def _example(name: str) -> Any:
+    return json.loads((_EXAMPLES / name).read_text(encoding="utf-8"))
+
+
+def _tags_of(document: dict[str, Any]) -> set[str]:
+    return {
+        tag
+        for operations in document["paths"].values()
+        for operation in operations.values()
+        for tag in operation.get("tags", ())
+    }
 
 
 def _require_token(document: dict[str, Any]) -> None:

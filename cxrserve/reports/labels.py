@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from cxrserve.bundle.operating_point import Decision
 from cxrserve.findings import NAMES
 from cxrserve.schema import Frozen, Strict
 
@@ -16,7 +17,7 @@ Verdict = Literal["agrees", "disagrees"]
 class GivenLabel(Strict):
     """A label that a reader gives now."""
 
-    finding: str
+    finding: str = Field(examples=["Pneumothorax"])
     label: LabelValue = Field(
         description="unsure: the reader does not know; withdrawn: earlier labels of the finding do not count."
     )
@@ -64,3 +65,7 @@ class StudyLabels(Frozen):
 
     current: list[Label] = Field(description="The newest label of each finding; not those withdrawn.")
     history: list[Label] = Field(description="All labels, in the order in which they were given.")
+    decisions: dict[str, Decision] = Field(
+        default_factory=dict,
+        description="Decision of the service on each finding of the study now; empty before it has results.",
+    )
