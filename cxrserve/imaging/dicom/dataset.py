@@ -32,7 +32,7 @@ from pydicom.uid import (
 from pydicom.valuerep import EXPLICIT_VR_LENGTH_32, STANDARD_VR
 
 from cxrserve.errors import TooLarge, UnreadableImage
-from cxrserve.imaging.dicom.walk import walk
+from cxrserve.imaging.dicom.walk import twice, walk
 from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.sniff import dicom_start
@@ -162,7 +162,8 @@ def read_meta(data: bytes) -> tuple[dict[int, UID], int]:
     """The UIDs of the meta information, by element number, and where the data set begins.
 
     Raises:
-        UnreadableImage: no DICOM, or cut or damaged within its meta information.
+        UnreadableImage: no DICOM, or cut or damaged within its meta information, or a UID stands there twice
+            with different values.
     """
     position = dicom_start(data)
     if position is None:
@@ -181,7 +182,9 @@ def read_meta(data: bytes) -> tuple[dict[int, UID], int]:
             raise UnreadableImage("the file's meta information (group 0002) is damaged. Send the file again.")
         value = data[position : position + length].strip(b"\0 ")
         if vr == b"UI" and value:
-            uids[element] = UID(value.decode("ascii", "replace"), IGNORE)  # else it logs what is no UID
+            uid = UID(value.decode("ascii", "replace"), IGNORE)  # else it logs what is no UID
+            if uids.setdefault(element, uid) != uid:
+                raise twice(0x00020000 | element)
         position += length
     return uids, position
 
@@ -275,27 +278,38 @@ def _read_elements(opened: DataSetBytes) -> tuple[dict[BaseTag, Any], tuple[Imag
             pass  # bounds what pydicom is about to build
     stream = BytesIO(opened.data)
     stream.seek(opened.start)
-    elements: dict[BaseTag, RawDataElement | DataElement] = {}
     tags: list[BaseTag | int] = list(_wanted_tags())
-    for element in data_element_generator(
-        stream,
-        opened.implicit,
-        opened.little,
-        stop_when=lambda tag, vr, length: tag == _PIXEL_DATA,
-        specific_tags=tags,
-    ):
-        tag = element.tag
-        if elements.get(tag, element).value != element.value:  # PS3.5 7.1: at most once
-            raise UnreadableImage(
-                f"the element {tag} stands there twice with different values. Send a sound file."
-            )
-        elements[tag] = element
+    elements = unrepeated(
+        data_element_generator(
+            stream,
+            opened.implicit,
+            opened.little,
+            stop_when=lambda tag, vr, length: tag == _PIXEL_DATA,
+            specific_tags=tags,
+        )
+    )
     warnings: tuple[ImageWarning, ...] = ()
     if stream.tell() + 8 <= len(
         opened.data
     ):  # what follows Pixel Data is padding, signatures or another file
         elements[BaseTag(_PIXEL_DATA)], warnings = _pixel_data(opened, stream.tell())
     return elements, warnings
+
+
+def unrepeated(
+    elements: Iterable[RawDataElement | DataElement],
+) -> dict[BaseTag, RawDataElement | DataElement]:
+    """Elements that pydicom has read, by tag.
+
+    Raises:
+        UnreadableImage: one stands there twice with different values (PS3.5 7.1: at most once).
+    """
+    found: dict[BaseTag, RawDataElement | DataElement] = {}
+    for element in elements:
+        before = found.setdefault(element.tag, element)
+        if before is not element and (before.VR, before.value) != (element.VR, element.value):
+            raise twice(element.tag)
+    return found
 
 
 def _pixel_data(opened: DataSetBytes, position: int) -> tuple[RawDataElement, tuple[ImageWarning, ...]]:

@@ -9,13 +9,14 @@ from typing import Final
 
 from cxrserve.errors import UnreadableImage
 from cxrserve.imaging.dicom.dataset import open_data_set
-from cxrserve.imaging.dicom.walk import walk
+from cxrserve.imaging.dicom.walk import once, walk
 from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS
 from cxrserve.imaging.limits import Limits
 
 _SOP_CLASS: Final = 0x00080016
 _SOP_INSTANCE: Final = 0x00080018
 _STUDY: Final = 0x0020000D
+_PIXEL_DATA: Final = 0x7FE00010
 _IDENTIFIERS: Final = (_SOP_CLASS, _SOP_INSTANCE, _STUDY)
 # PS3.5 9.1 allows no component to begin with a zero. Whole modalities write such UIDs, and PACS accept
 # them, so a UID is an opaque string here: it is only compared and repeated. It begins with a digit, so that
@@ -42,7 +43,7 @@ def identity(part10: bytes, limits: Limits) -> Identity:
     """The UIDs of `part10`. Elements after a damaged one are not looked for. Safe to call from many threads.
 
     Raises:
-        UnreadableImage: no DICOM file.
+        UnreadableImage: no DICOM file, or one of the UIDs stands there twice with different values.
     """
     values: dict[int, str] = {}
     try:
@@ -50,13 +51,14 @@ def identity(part10: bytes, limits: Limits) -> Identity:
     except FOREIGN_ERRORS as error:
         raise UnreadableImage("the DICOM file cannot be read. Send a sound file.") from error
     with suppress(*FOREIGN_ERRORS):
-        for element in walk(
-            opened.data, opened.start, implicit=opened.implicit, little=opened.little, stop_at=_STUDY + 1
-        ):
+        elements = walk(
+            opened.data, opened.start, implicit=opened.implicit, little=opened.little, stop_at=_PIXEL_DATA
+        )
+        for element in once(opened.data, elements, _IDENTIFIERS):
             if element.tag in _IDENTIFIERS and element.length <= _MAX_UID:
                 value = opened.data[element.start : element.start + element.length]
                 uid = value.strip(b"\0 ").decode("ascii", "replace")
-                values.setdefault(element.tag, uid if is_uid(uid) else "")
+                values[element.tag] = uid if is_uid(uid) else ""
     return Identity(
         sop_class_uid=values.get(_SOP_CLASS, ""),
         sop_instance_uid=values.get(_SOP_INSTANCE, ""),

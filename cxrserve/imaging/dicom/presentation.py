@@ -17,7 +17,7 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import data_element_generator
 
 from cxrserve.imaging.dicom.cleaning import RESULT_ELEMENTS, character_set, cleaned
-from cxrserve.imaging.dicom.dataset import number, open_data_set, text
+from cxrserve.imaging.dicom.dataset import number, open_data_set, text, unrepeated
 from cxrserve.imaging.dicom.greyscale import Greyscale, read_greyscale
 from cxrserve.imaging.display_header import Person
 from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS
@@ -46,7 +46,11 @@ class Presentation:
 
 
 def read_presentation(data: bytes, limits: Limits) -> Presentation:
-    """Read the display attributes from the header of the DICOM file `data`, whose pixels were read before."""
+    """Read the display attributes from the header of the DICOM file `data`, whose pixels were read before.
+
+    Raises:
+        UnreadableImage: one of them stands there twice with different values.
+    """
     header = Dataset()
     with suppress(*FOREIGN_ERRORS):
         header = _header(data, limits)
@@ -89,8 +93,8 @@ def _header(data: bytes, limits: Limits) -> Dataset:
         specific_tags=[tag for tag in tags if tag is not None],
     )
     short_elements: dict[Any, Any] = {
-        element.tag: element
-        for element in elements
+        tag: element
+        for tag, element in unrepeated(elements).items()
         if not isinstance(element.value, bytes) or len(element.value) <= _MAX_VALUE
     }
     encodings = [default_encoding]

@@ -24,7 +24,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from cxrserve.errors import UnreadableImage
 from cxrserve.imaging.dicom.cleaning import MAX_TEXT, RESULT_ELEMENTS, character_set, cleaned
 from cxrserve.imaging.dicom.dataset import DataSetBytes, open_data_set
-from cxrserve.imaging.dicom.walk import Element, count_inside, walk
+from cxrserve.imaging.dicom.walk import Element, count_inside, once, walk
 from cxrserve.imaging.foreign_errors import FOREIGN_ERRORS, reading
 from cxrserve.imaging.limits import Limits
 from cxrserve.imaging.worker_response import MAX_HEADER_BYTES
@@ -50,7 +50,8 @@ def source_header(data: bytes, limits: Limits | None = None) -> bytes:
     the file, or in UTF-8 where that cannot hold them.
 
     Raises:
-        UnreadableImage: no DICOM file, or one of its four UIDs is missing or none.
+        UnreadableImage: no DICOM file, one of its four UIDs is missing or none, or an element that results
+            need stands there twice with different values.
     """
     with reading("the DICOM header"):
         opened = open_data_set(data, limits or Limits(), header_only=True)
@@ -77,7 +78,7 @@ def element_texts(
         by keyword; () where the element is missing, empty, a sequence, or cannot be read.
 
     Raises:
-        UnreadableImage: no DICOM file.
+        UnreadableImage: no DICOM file, or one of the elements stands there twice with different values.
     """
     with reading("the DICOM header"):
         opened = open_data_set(data, limits or Limits(), header_only=True)
@@ -173,17 +174,20 @@ def _texts(header: Dataset) -> list[str]:
 
 
 def _elements(opened: DataSetBytes, tags: Collection[int | None]) -> dict[BaseTag, Any]:
-    """What can be read before Pixel Data; a cut or damage further on ends the reading, no more."""
+    """What can be read before Pixel Data; a cut or damage further on ends the reading, no more.
+
+    Raises:
+        UnreadableImage: one of `tags` stands there twice with different values.
+    """
     elements: dict[BaseTag, Any] = {}
-    built, seen = 0, set[int]()
+    built = 0
     with suppress(*FOREIGN_ERRORS):
-        for element in walk(
+        found = walk(
             opened.data, opened.start, implicit=opened.implicit, little=opened.little, stop_at=_PIXEL_DATA
-        ):
+        )
+        for element in once(opened.data, found, tags):
             max_length = _MAX_TABLES if element.tag in _TABLES else _MAX_VALUE
-            wanted = element.tag in tags and element.tag not in seen
-            if wanted and element.length <= max_length:
-                seen.add(element.tag)
+            if element.tag in tags and element.length <= max_length:
                 count = _count(opened, element)
                 if count == 1 or built + count <= _MAX_BUILT:  # else a sequence that is too long is left out
                     built += count

@@ -9,7 +9,7 @@ their depth and number.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from cxrserve.errors import UnreadableImage
@@ -82,6 +82,34 @@ def walk(
         if end > len(data):
             raise EOFError("an element reaches beyond the end of the data")
         yield Element(tag, vr.decode("ascii", "replace") if vr else None, value, end - value, undefined)
+
+
+def once(data: bytes, elements: Iterable[Element], tags: Collection[int | None]) -> Iterator[Element]:
+    """The elements, and each of `tags` only where it stands first. PS3.5 7.1: an element stands there once.
+
+    Raises:
+        UnreadableImage: one of `tags` stands there twice with different values. One reader would take the
+            first, another the last.
+    """
+    first: dict[int, Element] = {}
+    for element in elements:
+        if element.tag in tags and (before := first.setdefault(element.tag, element)) is not element:
+            if before.vr != element.vr or _value(data, before) != _value(data, element):
+                raise twice(element.tag)
+            continue
+        yield element
+
+
+def twice(tag: int) -> UnreadableImage:
+    """The error for an element that stands there twice with different values."""
+    return UnreadableImage(
+        f"the element ({tag >> 16:04X},{tag & 0xFFFF:04X}) stands there twice with different values. Send a "
+        "sound file."
+    )
+
+
+def _value(data: bytes, element: Element) -> bytes:
+    return data[element.start : element.start + element.length]
 
 
 def count_inside(
