@@ -165,16 +165,27 @@ def _normalisation(inputs: list[Tensor], attributes: Attributes) -> Tensor:
 
 def _max_pool(inputs: list[Tensor], attributes: Attributes) -> Tensor:
     return functional.max_pool2d(
-        inputs[0], attributes["kernel_shape"], attributes.get("strides"), _padding(attributes)
+        inputs[0],
+        attributes["kernel_shape"],
+        # torch's own default is the side of the window, ONNX's is 1.
+        tuple(attributes.get("strides", (1, 1))),
+        _padding(attributes),
+        tuple(attributes.get("dilations", (1, 1))),
+        ceil_mode=bool(attributes.get("ceil_mode", 0)),
     )
 
 
 def _average_pool(inputs: list[Tensor], attributes: Attributes) -> Tensor:
+    if set(attributes.get("dilations", (1,))) != {1}:
+        raise ValueError(
+            f"an average over a window with dilations {attributes['dilations']} is not known here"
+        )
     return functional.avg_pool2d(
         inputs[0],
         attributes["kernel_shape"],
-        attributes.get("strides"),
+        tuple(attributes.get("strides", (1, 1))),
         _padding(attributes),
+        ceil_mode=bool(attributes.get("ceil_mode", 0)),
         count_include_pad=bool(attributes.get("count_include_pad", 0)),
     )
 
