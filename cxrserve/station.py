@@ -27,6 +27,7 @@ from cxrserve.pacs.commitment import ReportSender
 from cxrserve.pacs.destinations import destinations_of
 from cxrserve.pacs.node import Node
 from cxrserve.pacs.patient_query import patient_directory
+from cxrserve.pacs.priors import WebPriors
 from cxrserve.pacs.pull import Pull, Schedule, puller_of
 from cxrserve.pipeline.pipeline import Pipeline
 from cxrserve.settings import Settings
@@ -68,7 +69,10 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
         pipeline = open_now.enter_context(Pipeline(settings))
         reporter = ReportSender(settings)
         directory = patient_directory(rules, settings.dicom_ae_title)
-        archive = open_now.enter_context(Archive.open(settings, pipeline, destinations, reporter, directory))
+        priors = WebPriors(rules.servers, max_bytes=settings.max_upload_bytes)
+        archive = open_now.enter_context(
+            Archive.open(settings, pipeline, destinations, reporter, directory, priors)
+        )
         node = open_now.enter_context(Node(settings, archive, pipeline.metrics)) if dicom else None
         if node is not None:
             pipeline.metrics.associations.set_function(node.open_associations)

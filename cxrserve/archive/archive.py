@@ -21,9 +21,11 @@ from cxrserve.archive.destination import (
     CommitmentRequest,
     Destination,
     PatientDirectory,
+    PriorSource,
 )
 from cxrserve.archive.jobs.alarm import Alarm
 from cxrserve.archive.jobs.job_store import JobStore, open_database
+from cxrserve.archive.jobs.prior_job import PriorJob
 from cxrserve.archive.jobs.queue import DurableQueue, new_job
 from cxrserve.archive.jobs.reconciliation_job import ReconciliationJob, request_reconciliation
 from cxrserve.archive.jobs.retries import RetryPolicy
@@ -76,6 +78,7 @@ class Archive:
         destinations: Mapping[str, Destination],
         reporter: CommitmentReporter | None,
         directory: PatientDirectory | None,
+        priors: PriorSource | None,
     ) -> None:
         self._settings: Final = settings
         self._rules: Final = CurrentRules(load_rules(settings.rules))
@@ -120,7 +123,7 @@ class Archive:
                 max_pause_s=settings.delivery_max_pause_s, give_up_s=settings.delivery_give_up_s
             )
             self._queue: Final = DurableQueue(self._database, node, policy)
-            workers = self._workers(pipeline, destinations, reporter, directory)
+            workers = self._workers(pipeline, destinations, reporter, directory, priors)
             opened.callback(workers.close, settings.shutdown_timeout_s)
             scheduler = Scheduler(
                 self._database, self._queue, workers, self._alarm, node=node, expire=self._expire
@@ -136,6 +139,7 @@ class Archive:
         destinations: Mapping[str, Destination],
         reporter: CommitmentReporter | None = None,
         directory: PatientDirectory | None = None,
+        priors: PriorSource | None = None,
     ) -> Self:
         """Open or create the archive in `settings.archive`, and take up the work that is left.
 
@@ -143,12 +147,13 @@ class Archive:
             destinations: one for each name in the rules' `destinations`.
             reporter: sends Storage Commitment reports; without one this node leaves them to others.
             directory: knows whose a study is, where the rules ask the PACS.
+            priors: fetches earlier studies; without one this node leaves that to others.
 
         Raises:
             ConfigurationError: no folder set, a folder or database that cannot be used or do not belong
                 together, wrong rules, or a destination without an entry in `destinations`.
         """
-        return cls(settings, pipeline, destinations, reporter, directory)
+        return cls(settings, pipeline, destinations, reporter, directory, priors)
 
     def _workers(
         self,
@@ -156,6 +161,7 @@ class Archive:
         destinations: Mapping[str, Destination],
         reporter: CommitmentReporter | None,
         directory: PatientDirectory | None,
+        priors: PriorSource | None,
     ) -> Workers:
         run: dict[JobKind, RunJob] = {
             "study": StudyJob(self._store, self._database, self._rules, pipeline).run,
@@ -165,12 +171,15 @@ class Archive:
             run["commitment"] = CommitmentJob(reporter, self.has).run
         if directory is not None:
             run["reconciliation"] = ReconciliationJob(self._database, self._intake, directory).run
+        if priors is not None:
+            run["priors"] = PriorJob(self._database, self._rules, self.receive, priors, self.has).run
         pools = pools_of(
             destinations,
             studies=self._settings.study_workers,
             deliveries=self._settings.delivery_workers,
             commitments=reporter is not None,
             reconciliations=directory is not None,
+            priors=priors is not None,
         )
         return Workers(self._queue, pools, run, ended=self._ended, free=self._alarm.ring)
 

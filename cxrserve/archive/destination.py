@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -89,6 +90,44 @@ class Puller(Protocol):
 
         Raises:
             DeliveryError: the PACS did not give them.
+        """
+        ...
+
+
+IsStored = Callable[[str, str], bool]  # a SOP Instance UID and a SOP Class UID: is it stored and sound?
+Keep = Callable[[bytes], bool]  # takes in a fetched file; True where it is stored
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PriorsWanted:
+    """A search for earlier studies of a patient.
+
+    Attributes:
+        server: its name in the rules.
+        studies: how many at the most.
+        study_instance_uid, study_date: of the current study; "" for a date that is not known.
+    """
+
+    server: str
+    studies: int
+    patient_id: str
+    issuer: str
+    study_instance_uid: str
+    study_date: str
+
+
+class PriorSource(Protocol):
+    """Fetches the radiographs of a patient's earlier studies from a PACS."""
+
+    def __call__(self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, fetched: list[str]) -> None:
+        """Fetch the newest studies of which `keep` takes an image, or of which one is stored.
+
+        Args:
+            fetched: the Study Instance UID of each of them with a new image is added, also where an error
+                ends the search.
+
+        Raises:
+            DeliveryError: the PACS did not answer, or did not give all images; without patient data.
         """
         ...
 

@@ -24,14 +24,17 @@ class Source:
     """The source of an object.
 
     Attributes:
-        protocol: how it came: "dimse", "stow", "pull" or "file".
+        protocol: how it came: "dimse", "stow", "pull", "prior" or "file".
         calling_ae: the sender's AE title; "" where the protocol has none.
         address: the sender's address, without port; "" where there is none.
+        prior_of: for an image of a patient's earlier study that this node has fetched, the name of the rule
+            that asked for it; else "".
     """
 
     protocol: str
     calling_ae: str = ""
     address: str = ""
+    prior_of: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

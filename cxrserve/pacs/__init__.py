@@ -16,6 +16,7 @@ transcoding.py            objects in the form that a peer accepts
 web.py                    STOW-RS client
 http_limits.py            limits on the time and the answer of an HTTP exchange
 patient_query.py          C-FIND and QIDO-RS for the patient of a study
+priors.py                 QIDO-RS and WADO-RS for a patient's earlier studies
 pull.py                   QIDO-RS and WADO-RS client
 web_source.py             a DICOMweb server as the source of an archive
 echo.py                   connection check of a peer

@@ -5,7 +5,7 @@ queue.py          the table of jobs: claim, end, take over; retries.py: pauses b
 workers.py        threads that run jobs and write down how they ended
 study_job.py      images, report and deliveries of a study; read_image.py: one image; report_inputs.py
 send_jobs.py      deliveries, and reports of Storage Commitment
-reconciliation_job.py   asks the PACS whose a study is
+reconciliation_job.py   asks the PACS whose a study is; prior_job.py: fetches a patient's earlier studies
 job_store.py      inspect, retry and purge jobs, including dead letters
 upgrade.py        takes over what earlier versions left in the folder
 """

@@ -60,7 +60,13 @@ class Pool:
 
 
 def pools_of(
-    destinations: Collection[str], *, studies: int, deliveries: int, commitments: bool, reconciliations: bool
+    destinations: Collection[str],
+    *,
+    studies: int,
+    deliveries: int,
+    commitments: bool,
+    reconciliations: bool,
+    priors: bool,
 ) -> list[Pool]:
     """The pools of a node that knows `destinations`.
 
@@ -75,6 +81,8 @@ def pools_of(
         pools.append(Pool(kind="commitment", size=deliveries, all_but=True))
     if reconciliations:
         pools.append(Pool(kind="reconciliation", size=1, all_but=True))
+    if priors:
+        pools.append(Pool(kind="priors", size=1, all_but=True))
     return pools
 
 

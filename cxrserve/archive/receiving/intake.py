@@ -40,7 +40,7 @@ from cxrserve.archive.receiving.records import (
     patient_conflict,
 )
 from cxrserve.archive.receiving.same_image import Decode, SameImage
-from cxrserve.archive.rules import ConflictRule, CurrentRules
+from cxrserve.archive.rules import ConflictRule, CurrentRules, Rule
 from cxrserve.archive.storage.database import Database, answering
 from cxrserve.archive.storage.files import DamagedObject, Store, key_of
 from cxrserve.archive.storage.tables import OBJECTS, QUARANTINE, STUDIES
@@ -140,6 +140,8 @@ class Intake:
         incoming = parse(file, source, self._limits, self._bundle, rules.keywords)
         if incoming.is_result:
             return incoming.receipt("ignored", "this is a result, not a radiograph, so it was not stored.")
+        if source.prior_of:
+            return self._receive_prior(incoming, rules.prior_rule_for(source.prior_of, incoming.traits))
         rule = rules.rule_for(incoming.traits)
         if rule is None:
             outcome: Outcome = "ignored" if rules.otherwise == "ignore" else "refused"
@@ -169,6 +171,25 @@ class Intake:
             self._restore(incoming)
             return incoming.receipt("duplicate", "this object was stored before.")
         return self._received_again(incoming, policy)
+
+    def _receive_prior(self, incoming: ReceivedObject, rule: Rule | None) -> Receipt:
+        """An image that was fetched as a prior. It corrects nothing that is stored, and is never held."""
+        if rule is None:
+            return incoming.receipt("ignored", "this image does not fit the rule that asked for priors.")
+        with answering(), self._database.reading() as connection:
+            conflict = patient_conflict(connection, incoming)
+            is_stored = self._content_hash_of(incoming.sop_instance_uid) is not None
+        if is_stored:
+            return incoming.receipt("duplicate", "an image with this UID was stored before.")
+        if conflict is not None:
+            return incoming.receipt("ignored", "the study of this image is stored under another patient.")
+        incoming.file.commit(self._store.object_path(incoming.sha256))
+        row = ObjectRecord(incoming=incoming, rule=rule, quiet_s=self._rules.now.quiet_s(rule))
+        before = self._committer.commit(row)
+        if before is not None:  # another image of this study or this very one was faster
+            return incoming.receipt("ignored", "an image with this UID, or of another patient, was faster.")
+        self._quota.add(incoming.file.size)
+        return incoming.receipt("kept", f"stored by rule {rule.name}.")
 
     def _received_again(self, incoming: ReceivedObject, policy: ConflictRule) -> Receipt:
         """An object whose UID is stored with other content."""

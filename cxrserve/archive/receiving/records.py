@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 
+from cxrserve.archive.jobs.queue import new_job
 from cxrserve.archive.receiving.corrections import (
     correct_study,
     locked_study,
@@ -17,7 +18,7 @@ from cxrserve.archive.receiving.parse import ReceivedObject
 from cxrserve.archive.rules import ConflictRule, Rule
 from cxrserve.archive.storage.database import Database
 from cxrserve.archive.storage.files import key_of
-from cxrserve.archive.storage.tables import OBJECTS, STUDIES, StudyRow
+from cxrserve.archive.storage.tables import JOBS, OBJECTS, STUDIES, StudyRow
 from cxrserve.archive.storage.text_search import folded
 from cxrserve.audit.event import AuditEvent
 from cxrserve.reports.dicom.patient import Patient, with_patient
@@ -59,6 +60,7 @@ class ObjectRecord:
             return OTHER_PATIENT
         record = replace(self, incoming=incoming)
         record._add_object(connection, record._add_to_study(connection, now), now)
+        record._ask_for_priors(database, connection)
         return ""
 
     def _of_right_patient(self, database: Database, connection: sa.Connection) -> ReceivedObject | None:
@@ -78,6 +80,13 @@ class ObjectRecord:
             self.corrections.append(correction_event(incoming, before, incoming.patient))
             return incoming
         return None
+
+    def _ask_for_priors(self, database: Database, connection: sa.Connection) -> None:
+        """Queue the search for the patient's earlier studies, once for each study."""
+        if self.rule.priors is not None:
+            key = key_of(self.incoming.study_instance_uid)
+            job = new_job(id=f"{key}-priors", kind="priors", study_key=key, payload=self.rule.name)
+            database.insert_new(connection, JOBS, **job)
 
     def _ensure_study(self, database: Database, connection: sa.Connection, now: float) -> None:
         incoming = self.incoming

@@ -15,7 +15,7 @@ from sqlalchemy import Column, Float, Integer, MetaData, Table, Text
 
 RevisionState = Literal["none", "waiting", "working", "done", "failed", "refused"]
 ImageState = Literal["waiting", "done", "failed", "refused"]
-JobKind = Literal["study", "delivery", "commitment", "reconciliation"]
+JobKind = Literal["study", "delivery", "commitment", "reconciliation", "priors"]
 JobState = Literal["waiting", "done", "dead"]
 _Blob = bytes  # a row has a field named bytes
 
