@@ -17,6 +17,7 @@ from cxrserve.settings import Settings
 from tests import radiographs
 from tests.bundles import write_tiny_bundle
 from tests.servers import Running, running
+from tests.trained import command, finish
 
 REALDATA = Path(__file__).resolve().parents[2] / "shared" / "realdata"
 
@@ -34,6 +35,13 @@ def _no_settings_from_outside() -> Iterator[None]:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small real bundle; see `tests.bundles`."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Folder of a small training run with `work` and `bundle`, and what it printed; see `tests.trained`."""
+    folder = tmp_path_factory.mktemp("trained")
+    return folder, finish(command(folder))
 
 
 class MakeSettings(Protocol):

@@ -55,15 +55,17 @@ def observation(
     if prediction is not None:
         probabilities_F = prediction.probabilities_F
         positive_F = prediction.positive_F
-        values_S[[INDEX[finding_stream(name)] for name in NAMES]] = _log_odds(probabilities_F)
+        # Of scores: a site file's calibration changes no score, so its reference, drafted with the bundle
+        # alone, holds for the films that the service reads with it.
+        values_S[[INDEX[finding_stream(name)] for name in NAMES]] = _log_odds(prediction.scores_F)
     return Observation(
         station=station, view=view, values_S=values_S, probabilities_F=probabilities_F, positive_F=positive_F
     )
 
 
-def _log_odds(probabilities_F: NDArray[np.float64]) -> NDArray[np.float64]:
+def _log_odds(scores_F: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(divide="ignore"):
-        odds_F = np.log(probabilities_F) - np.log1p(-probabilities_F)
+        odds_F = np.log(scores_F) - np.log1p(-scores_F)
     return np.asarray(np.clip(odds_F, -_MAX_LOG_ODDS, _MAX_LOG_ODDS))
 
 

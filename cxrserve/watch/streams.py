@@ -52,7 +52,7 @@ _OF_FINDINGS: Final = 0.4
 
 
 def finding_stream(finding: str) -> str:
-    """The name of the stream of a finding's log-odds."""
+    """The name of the stream of the log-odds of a finding's score."""
     return f"finding-{finding.lower().replace(' ', '-')}"
 
 
@@ -122,7 +122,7 @@ STREAMS: Final[tuple[Stream, ...]] = (
     *(
         Stream(
             name=finding_stream(name),
-            label=f"Probability of {name}",
+            label=f"Score of {name}",
             low=-12,
             high=12,  # log-odds
             weight=_OF_FINDINGS / len(NAMES),

@@ -20,6 +20,7 @@ from cxrserve.errors import ConfigurationError
 from cxrserve.findings import NAMES
 from cxrserve.pipeline.pipeline import Pipeline
 from cxrserve.site.file import Site, read_site, site_bytes
+from cxrserve.watch.group import Observation
 from tests import radiographs
 from tests.conftest import MakeSettings, Serve
 
@@ -167,3 +168,16 @@ def test_a_sender_has_the_station_of_the_site_file(make_settings: MakeSettings, 
         pipeline.watch.flush()
         films = {(group.station, group.view): group.films for group in pipeline.watch.report().groups}
     assert films == {("all", "all"): 3, ("Room 3", "other"): 1, ("other", "other"): 2}
+
+
+def test_the_watch_sees_the_same_of_a_film_with_and_without_a_site_file(
+    make_settings: MakeSettings, recalibrated: Path
+) -> None:
+    """A reference is drafted with the bundle alone; later films are read with the site file."""
+    seen: list[Observation] = []
+    for site in (None, recalibrated):
+        with Pipeline(make_settings(site=site), observe=seen.append) as pipeline:
+            pipeline.read(radiographs.jpeg(), explain="none")
+    bare, adopted = seen
+    np.testing.assert_array_equal(adopted.values_S, bare.values_S)
+    assert not np.allclose(adopted.probabilities_F, bare.probabilities_F)

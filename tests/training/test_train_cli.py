@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import re
 import shutil
@@ -22,51 +21,14 @@ from cxrserve.bundle.contract import read_contract
 from cxrserve.cli.main import app
 from cxrserve.settings import Settings
 from tests.servers import running
+from tests.trained import PATIENCE_S, arguments, command, finish
 from training.phantom import make_phantom, write_jpeg
 from training.steps.lock import alone_in
 
-SMALL = {
-    "preprocessing.sizes": "64,128",
-    "data.training": "16",
-    "data.validation": "40",  # the fewest that early decisions are made from
-    "data.test": "12",
-    "data.first_seed": "30000",
-    "fits.*.epochs": "2",
-    "fits.*.crop_epochs": "1",
-    "fits.*.crop_pixels": "64",
-    "fits.*.batch": "8",
-    "fits.*.crop_batch": "8",
-    "fits.*.augment.shift_cells": "2",
-}
-PATIENCE_S = 500.0
 # Six starts of a process that imports torch; a busy machine takes its time.
 pytestmark = pytest.mark.timeout(600)
 # Where the run is killed: once it has begun this, and some random moment later.
 BEGUN = ("data/training/state.npy", "fold_1/seed_0/fit_*/last.ckpt")
-
-
-def arguments(folder: Path, *step: str, **sets: str) -> list[str]:
-    assignments = [word for key, value in {**SMALL, **sets}.items() for word in ("--set", f"{key}={value}")]
-    places = ["--work", str(folder / "work"), "--out", str(folder / "bundle")]
-    options = ["--recipe", "demo", *places, "--workers", "2", "--report", "brief", "--no-variants"]
-    return ["train", *step, *options, *assignments]
-
-
-def command(folder: Path) -> list[str]:
-    return [sys.executable, "-m", "cxrserve", *arguments(folder)]
-
-
-def finish(program: list[str], **environment: str) -> str:
-    done = subprocess.run(
-        program,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr + done.stdout
-    return done.stdout
 
 
 def kill_after(folder: Path, begun: str, later_s: float) -> bool:
@@ -85,10 +47,9 @@ def kill_after(folder: Path, begun: str, later_s: float) -> bool:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def whole(trained: tuple[Path, str]) -> tuple[Path, str]:
     """A run that nobody disturbed, and what it printed."""
-    folder = tmp_path_factory.mktemp("whole")
-    return folder, finish(command(folder))
+    return trained
 
 
 def test_without_a_terminal_it_says_plain_lines_and_the_result(whole: tuple[Path, str]) -> None:
