@@ -20,6 +20,8 @@ from tests import radiographs
 from tests.archive.conftest import SENDER, OpenArchive, Peer, chest, study_of
 from tests.waiting import until
 
+CONFORMANCE = Path(__file__).resolve().parents[2] / "deploy" / "CONFORMANCE.md"
+
 
 def objects(archive: Path) -> list[Path]:
     """Files of kept objects."""
@@ -48,6 +50,21 @@ def test_a_kept_object_lies_there_byte_for_byte(archive: Archive, tmp_path: Path
     assert archive.has(receipt.sop_instance_uid, receipt.sop_class_uid)
     assert not archive.has(receipt.sop_instance_uid, "1.2.840.10008.5.1.4.1.1.7")
     assert not archive.has(generate_uid(), receipt.sop_class_uid)
+
+
+@pytest.mark.parametrize("start", [b"MZ", b"PK\3\4", b"<html>"])
+def test_a_preamble_is_kept_as_it_came_and_the_conformance_statement_says_so(
+    archive: Archive, tmp_path: Path, start: bytes
+) -> None:
+    """PS3.10 7.1: such a file may also be a program, an archive or a web page."""
+    data = start + chest()[len(start) :]
+    assert archive.receive(data, SENDER).outcome == "kept"
+    (path,) = objects(tmp_path / "archive")
+    assert path.read_bytes() == data
+    assert not path.stat().st_mode & 0o111, "no user may run it"
+    (said,) = (line for line in CONFORMANCE.read_text("utf-8").splitlines() if line.startswith("Preamble:"))
+    for part in ("PS3.10 7.1", "byte for byte", "valid program, archive or web page", "never executes"):
+        assert part in said
 
 
 def test_a_path_is_as_good_as_bytes(archive: Archive, tmp_path: Path) -> None:
