@@ -93,6 +93,7 @@ def test_twenty_actions_leave_one_message_each(
             ) as modality,
         ):
             assert len(server.wait(1)) == 1
+            actions, polls = 0, 0
 
             def stow(*films: bytes) -> Callable[[], object]:
                 body = related_body(films)
@@ -100,10 +101,11 @@ def test_twenty_actions_leave_one_message_each(
                 return lambda: modality.post("/dicom-web/studies", content=body.content, headers=headers)
 
             def after(action: str, user: str, outcome: str, act: Callable[[], object], *holds: str) -> None:
-                count = len(server.messages)
+                nonlocal actions
                 act()
-                messages = server.wait(count + 1)
-                assert len(messages) == count + 1, action
+                actions += 1
+                messages = server.wait(1 + actions + polls)
+                assert len(messages) == 1 + actions + polls, action
                 xml = messages[-1].partition(b"\xef\xbb\xbf")[2]
                 root = parsed(xml)
                 (event_id,) = root.iter("EventID")
@@ -129,10 +131,13 @@ def test_twenty_actions_leave_one_message_each(
                   sha256(_film(1)).hexdigest())  # fmt: skip
             after("predict", "viewer", "4", lambda: viewer.post("/predict", content=b"nothing"))
             until = time.monotonic() + 240
-            while viewer.get(f"/studies/{STUDY}").json()["state"] != "done":
+            state = ""
+            while state != "done":
                 assert time.monotonic() < until
                 time.sleep(0.2)
-            time.sleep(0.5)  # so that those messages have come
+                state = viewer.get(f"/studies/{STUDY}").json()["state"]
+                polls += 1
+                server.wait(1 + actions + polls)
             known = (STUDY, "PATIENT-17", "ACC-4711")
             after("query", "viewer", "0", lambda: viewer.get("/studies"), *known)
             after("query", "viewer", "0", lambda: viewer.get("/studies?search=doe"), *known)
@@ -144,7 +149,9 @@ def test_twenty_actions_leave_one_message_each(
             after("login", "anonymous", "4", lambda: httpx.get(f"{node.url}/studies"))
             after("refused", "modality", "4", lambda: modality.get(below))
 
-            count = len(server.messages)  # what shows no patient leaves nothing
+            assert actions == 20
+            count = 1 + actions + polls
+            # What shows no patient leaves nothing.
             tag = viewer.get("/studies").headers["ETag"]
             assert viewer.get("/studies", headers={"If-None-Match": tag}).status_code == 304
             for path in ("/healthz", "/readyz", "/model", "/docs"):
@@ -153,6 +160,7 @@ def test_twenty_actions_leave_one_message_each(
             output = "\n".join(node.lines)
         messages = server.wait(count + 2)
         assert b"Application Stop" in messages[-1]
+    assert len(server.messages) == count + 2, "one for each action and poll, for start, one list, and stop"
     assert len(lines.read_text().splitlines()) == len(messages)
     assert all(json.loads(line)["action"] for line in lines.read_text().splitlines())
     for patient in ("Doe", "PATIENT-17", "ACC-4711", STUDY):
