@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cxrserve.cores import usable_cores, usual_decoders
 
-EngineName = Literal["auto", "openvino", "onnxruntime", "tensorrt"]
+EngineName = Literal["auto", "openvino", "onnxruntime", "tensorrt", "torch"]
 Precision = Literal["auto", "f32", "bf16", "fp16", "int8"]
 _MIN_TOKEN_CHARACTERS: Final = 16
 _ORIGIN: Final = r"https?://[0-9A-Za-z.\-\[\]:]{1,253}"
@@ -77,7 +77,7 @@ class Settings(BaseSettings):
 
     engine: EngineName = Field(
         "auto",
-        description="Inference engine; auto selects TensorRT or ONNX Runtime on a GPU, else "
+        description="Inference engine; auto selects TensorRT, ONNX Runtime or torch on a GPU, else "
         "OpenVINO, ONNX Runtime.",
     )
     precision: Precision = Field(

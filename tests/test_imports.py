@@ -45,5 +45,11 @@ def test_each_engine_is_loaded_only_when_chosen() -> None:
     )
 
 
+def test_the_torch_engine_alone_loads_torch_and_no_training() -> None:
+    loaded = _loaded_by("from cxrserve.engines.select import choose; choose('torch', 'f32')")
+    assert "torch" in loaded
+    assert not loaded.intersection({"torchvision", "timm", "lightning", "openvino", "training"})
+
+
 def test_archives_on_one_machine_load_no_ray() -> None:
     assert "ray" not in _loaded_by("import cxrserve.cli.bulk, cxrserve.bulk.run, cxrserve.pacs.web_source")

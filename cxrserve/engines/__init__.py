@@ -18,4 +18,7 @@ openvino.py        OpenVINO on the CPU
 select.py          selection of the engine, and the reason
 tensorrt.py        TensorRT on a GPU
 tensorrt_build.py  building with TensorRT
+torch.py           torch, on a GPU or a CPU
+torch_graph.py     a member's graph run by torch
+torch_operators.py operators of ONNX in torch
 """

@@ -17,18 +17,25 @@ from cxrserve.engines.base import ActualPrecision, Engine
 from cxrserve.errors import BundleError, EngineError
 from cxrserve.settings import EngineName, Precision
 
-InstalledName = Literal["tensorrt", "openvino", "onnxruntime"]
+InstalledName = Literal["tensorrt", "openvino", "onnxruntime", "torch"]
 
 # Each module is imported only when it is asked for or chosen.
 ENGINES: Final[dict[InstalledName, str]] = {
     "tensorrt": "TensorRtEngine",
     "openvino": "OpenVinoEngine",
     "onnxruntime": "OnnxRuntimeEngine",
+    "torch": "TorchEngine",
 }
-# In the order of preference. OpenVINO stands last with a GPU: it would leave it idle.
-_WITH_GPU: Final[tuple[InstalledName, ...]] = ("tensorrt", "onnxruntime", "openvino")
+# In the order of preference. OpenVINO stands last with a GPU: it would leave it idle. Without one, torch is
+# taken only by name: OpenVINO and ONNX Runtime are always there, and faster.
+_WITH_GPU: Final[tuple[InstalledName, ...]] = ("tensorrt", "onnxruntime", "torch", "openvino")
 _WITHOUT_GPU: Final[tuple[InstalledName, ...]] = ("openvino", "onnxruntime")
-
+# Engines of CPUs and GPUs, and the package without which they are of no use to a GPU.
+_ALSO_ON_CPUS: Final[dict[InstalledName, str]] = {
+    "onnxruntime": "without its CUDA provider (package onnxruntime-gpu)",
+    "torch": "built without CUDA",
+}
+_EXTRAS: Final[dict[EngineName, str]] = {"tensorrt": "gpu", "torch": "torch"}
 
 # Which command makes a variant, or admits the members themselves.
 _MAKERS: Final[dict[ActualPrecision, str]] = {
@@ -163,8 +170,8 @@ def choose(requested: EngineName, precision: Precision) -> Choice:
     missing: list[str] = []
     for name in candidates:
         try:
-            if candidates is _WITH_GPU and name == "onnxruntime" and not _module(name).on_gpu():
-                missing.append("onnxruntime: without its CUDA provider (package onnxruntime-gpu)")
+            if candidates is _WITH_GPU and name in _ALSO_ON_CPUS and not _module(name).on_gpu():
+                missing.append(f"{name}: {_ALSO_ON_CPUS[name]}")
                 continue
             return _choice(name, precision, by_name=requested != "auto")
         except (ImportError, OSError) as error:  # OSError: TensorRT without its libraries
@@ -173,11 +180,8 @@ def choose(requested: EngineName, precision: Precision) -> Choice:
             if requested != "auto":
                 raise
             missing.append(f"{name}: {error.detail}")
-    advice = (
-        'pip install "cxrserve[gpu]"'
-        if requested == "tensorrt"
-        else "Install cxrserve with its dependencies again"
-    )
+    extra = _EXTRAS.get(requested)
+    advice = f'pip install "cxrserve[{extra}]"' if extra else "Install cxrserve with its dependencies again"
     raise EngineError(f"no engine can be used ({'; '.join(missing)}). {advice}.")
 
 

@@ -17,7 +17,7 @@ from tests.bundles import write_tiny_bundle
 
 SIZE = 128
 # Those that run on a CPU; TensorRT's parts that do are in test_tensorrt.py.
-ENGINES: tuple[InstalledName, ...] = ("openvino", "onnxruntime")
+ENGINES: tuple[InstalledName, ...] = ("openvino", "onnxruntime", "torch")
 # Largest difference of a logit between engines in single precision: other orders of summation.
 F32_TOLERANCE = 1e-4
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from cxrserve.bundle.contract import load_bundle
@@ -66,13 +67,13 @@ class Opened:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.options: list[dict[str, str]] = []
-        real = onnxruntime.ort.InferenceSession
+        real = ort.InferenceSession
 
         def open_(model: bytes, options: object, providers: list[Any]) -> object:
             self.options += [provider[1] for provider in providers if isinstance(provider, tuple)]
             return real(model, options, providers=providers)
 
-        monkeypatch.setattr(onnxruntime.ort, "InferenceSession", open_)
+        monkeypatch.setattr(ort, "InferenceSession", open_)
 
 
 @pytest.mark.usefixtures("_gpu")

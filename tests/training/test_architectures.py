@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
+from cxrserve.engines.torch import TorchEngine
 from tests.training.test_networks import image
 from training.networks.architectures import ARCHITECTURES, HeadKind, trunks
 from training.networks.architectures.grey import IMAGENET_MEAN, IMAGENET_STD, GreyNetwork, fold_colour
@@ -130,12 +131,13 @@ def test_engines_answer_as_the_network_does(name: str, head: HeadKind, tmp_path:
     assert max(differences.values()) < 1e-3
     assert member.architecture == network.architecture
     # Against the network before the export folded anything.
-    engine = OnnxRuntimeEngine((tmp_path / member.file).read_bytes(), size=SIZE, precision="f32", threads=1)
     with torch.inference_mode():
         expected = network(image(SIZE))
-    found = engine.run(image(SIZE).numpy())
-    torch.testing.assert_close(torch.from_numpy(found.logits_NF), expected.logits, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(torch.from_numpy(found.maps_NFhw), expected.maps, rtol=1e-3, atol=1e-3)
+    for engine_class in (OnnxRuntimeEngine, TorchEngine):
+        engine = engine_class((tmp_path / member.file).read_bytes(), size=SIZE, precision="f32", threads=1)
+        found = engine.run(image(SIZE).numpy())
+        torch.testing.assert_close(torch.from_numpy(found.logits_NF), expected.logits, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(torch.from_numpy(found.maps_NFhw), expected.maps, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("size", [0, 100])
