@@ -10,6 +10,7 @@ CxrserveError
 │   │   └── LoginFailed             the identity provider did not confirm who the user is
 │   ├── Forbidden              403  the settings do not allow patient data to be sent
 │   ├── ScopeMissing           403  the client's token does not allow such requests
+│   ├── UploadGone             410  an earlier upload that a request names is not held any more
 │   └── RequestTimeout         408  the body did not arrive in time
 ├── ImageError                 422  the file was recognised, but holds no radiograph that can be analysed
 │   ├── UnreadableImage             damaged, truncated, or its pixels contradict its header
@@ -120,6 +121,14 @@ class NotAcceptable(RequestError):
     http_status = 406
     slug = "not-acceptable"
     title = "This response format is not available for this file"
+
+
+class UploadGone(RequestError):
+    """The earlier upload that the request names is not held, or no longer: send the file."""
+
+    http_status = 410
+    slug = "upload-gone"
+    title = "The earlier upload is not held any more"
 
 
 class Unauthorized(RequestError):

@@ -70,18 +70,30 @@ class PredictQuery(Strict):
     )
 
 
+class ImageQuery(PredictQuery):
+    """The query string of /predict for one image."""
+
+    upload: str | None = Field(
+        None,
+        max_length=64,
+        description="The `X-Upload` that `POST /display?keep=true` answered with, within the last minute, "
+        "in place of a body. Where that file is not held any more, the answer is 410: send the file.",
+    )
+
+
 ServiceOf = Annotated[Service, Depends(service_of)]
 QueryOf = Annotated[PredictQuery, Query()]
+ImageQueryOf = Annotated[ImageQuery, Query()]
 
 
 @router.post(
     "/predict",
     response_model=Answer,
     summary="Predict one radiograph: 14 probabilities and heatmaps",
-    responses=openapi.problems(*FAILURES) | {200: {"content": _FORMS | _PNG}},
+    responses=openapi.problems(*FAILURES, 410) | {200: {"content": _FORMS | _PNG}},
     openapi_extra=openapi.body(upload.RAW_TYPES, several=False),
 )
-async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Response:
+async def predict(request: Request, query: ImageQueryOf, service: ServiceOf) -> Response:
     """Send the file as `multipart/form-data` in one part named `file`, or its bytes as the body.
 
     The file is DICOM, JPEG or PNG. Its content decides, not its name or the Content-Type. Research use only.
@@ -99,7 +111,7 @@ async def predict(request: Request, query: QueryOf, service: ServiceOf) -> Respo
         result = images.predict_dicom(predict_request, files[0], 0)
         return _DICOM_FORMS[form]([result], predict_request.bundle)
 
-    return await run_request(request, service, query.priority, work, max_files=1)
+    return await run_request(request, service, query.priority, work, max_files=1, kept=query.upload)
 
 
 @router.post(

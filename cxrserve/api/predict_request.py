@@ -14,7 +14,9 @@ from cxrserve.api.compression import compressed, wants_gzip
 from cxrserve.api.disconnect import cancelled_on_disconnect
 from cxrserve.api.request_log import RequestRecord, record_of
 from cxrserve.api.service import Service
+from cxrserve.api.transfers import Transfer
 from cxrserve.bundle.contract import Bundle
+from cxrserve.errors import RequestError
 from cxrserve.multipart import Body
 from cxrserve.pipeline.pipeline import Pipeline
 from cxrserve.scheduling.admission import Reservation
@@ -61,15 +63,29 @@ Work = Callable[[PredictRequest, list[bytes]], Body]
 
 
 async def run_request(
-    request: Request, service: Service, priority: Priority, work: Work, *, max_files: int
+    request: Request,
+    service: Service,
+    priority: Priority,
+    work: Work,
+    *,
+    max_files: int,
+    kept: str | None = None,
 ) -> Response:
-    """Receive the files and run `work` on a thread. Cancel it when the client disconnects."""
+    """Receive the files and run `work` on a thread. Cancel it when the client disconnects.
+
+    Args:
+        kept: the name of an upload that the service holds and that takes the place of the body.
+    """
     pipeline = service.pipeline
     record = record_of(request.scope)
     record.model_sha256 = pipeline.predictor.bundle.sha256
     record.priority = priority
     with service.reserve_image(priority) as reservation, service.uploads.begin(record.address) as transfer:
-        received = await upload.receive(request, service.settings, transfer, max_files=max_files)
+        received: list[bytearray] | list[bytes]
+        if kept is None:
+            received = await upload.receive(request, service.settings, transfer, max_files=max_files)
+        else:
+            received = [_taken(request, service, kept, transfer)]
         transfer.arrived()
         reservation.confirm()
         async with cancelled_on_disconnect(request) as cancellation:
@@ -95,3 +111,17 @@ async def run_request(
                 return await service.in_thread(run)
             except Cancelled:
                 raise ClientDisconnect from None
+
+
+def _taken(request: Request, service: Service, name: str, transfer: Transfer) -> bytes:
+    """The file of an upload that the service holds, now held by `transfer`.
+
+    Raises:
+        RequestError: the request has a body as well.
+        UploadGone: there is no such upload.
+    """
+    if upload.has_body(request):
+        raise RequestError("the request has a body and names an earlier `upload`. Send one of them.")
+    data = service.kept.take(record_of(request.scope), name)
+    transfer.hold(len(data))
+    return data

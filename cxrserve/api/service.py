@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from fastapi import Request
 
+from cxrserve.api.kept_uploads import KeptUploads
 from cxrserve.api.refusals import RefusalCounter
 from cxrserve.api.transfers import Memory, Transfers
 from cxrserve.errors import ConfigurationError, CxrserveError, EngineLost, NotReady
@@ -36,6 +37,7 @@ class Service:
         single_sign_on: tokens and sign-in of an identity provider; None without one.
         refusals: the refused tokens of each address.
         uploads: places of the bodies of predictions and of images for display.
+        kept: files that were received for display, for a prediction that follows.
         stores: places of STOW-RS requests, apart, so that neither kind can shut out the other.
     """
 
@@ -56,6 +58,7 @@ class Service:
         )
         memory = Memory(settings.transfer_bytes)
         self.uploads: Final = Transfers(memory, limit=max_requests, setting="CXRSERVE_MAX_WAITING")
+        self.kept: Final = KeptUploads(memory)
         self.stores: Final = Transfers(memory, limit=settings.max_stores, setting="CXRSERVE_MAX_STORES")
         # One thread for each request that may be inside: those that wait for the engines wait here.
         self._threads: Final = ThreadPoolExecutor(
@@ -110,6 +113,7 @@ class Service:
 
         Requests had time to finish; one that still runs ends with its decode worker.
         """
+        self.kept.close()
         if self._pipeline is not None and not self._owned_by_caller:
             await asyncio.to_thread(self._pipeline.close)
         if self.single_sign_on is not None:

@@ -7,6 +7,7 @@ places and half of the memory, and a body must keep up a minimum rate.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -25,6 +26,8 @@ class Memory:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes: Final = max_bytes
         self._by_address: Final[Counter[str]] = Counter()
+        # Gives back memory that is held only in case it is needed; False if there is none.
+        self.spare: Callable[[], bool] = lambda: False
 
     @property
     def used_bytes(self) -> int:
@@ -37,16 +40,22 @@ class Memory:
         Raises:
             Overloaded: they do not fit beside those of the other bodies.
         """
-        own, total = self._by_address[address] - before, self.used_bytes - before
-        too_much = own and own + after > self._max_bytes // 2
-        if after > before and (too_much or (total and total + after > self._max_bytes)):
-            raise Overloaded(
-                "the memory for uploads and downloads is in use (CXRSERVE_TRANSFER_BYTES). Try again later."
-            )
+        while after > before and not self._fits(address, before, after):
+            if not self.spare():
+                raise Overloaded(
+                    "the memory for uploads and downloads is in use (CXRSERVE_TRANSFER_BYTES). "
+                    "Try again later."
+                )
+        own = self._by_address[address] - before
         if own + after:
             self._by_address[address] = own + after
         else:
             self._by_address.pop(address, None)
+
+    def _fits(self, address: str, before: int, after: int) -> bool:
+        own, total = self._by_address[address] - before, self.used_bytes - before
+        too_much = own and own + after > self._max_bytes // 2
+        return not (too_much or (total and total + after > self._max_bytes))
 
 
 class Transfers:

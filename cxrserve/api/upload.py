@@ -179,6 +179,11 @@ def _open_body(request: Request, settings: Settings, max_files: int) -> tuple[_B
     return FormReader(content_type, max_files=max_files, max_bytes=settings.max_upload_bytes), max_bytes
 
 
+def has_body(request: Request) -> bool:
+    """True if the headers announce a body."""
+    return _content_length(request) > 0 or "transfer-encoding" in request.headers
+
+
 def _content_length(request: Request) -> int:
     # h11 has checked that this is a number (RFC 9112, 6.3).
     return int(request.headers.get("content-length", "0"))

@@ -13,9 +13,9 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from cxrserve.api import openapi, upload
@@ -28,12 +28,14 @@ from cxrserve.api.service import Service, service_of
 from cxrserve.api.transfers import Pace, Transfer
 from cxrserve.imaging.display_header import DisplayedImage
 from cxrserve.scheduling.admission import Reservation
+from cxrserve.schema import Strict
 
 router = APIRouter(tags=["viewer"])
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 
 DISPLAY_TYPE: Final = "application/octet-stream"
+UPLOAD_HEADER: Final = "X-Upload"
 _FOLDER: Final = files("cxrserve") / "viewer"
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
@@ -162,6 +164,16 @@ async def file(request: Request, path: str) -> Response:
     return _file_response(request, path)
 
 
+class DisplayQuery(Strict):
+    """The query string of /display. An unknown parameter is an error."""
+
+    keep: bool = Field(
+        False,
+        description="Holds the file in memory for a minute, where there is room: the header `X-Upload` of "
+        "the answer then names it, and `POST /predict` with that name as `upload` needs no body.",
+    )
+
+
 @router.post(
     "/display",
     response_class=Response,
@@ -171,12 +183,19 @@ async def file(request: Request, path: str) -> Response:
             "description": "Four bytes with the length of a JSON header, little endian; the header "
             "(`DisplayHeader`), padded with blanks; the samples row by row, little endian; the tables.",
             "content": {DISPLAY_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+            "headers": {
+                UPLOAD_HEADER: {
+                    "description": "With `keep`: the name of the file for `POST /predict`. Absent where "
+                    "there is no memory for it.",
+                    "schema": {"type": "string"},
+                }
+            },
         },
         **openapi.problems(400, 408, 413, 415, 422, 500, 503, 504),
     },
     openapi_extra=openapi.body(upload.RAW_TYPES, several=False),
 )
-async def display(request: Request, service: ServiceOf) -> Response:
+async def display(request: Request, query: Annotated[DisplayQuery, Query()], service: ServiceOf) -> Response:
     """Send the file as to /predict; the limits and refusals are the same.
 
     If the file names the patient, so does the header. It is returned to the client and not stored.
@@ -187,18 +206,21 @@ async def display(request: Request, service: ServiceOf) -> Response:
         received = await upload.receive(request, service.settings, transfer, max_files=1)
         compress = wants_gzip(request)
 
-        def decode() -> tuple[list[memoryview], str]:
+        def decode() -> tuple[bytes, list[memoryview], str]:
             data = bytes(received.pop())
             record.received(data)
             image = pipeline.display(data, timeout_s=service.settings.request_timeout_s)
-            return _frame(image, compress=compress)
+            return data, *_frame(image, compress=compress)
 
-        chunks, coding = await service.in_thread(decode)
+        data, chunks, coding = await service.in_thread(decode)
         size = sum(map(len, chunks))
         transfer.hold(size)
         reservation.keep()  # the image stays in memory until a slow client has read it
         transfer.keep()
+        name = service.kept.keep(record, data) if query.keep else None
     headers = {"Content-Length": str(size), "Vary": "Accept-Encoding"}
+    if name is not None:
+        headers[UPLOAD_HEADER] = name
     if coding:
         headers["Content-Encoding"] = coding
     return _ImageResponse(

@@ -39,8 +39,8 @@ export function onTokenWanted(ask) {
 }
 
 /**
- * @typedef {{method?: string, body?: Blob|null, headers?: Record<string, string>, as?: "json"|"bytes"|"blob", onSent?: (share: number) => void, signal?: AbortSignal}} Options
- * `onSent` reports the share of the body that was sent.
+ * @typedef {{method?: string, body?: Blob|null, headers?: Record<string, string>, as?: "json"|"bytes"|"blob", onSent?: (share: number) => void, onHead?: (header: (name: string) => string|null) => void, signal?: AbortSignal}} Options
+ * `onSent` reports the share of the body that was sent; `onHead` that an answer with status 200 begins.
  * @typedef {{status: number, body: any, header: (name: string) => string|null}} Response
  */
 
@@ -104,15 +104,19 @@ function pause(seconds, wake, signal) {
 }
 
 /** @param {string} path @param {Options} options @param {string|null} token @returns {Promise<Response>} */
-function send(path, { method = "GET", body, headers = {}, as = "json", onSent, signal }, token) {
+function send(path, { method = "GET", body, headers = {}, as = "json", onSent, onHead, signal }, token) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch does not report how much was sent
     request.open(method, path);
     request.responseType = as === "json" ? "text" : as === "bytes" ? "arraybuffer" : "blob";
-    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    const all = { ...(body && { "Content-Type": "application/octet-stream" }), ...headers };
+    for (const [name, value] of Object.entries(all)) request.setRequestHeader(name, value);
     if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
-    if (body) request.setRequestHeader("Content-Type", "application/octet-stream");
     if (onSent) request.upload.onprogress = (event) => onSent(event.total ? event.loaded / event.total : 0);
+    request.onreadystatechange = () => {
+      if (request.readyState === XMLHttpRequest.HEADERS_RECEIVED && request.status === 200)
+        onHead?.((name) => request.getResponseHeader(name));
+    };
     const abort = () => request.abort();
     signal?.addEventListener("abort", abort, { once: true });
     request.onabort = () => reject(signal?.reason ?? new DOMException("aborted", "AbortError"));

@@ -9,6 +9,7 @@ import { update } from "./store.js";
 export const wake = new EventTarget();
 addEventListener("online", () => wake.dispatchEvent(new Event("now")));
 
+const UPLOAD_GONE = 410;
 const PREDICT = "/predict?heatmaps=all&scales=maps";
 let count = 0;
 
@@ -20,7 +21,7 @@ let count = 0;
 /** @returns {Task} */
 const task = () => ({ stage: "idle", share: 0, problem: null, retryAt: 0 });
 
-/** One open radiograph; it is displayed and analysed by two requests. */
+/** One open radiograph. Its file is sent for display; the request for its answer names that upload. */
 export class Radiograph {
   /**
    * @param {string} name shown as text
@@ -53,14 +54,19 @@ export class Radiograph {
     this.firstLook = null;
     this.turn = 0;
     this.closed = new AbortController();
+    /** @type {Promise<string|null>} the service's name for the file that was sent for display, if it holds it */
+    this.upload = Promise.resolve(null);
     /** @type {Map<string, import("./heatmap.js").Heatmap|null>} */
     this.maps = new Map();
   }
 
-  /** Request picture and answer, at the same time. Finished requests are not repeated. */
+  /** Request picture and answer. Finished requests are not repeated. */
   start() {
-    if (this.display.stage === "idle" || this.display.stage === "failed")
-      void this.#run(this.display, () => this.#display());
+    if (this.display.stage === "idle" || this.display.stage === "failed") {
+      this.upload = new Promise((resolve) => {
+        void this.#run(this.display, () => this.#display(resolve)).finally(() => resolve(null));
+      });
+    }
     if (this.prediction.stage === "idle" || this.prediction.stage === "failed")
       void this.#run(this.prediction, () => this.#predict());
   }
@@ -121,8 +127,11 @@ export class Radiograph {
     update();
   }
 
-  /** @param {string} path @param {"json"|"bytes"} as @param {Task} progress */
-  #post(path, as, progress) {
+  /**
+   * @param {string} path @param {"json"|"bytes"} as @param {Task} progress
+   * @param {import("./api.js").Options} [more]
+   */
+  #post(path, as, progress, more = {}) {
     /** @param {number} share */
     const onSent = (share) => {
       Object.assign(progress, {
@@ -148,6 +157,7 @@ export class Radiograph {
       as,
       onSent,
       signal: this.closed.signal,
+      ...more,
     };
     return askUntilAnswered(path, options, { onWait, wake });
   }
@@ -182,9 +192,12 @@ export class Radiograph {
     this.blob ??= blob;
   }
 
-  async #display() {
+  /** @param {(upload: string|null) => void} onUpload called as soon as the service has the file */
+  async #display(onUpload) {
     await this.#load();
-    const { body } = await this.#post("/display", "bytes", this.display);
+    const { body } = await this.#post("/display?keep=true", "bytes", this.display, {
+      onHead: (header) => onUpload(header("X-Upload")),
+    });
     this.picture = readPicture(body);
     this.firstLook = firstLook(this.picture);
     this.look ??= this.firstLook;
@@ -197,8 +210,20 @@ export class Radiograph {
       if (this.answer) return;
     }
     await this.#load();
-    const { body } = await this.#post(PREDICT, "json", this.prediction);
+    const { body } = (await this.#predictUpload()) ?? (await this.#post(PREDICT, "json", this.prediction));
     this.answer = body;
+  }
+
+  /** The answer about the file that was sent for display; null where the service does not hold it any more. */
+  async #predictUpload() {
+    const upload = await this.upload;
+    if (!upload) return null;
+    try {
+      return await this.#post(`${PREDICT}&upload=${upload}`, "json", this.prediction, { body: null });
+    } catch (problem) {
+      if (problem instanceof Problem && problem.status === UPLOAD_GONE) return null;
+      throw problem;
+    }
   }
 }
 
