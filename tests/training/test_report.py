@@ -209,6 +209,18 @@ def test_the_page_stands_alone_and_escapes(report: Path) -> None:
     assert "var(--ink)" in page
 
 
+def test_images_of_one_class_alone_are_reported_too(
+    bundle: Path, samples: PyramidCache, tmp_path: Path
+) -> None:
+    """Of a small test part all images may be alike: there is nothing to rank, and no reason to stop."""
+    alike = replace(samples, labels_NF=np.ones_like(samples.labels_NF))
+    contents = ReportContents(field_images=0, cam_findings=(), footprints=False)
+    evaluation = evaluate_bundle(bundle, alike, tmp_path, data="alike", contents=contents)
+    assert not any(finding.auc for finding in evaluation.findings)
+    page = (tmp_path / HTML).read_text(encoding="utf-8")
+    assert page.count("No finding has images both with it and without it.") == 2
+
+
 def test_the_json_holds_the_numbers_of_the_page(report: Path) -> None:
     content = json.loads((report / JSON).read_text(encoding="utf-8"))
     assert content["count"] == COUNT

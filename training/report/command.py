@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -115,36 +115,46 @@ def evaluate(
     console = Console()
     if len(bundles) > 1 and out is None:
         raise typer.BadParameter("several bundles need a folder for their report", param_hint="--out")
-    try:
-        contents = ReportContents(cam_findings=_names(cams), field_images=field_images, by_study=by_study)
-        source = _Source(
-            spec=data,
-            split=split,
-            split_file=split_file,
-            uncertain=uncertain,
-            console=console,
-            bundles=tuple(bundles),
-            allow_overlap=allow_overlap,
-            options=override(ReadOptions(), reading or ()),
-            people=people,
-            partial=out or bundles[0],
-        )
-        if as_folds and len(bundles) > 1:
-            assert out is not None
-            evaluations = [_folds(source, out, contents, work)]
-        else:
-            evaluations = [_one(bundle, source, out, contents, work, len(bundles) > 1) for bundle in bundles]
-    except (ValueError, DatasetError) as error:
-        raise typer.BadParameter(str(error)) from None
-    if len(evaluations) > 1:
-        from training.report.evaluate_bundle import write_comparison
-
-        assert out is not None
-        write_comparison(evaluations, out, bundles=bundles)
+    with ExitStack() as kept:
+        try:
+            contents = ReportContents(cam_findings=_names(cams), field_images=field_images, by_study=by_study)
+            source = _Source(
+                spec=data,
+                split=split,
+                split_file=split_file,
+                uncertain=uncertain,
+                console=console,
+                bundles=tuple(bundles),
+                allow_overlap=allow_overlap,
+                options=override(ReadOptions(), reading or ()),
+                people=people,
+                partial=out or bundles[0],
+                kept=kept,
+            )
+            evaluations = _measured(source, out, contents, work, as_folds)
+        except (ValueError, DatasetError) as error:
+            raise typer.BadParameter(str(error)) from None
     for evaluation in evaluations:
         means = ", ".join(f"{column} {value:.3f}" for column, value in evaluation.shown_means.items())
         console.print(f"{evaluation.bundle} {evaluation.version}: AUC {means}", highlight=False)
     console.print(f"{(out or bundles[0]) / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _measured(
+    source: _Source, out: Path | None, contents: object, work: Path | None, as_folds: bool
+) -> list[Evaluation]:
+    """The evaluation of each bundle, or the one of all folds, with the report written."""
+    compared = len(source.bundles) > 1
+    if as_folds and compared:
+        assert out is not None
+        return [_folds(source, out, contents, work)]
+    evaluations = [_one(bundle, source, out, contents, work, compared) for bundle in source.bundles]
+    if compared:
+        from training.report.evaluate_bundle import write_comparison
+
+        assert out is not None
+        write_comparison(evaluations, out, bundles=source.bundles)
+    return evaluations
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -159,6 +169,8 @@ class _Source:
 
     Attributes:
         partial: folder below which scores are kept as they come.
+        kept: removes them when it is closed after the report was written, of all bundles at once: a command
+            that was killed in its fifth bundle does not score the first four again.
     """
 
     spec: str
@@ -171,6 +183,7 @@ class _Source:
     options: ReadOptions
     people: Path | None = None
     partial: Path
+    kept: ExitStack
 
     @property
     def is_cache(self) -> bool:
@@ -386,7 +399,7 @@ def _files(
     from cxrserve.settings import Settings
     from training.datasets.labels import LabelPolicy
     from training.report.files import FileSamples, decoding, score_files
-    from training.report.partial_scores import kept_until_done
+    from training.report.partial_scores import count_kept, kept_until_done
     from training.report.score_images import open_for_many
 
     settings = Settings(bundle=bundle)
@@ -400,7 +413,14 @@ def _files(
             "images": manifest.sha256,
             "files": samples.stats(),
         }
-        with closing(samples), kept_until_done(source.partial, facts) as partial:
+        partial = source.kept.enter_context(kept_until_done(source.partial, facts))
+        if count := count_kept(partial):
+            source.console.print(
+                f"goes on: {count} of {len(samples)} images were scored before",
+                highlight=False,
+                soft_wrap=True,
+            )
+        with closing(samples):
             part = "" if source.split in (None, "all") else f", {source.split}"
             description = f"{source.spec.partition(':')[0]}{part}"
             scores, faults = score_files(predictor, samples, description, track, partial)

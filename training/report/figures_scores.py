@@ -55,7 +55,11 @@ def _multiples(
         figure, panels, rest = _panels(evaluated, x_label, y_label)
         for axes, result in zip(panels, evaluated, strict=True):
             draw(axes, scores, result)
-        if rest:
+        if not panels:
+            figure.text(
+                0.5, 0.5, "No finding has images both with it and without it.", ha="center", color=INK
+            )
+        elif rest:
             handles, labels = panels[0].get_legend_handles_labels()
             rest[0].legend(handles, labels, loc="center left", labelspacing=0.7)
         else:

@@ -25,11 +25,24 @@ FILE: Final = "scores.part.npy"
 
 @contextmanager
 def kept_until_done(parent: Path, facts: Mapping[str, object]) -> Iterator[Path]:
-    """A folder below `parent` for the scores that `facts` decide; removed after a block that ends well."""
+    """A folder below `parent` for the scores that `facts` decide; removed after a block that ends well.
+
+    A block inside a block of the same folder leaves it to the outer one.
+    """
     folder = parent / f"scores-{sha256_of(facts)[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
     yield folder
-    shutil.rmtree(folder)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def count_kept(folder: Path) -> int:
+    """Images that `folder` has whole scores of."""
+    try:
+        rows: NDArray[np.float64] = np.load(folder / FILE, mmap_mode="r")
+    except (OSError, ValueError):
+        return 0  # there is none, or it was being made when the run was killed
+    return int((~np.isnan(rows).any((1, 2))).sum())
 
 
 class PartialScores:
@@ -55,9 +68,12 @@ class PartialScores:
                 return stored
         except (OSError, ValueError):
             pass  # there is none, or it was being made when the run was killed
-        created = np.lib.format.open_memmap(self._path, mode="w+", dtype=np.float64, shape=shape)
+        # A new file holds zeros, which would pass for scores: it gets its name when it holds NaN.
+        unfinished = self._path.with_suffix(".new")
+        created = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float64, shape=shape)
         created[:] = np.nan
         created.flush()
+        unfinished.replace(self._path)
         return created
 
     def pending(self) -> list[int]:
