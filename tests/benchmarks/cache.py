@@ -45,7 +45,7 @@ def main() -> None:
     preprocessing = Preprocessing(profile="mimic-cxr-jpg", pictures="final", sizes=sizes)
     print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
     with tempfile.TemporaryDirectory() as work:
-        manifest = _manifest(arguments.files, arguments.phantoms, Path(work))
+        manifest = manifest_of(arguments.files, arguments.phantoms, Path(work))
         compressed, plain = Path(work) / "compressed", Path(work) / "plain"
         for _ in cache_images(compressed, manifest, preprocessing, arguments.workers, print):
             pass
@@ -56,13 +56,13 @@ def main() -> None:
         plain.mkdir()
         for size in sizes:
             np.save(plain / f"level_{size}.npy", np.asarray(cache.level(size)))
-        _sizes(compressed, plain, len(rows), sizes)
+        print_sizes(compressed, plain, len(rows), sizes)
         for size in sizes:
             stored = np.load(plain / f"level_{size}.npy", mmap_mode="r")
-            _rates(size, cache.level(size), stored, arguments.rounds)
+            print_rates(size, cache.level(size), stored, arguments.rounds)
 
 
-def _manifest(files: list[Path], phantoms: int, work: Path) -> Manifest:
+def manifest_of(files: list[Path], phantoms: int, work: Path) -> Manifest:
     if not files:
         write_phantoms(work / "phantoms", phantoms, seed=90_000)
         return read_dataset(f"phantoms:{work / 'phantoms'}")
@@ -80,7 +80,7 @@ def _manifest(files: list[Path], phantoms: int, work: Path) -> Manifest:
     return new_manifest(source="files", root=Path("/"), samples=samples, annotated=(), faults=())
 
 
-def _sizes(compressed: Path, plain: Path, count: int, sizes: tuple[int, ...]) -> None:
+def print_sizes(compressed: Path, plain: Path, count: int, sizes: tuple[int, ...]) -> None:
     for size in sizes:
         before = (plain / f"level_{size}.npy").stat().st_size
         path = compressed / f"level_{size}.zst"
@@ -99,7 +99,7 @@ def _sizes(compressed: Path, plain: Path, count: int, sizes: tuple[int, ...]) ->
     )
 
 
-def _rates(size: int, now: NDArray[np.uint8], before: NDArray[np.uint8], rounds: int) -> None:
+def print_rates(size: int, now: NDArray[np.uint8], before: NDArray[np.uint8], rounds: int) -> None:
     order_N = np.random.default_rng(0).permutation(len(before))
     best: dict[str, tuple[float, float]] = {}
     for _ in range(rounds):
