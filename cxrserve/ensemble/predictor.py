@@ -6,7 +6,7 @@ Legend: N images, F findings, S scales (ascending by size), h and w of a heatmap
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,7 +15,7 @@ from typing import Final, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from cxrserve.bundle.contract import Bundle, Contract
+from cxrserve.bundle.contract import Bundle, Member
 from cxrserve.bundle.signature import check_source
 from cxrserve.bundle.triage_calibration import Arithmetic
 from cxrserve.engines.base import ActualPrecision, Engine, Output
@@ -117,7 +117,7 @@ class Predictor:
         self.weights_FS: Final = np.array(contract.stack, np.float64)
         self.thresholds_F: Final = thresholds(contract)
         self.score_thresholds_F: Final = score_thresholds(contract)
-        self._slopes_FS, self._intercepts_FS = member_calibrations(contract)
+        self._slopes_FS, self._intercepts_FS = member_calibrations(contract.members)
         self._known_F: Final = ~np.isin(NAMES, contract.unavailable)
         supported_by_size = {
             member.size: [member.supports(name) for name in NAMES] for member in contract.members
@@ -290,9 +290,9 @@ class Predictor:
         return maps, scale_maps
 
 
-def member_calibrations(contract: Contract) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def member_calibrations(members: Sequence[Member]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Slopes and intercepts that logits get before they are stacked, float64 [14, S] each."""
-    rows = [[member.calibration.get(name) for member in contract.members] for name in NAMES]
+    rows = [[member.calibration.get(name) for member in members] for name in NAMES]
     slopes = [[1.0 if entry is None else entry.slope for entry in row] for row in rows]
     intercepts = [[0.0 if entry is None else entry.intercept for entry in row] for row in rows]
     return np.array(slopes, np.float64), np.array(intercepts, np.float64)

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from cxrserve.bundle.contract import read_contract
+from cxrserve.bundle.calibration import Calibration
+from cxrserve.bundle.contract import read_contract, write_contract
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.errors import RequestError
+from cxrserve.findings import NAMES
 from cxrserve.pipeline.pipeline import Pipeline
 from cxrserve.pipeline.triage import run_triage
 from cxrserve.settings import Settings
@@ -70,6 +72,20 @@ def test_an_interrupted_call_goes_on_from_the_logits_it_kept(bundle: Path, tmp_p
     # Of other phantoms nothing is known yet.
     other = of_phantoms(1, 8, predictors, console, kept)
     np.testing.assert_array_equal(other[:, 0], more[:, 1])
+
+
+def test_logits_that_were_kept_are_not_taken_for_those_of_members_calibrated_since(
+    bundle: Path, tmp_path: Path
+) -> None:
+    kept, console = tmp_path / "logits.npz", Console(quiet=True)
+    settings = Settings(bundle=bundle, engine="openvino", precision="f32")
+    before = of_phantoms(2, 7, [Predictor.open(settings)], console, kept)
+    contract = read_contract(bundle)[0]
+    halved = {name: Calibration(slope=0.5, intercept=1.0, data="tests") for name in NAMES}
+    members = [member.model_copy(update={"calibration": halved}) for member in contract.members]
+    write_contract(bundle, contract.model_copy(update={"members": tuple(members)}))
+    after = of_phantoms(2, 7, [Predictor.open(settings)], console, kept)
+    np.testing.assert_allclose(after, 0.5 * before + 1, atol=1e-9)
 
 
 def test_too_few_films_and_none_are_refused(bundle: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Calibration of a bundle on labelled images that had no part in training its networks.
 
-bundle.py   the contract with calibrations, measured operating points and heatmap scales
-error.py    calibration error, slope and intercept, with intervals
-images.py   scores and heatmap maxima of labelled images or phantoms
+bundle.py    the contract with calibrations, measured operating points and heatmap scales
+error.py     calibration error, slope and intercept, with intervals
+images.py    calibration on labelled images or phantoms
+outputs.py   outputs of the members for labelled images
+restack.py   a new stack for a finished bundle
 """

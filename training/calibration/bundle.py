@@ -84,17 +84,22 @@ def _of_unit(
         known_N = ~np.isnan(units.labels_NF[:, index]) & ~np.isnan(units.scores_NF[:, index])
         scores_N = units.scores_NF[known_N, index]
         positive_N = units.labels_NF[known_N, index] > 0.5
-        fewer = min(int(positive_N.sum()), int((~positive_N).sum()))
         calibration = fit(
             scores_N,
             positive_N,
             data=f"{len(scores_N)} {units.data}",
-            ridge=RIDGE if fewer < MANY else RIDGE_OF_MANY,
+            ridge=ridge_for(positive_N),
         )
         score_threshold = float(contract.calibration_of(name, unit).invert(point.threshold))
         calibrations[name] = calibration
         points[name] = measured(point, score_threshold, calibration, scores_N, positive_N, units.data, unit)
     return calibrations, points
+
+
+def ridge_for(positive_N: NDArray[np.bool_]) -> float:
+    """The ridge of a fit on these labels: `RIDGE` where a class is rare, `RIDGE_OF_MANY` else."""
+    fewer = min(int(positive_N.sum()), int((~positive_N).sum()))
+    return RIDGE if fewer < MANY else RIDGE_OF_MANY
 
 
 def measured(

@@ -1,41 +1,54 @@
 """Calibrate a bundle on labelled images of a dataset, or on phantoms drawn for it.
 
-Legend: N images, F findings, G side of a heatmap.
+Legend: N images, F findings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from cxrserve.bundle.contract import Contract, load_bundle, write_contract
+from cxrserve.bundle.contract import Contract, write_contract
 from cxrserve.ensemble.predictor import Levels, Predictor
 from cxrserve.errors import RequestError
-from cxrserve.imaging.profiles import apply_profile
-from cxrserve.imaging.pyramid import build_pyramid
 from cxrserve.reports.progress import progress_bar
 from cxrserve.settings import Settings
-from training.calibration.bundle import Gain, Labelled, calibrated_contract, gains
+from training.calibration.bundle import Gain, calibrated_contract, gains
+from training.calibration.outputs import ImageOutputs, labelled, outputs_of
+from training.calibration.restack import parts, restacked_contract
 from training.datasets import read_dataset
 from training.datasets.labels import LabelPolicy
-from training.phantom import make_phantom
+from training.phantom.pyramids import drawn_pyramids
 from training.report.files import FileSamples, decoding
+from training.report.heatmaps import HEATMAP_PERCENTILE
 
-Source = tuple[int, Iterator[tuple[Levels, NDArray[np.floating], int]], str]
+Source = tuple[int, Iterator[tuple[Levels, NDArray[np.floating], int]]]
+StackChoice = Literal["keep", "calibrated"]
 # Fewer labelled images than this calibrate nothing.
 FEWEST = 100
 
 
 def calibrate_bundle(
-    bundle: Path, *, data: str | None, phantoms: int, seed: int, version: str | None
+    bundle: Path,
+    *,
+    data: str | None,
+    phantoms: int,
+    seed: int,
+    version: str | None,
+    stack: StackChoice = "keep",
 ) -> Contract:
     """Calibrate the bundle on a dataset or on phantoms, rewrite its contract, and print what changed.
+
+    Args:
+        stack: "calibrated" calibrates the members and fits the weights again, on a third of the studies.
 
     Raises:
         RequestError: both or neither are given, or there are fewer than `FEWEST` images.
@@ -47,58 +60,80 @@ def calibrate_bundle(
     predictor = Predictor.open(Settings(bundle=bundle))
     if data:
         with _of_dataset(data, predictor) as source:
-            images = score(predictor, source, console)
+            images = look(predictor, source, console)
     else:
-        images = score(predictor, _of_phantoms(phantoms, seed, predictor), console)
-    contract = load_bundle(bundle).contract
-    calibrated = calibrated_contract(contract, images)
+        images = look(predictor, of_phantoms(phantoms, seed, predictor.bundle.contract), console)
+    calibrated, table = calibrated_on(bundle, predictor, images, _words(data, seed), stack)
     if version:
         calibrated = calibrated.model_copy(update={"version": version})
     write_contract(bundle, calibrated)
-    show(gains(calibrated, images), Console())
+    show(table, Console())
     return calibrated
 
 
-def score(predictor: Predictor, source: Source, console: Console) -> Labelled:
-    """Scores of labelled images, and the maxima of the heatmaps of present findings.
+def calibrated_on(
+    bundle: Path, predictor: Predictor, images: Sequence[ImageOutputs], data: str, stack: StackChoice
+) -> tuple[Contract, list[Gain]]:
+    """The contract of `bundle` calibrated on the outputs of its members, and log losses before and after.
+
+    Args:
+        predictor: of the bundle; gave the outputs.
+        data: the images in words, without their number.
+    """
+    if stack == "calibrated":
+        fitting, images = parts(images)
+        predictor = _restacked(bundle, predictor, fitting, data)
+    seen = labelled(predictor, images, data)
+    contract = calibrated_contract(predictor.bundle.contract, seen)
+    return contract, gains(contract, seen)
+
+
+def _restacked(bundle: Path, predictor: Predictor, images: Sequence[ImageOutputs], data: str) -> Predictor:
+    """The bundle with a stack fitted on `images`, and with the common heatmap scale of its maps."""
+    loaded, threads = predictor.choice.load(bundle), Settings().threads
+    contract = restacked_contract(loaded.contract, images, data)
+    fitted = Predictor(replace(loaded, contract=contract), predictor.choice, threads=threads)
+    maxima = labelled(fitted, images, data).maxima_NF
+    scale = float(f"{np.nanpercentile(maxima, HEATMAP_PERCENTILE):.4g}") if (maxima > 0).any() else 1.0
+    contract = contract.model_copy(update={"heatmap_scale": scale})
+    return Predictor(replace(loaded, contract=contract), predictor.choice, threads=threads)
+
+
+def look(predictor: Predictor, source: Source, console: Console) -> list[ImageOutputs]:
+    """The outputs of the members for labelled images.
 
     Raises:
         RequestError: there are fewer than `FEWEST` images.
     """
-    count, images, data = source
+    count, images = source
     if count < FEWEST:
         raise RequestError(f"there are {count} labelled images; a calibration needs at least {FEWEST}.")
-    scores, labels, studies, maxima = [], [], [], []
     with progress_bar(console) as progress:
-        for levels, labels_F, study in progress.track(images, total=count, description="scoring"):
-            present = [int(index) for index in np.flatnonzero(labels_F > 0.5)]
-            prediction = predictor.predict(levels, explain=present)
-            maxima_F = np.full(len(labels_F), np.nan)
-            for index, map_GG in prediction.maps.items():
-                maxima_F[index] = map_GG.max()
-            scores.append(prediction.scores_F)
-            labels.append(labels_F)
-            studies.append(study)
-            maxima.append(maxima_F)
-    return Labelled(
-        scores_NF=np.array(scores),
-        labels_NF=np.array(labels, np.float64),
-        study_N=np.array(studies, np.int64),
-        maxima_NF=np.array(maxima),
-        data=data,
-    )
+        return [
+            outputs_of(predictor, levels, labels_F, study)
+            for levels, labels_F, study in progress.track(images, total=count, description="scoring")
+        ]
 
 
-def _of_phantoms(count: int, seed: int, predictor: Predictor) -> Source:
-    preprocessing = predictor.bundle.contract.preprocessing
+def of_phantoms(count: int, seed: int, contract: Contract) -> Source:
+    """Phantoms with seeds from `seed` on, each a study of its own, as the networks of `contract` see them."""
 
     def drawn() -> Iterator[tuple[Levels, NDArray[np.floating], int]]:
-        for number in range(seed, seed + count):
-            phantom = make_phantom(number)
-            grey_HW, _ = apply_profile(phantom.radiograph, preprocessing.profile)
-            yield build_pyramid(grey_HW, preprocessing), phantom.labels_F.astype(np.float32), number
+        for number, (levels, labels_F) in enumerate(
+            drawn_pyramids(count, seed, contract.preprocessing), seed
+        ):
+            yield levels, labels_F, number
 
-    return count, drawn(), f"phantoms, seeds from {seed}"
+    return count, drawn()
+
+
+def _words(data: str | None, seed: int) -> str:
+    return f"images of {data.partition(':')[0]}" if data else phantoms_in_words(seed)
+
+
+def phantoms_in_words(seed: int) -> str:
+    """Phantoms with seeds from `seed` on, without their number."""
+    return f"phantoms, seeds from {seed}"
 
 
 @contextmanager
@@ -114,7 +149,7 @@ def _of_dataset(spec: str, predictor: Predictor) -> Iterator[Source]:
                 yield levels, samples.labels_NF[index], int(samples.study_N[index])
 
         try:
-            yield len(samples), read(), f"images of {spec.partition(':')[0]}"
+            yield len(samples), read()
         finally:
             samples.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -22,13 +22,21 @@ def calibrate(
     phantoms: Annotated[int, typer.Option(min=0, help="Draw this many phantoms instead.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of the first phantom.")] = FIRST_SEED,
     version: Annotated[str | None, typer.Option(help="New version of the bundle.")] = None,
+    stack: Annotated[
+        Literal["keep", "calibrated"],
+        typer.Option(
+            help="calibrated: also calibrate each network by finding and fit the weights of the stack again, "
+            "on a third of the studies; run `models triage` and `evaluate` after it."
+        ),
+    ] = "keep",
 ) -> None:
     """Calibrate a bundle's probabilities, measure its operating points, and fix a heatmap scale per finding.
 
     The networks, the stack and all decisions stay as they are: each threshold is carried through the
     calibration. What changes is the probability, p = σ(slope · logit(score) + intercept), and the colours of
-    the heatmaps, which get one linear scale for each finding.
+    the heatmaps, which get one linear scale for each finding. With --stack calibrated the stack is another
+    one, its operating points are chosen again, and figures and early decisions of the old one are removed.
     """
     from training.calibration.images import calibrate_bundle
 
-    calibrate_bundle(bundle, data=data, phantoms=phantoms, seed=seed, version=version)
+    calibrate_bundle(bundle, data=data, phantoms=phantoms, seed=seed, version=version, stack=stack)

@@ -21,6 +21,7 @@ from training.recipes.chizari import chizari, chizari_densenet161
 from training.recipes.config import (
     SIZES,
     Architecture,
+    CalibrationConfig,
     DatasetData,
     PhantomData,
     Recipe,
@@ -43,6 +44,7 @@ __all__ = [
     "SIZES",
     "Architecture",
     "Augmentation",
+    "CalibrationConfig",
     "DatasetData",
     "FitConfig",
     "PhantomData",

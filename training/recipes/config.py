@@ -92,11 +92,32 @@ class DatasetData:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StackConfig:
-    """Fit of the stacking weights: full batch, on validation logits."""
+    """Fit of the stacking weights: full batch, on validation logits.
 
+    Attributes:
+        kind: "published": weights of the networks' own probabilities, as Haque, Dubey and Hinkle fit them;
+            "calibrated": each network is calibrated by finding first, and the weights are those of the
+            calibrated probabilities, fitted with the logistic map that calibrates their sum.
+    """
+
+    kind: Literal["published", "calibrated"] = "published"
     epochs: int = 100
     learning_rate: float = 0.1
     decay: float = 0.98
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CalibrationConfig:
+    """Calibration of the bundle's probabilities, as `cxrserve models calibrate` does it.
+
+    Attributes:
+        phantoms: how many are drawn for it alone, with seeds from `first_seed` on; 0 calibrates nothing. Only
+            a recipe that trains on phantoms can draw them: a bundle of films is calibrated by the command, on
+            films that trained nothing.
+    """
+
+    phantoms: int = 0
+    first_seed: int = 3_000_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,6 +155,7 @@ class Recipe:
     fits: dict[int, FitConfig]
     stack: StackConfig = field(default_factory=StackConfig)
     film_check: FilmCheckConfig = field(default_factory=FilmCheckConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     seeds: tuple[int, ...] = (0,)
     intended_use: str
     limits: tuple[str, ...]
@@ -159,6 +181,26 @@ class Recipe:
         if self.architecture == "small" and self.head != "linear":
             raise ValueError(f"the small network has a linear head alone, not {self.head}")
         self._check_places()
+        self._check_calibration()
+
+    def _check_calibration(self) -> None:
+        wanted, data = self.calibration, self.data
+        if not wanted.phantoms:
+            return
+        if not isinstance(data, PhantomData):
+            raise ValueError(
+                f"the recipe {self.name} trains on films and calibration.phantoms is {wanted.phantoms}: "
+                "phantoms say nothing about films. Set it to 0, and calibrate the bundle on films with "
+                "`cxrserve models calibrate`"
+            )
+        used = range(data.first_seed, data.first_seed + data.training + data.validation + data.test)
+        drawn = range(wanted.first_seed, wanted.first_seed + wanted.phantoms)
+        if max(used.start, drawn.start) < min(used.stop, drawn.stop):
+            raise ValueError(
+                f"the recipe {self.name} draws phantoms {used.start} to {used.stop - 1} to train and test, "
+                f"and {drawn.start} to {drawn.stop - 1} to calibrate: set calibration.first_seed so that "
+                "none is in both"
+            )
 
     def _check_places(self) -> None:
         placed = [size for size, fit in self.fits.items() if fit.uses_places]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cxrserve.imaging.pyramid import Preprocessing
-from training.recipes.config import SIZES, PhantomData, Recipe
+from training.recipes.config import SIZES, CalibrationConfig, PhantomData, Recipe, StackConfig
 from training.recipes.fitting import Augmentation, FitConfig
 
 
@@ -16,6 +16,8 @@ def demo() -> Recipe:
         preprocessing=Preprocessing(profile="mimic-cxr-jpg", fit="squash", filter="area", sizes=SIZES),
         architecture="small",
         weights="scratch",
+        stack=StackConfig(kind="calibrated"),
+        calibration=CalibrationConfig(phantoms=4000),
         fits={256: _fit(30, 30, 16), 512: _fit(60, 16, 16), 1024: _fit(100, 8, 8), 2048: _fit(140, 4, 4)},
         intended_use=(
             "To try out, test and show cxrserve. Trained on drawn phantoms alone: its answers about a "

@@ -80,7 +80,7 @@ def explain(
         outputs[size] = [(output.logits_NF[0], output.maps_NFhw[0]) for output in engine_outputs]
     shown = min((size for size in sizes if size >= shown_side), default=sizes[-1])
     weights_FS = np.array(contract.stack)
-    slopes_FS, intercepts_FS = member_calibrations(contract)
+    slopes_FS, intercepts_FS = member_calibrations(contract.members)
     examples = []
     for index, (image, finding) in enumerate(chosen):
         logits_FS = slopes_FS * np.stack([outputs[size][index][0] for size in sizes], -1) + intercepts_FS

@@ -48,7 +48,7 @@ class Scores:
         contract, sha256: the bundle's.
         data: the test set, in words.
         engine: what computed, e.g. "openvino 2026.4 in bf16".
-        logits_NFS: float64 [N, 14, S].
+        logits_NFS: float64 [N, 14, S], as they are stacked: after the calibration of each member, if any.
         labels_NF: float32 [N, 14], 0, 1, or NaN where nothing is known.
         study_N: int64 [N], equal for images of one study.
         engine_ms: by size, the median time of that member for one image.
@@ -90,7 +90,7 @@ class Scores:
     def probabilities(self, finding: int) -> dict[str, Floats]:
         """By column, float64 [N] (of studies after `by_study`); scales that do not know it are left out.
 
-        The stack's are calibrated by the bundle, the others are as the networks say.
+        The stack's are calibrated by the bundle; the others are what is stacked, and their mean.
         """
         name, logits_NS = NAMES[finding], self.logits_NFS[:, finding]
         known = [index for index, member in enumerate(self.contract.members) if member.supports(name)]

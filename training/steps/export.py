@@ -14,6 +14,8 @@ from cxrserve import __version__
 from cxrserve.bundle.contract import Contract, Lineage, Member, write_contract
 from cxrserve.bundle.operating_point import OperatingPoint
 from cxrserve.findings import NAMES
+from training.calibration.images import calibrated_on, of_phantoms, phantoms_in_words
+from training.calibration.outputs import outputs_of
 from training.datasets.samples import Samples
 from training.networks.export import export_member
 from training.precision.bf16 import MAX_GATE_IMAGES, gated
@@ -55,6 +57,7 @@ class Export:
             "texts": [recipe.name, recipe.intended_use, recipe.limits],
             "code": __version__,
             **({"variants": True} if run.variants else {}),
+            **({"calibrated on": recipe.calibration} if recipe.calibration.phantoms else {}),
         }
 
     def run(self, run: Run, trial: Trial, folder: Path, progress: Progress) -> Done:
@@ -76,7 +79,9 @@ class Export:
             member, differences = export_member(network, size, bundle)
             model = (bundle / member.file).read_bytes()
             models[size] = model
-            members.append(_gated(knowing(member, stack.known), model, images, validation_name(run)))
+            by_finding = stack.calibration(len(members), f"{len(stack.labels_NF)} {validation_name(run)}")
+            member = knowing(member, stack.known).model_copy(update={"calibration": by_finding})
+            members.append(_gated(member, model, images, validation_name(run)))
             for output, difference in differences.items():
                 tolerance[output] = max(tolerance.get(output, 0.0), round(difference, 8))
         if run.variants:
@@ -102,7 +107,10 @@ class Export:
             progress.say(
                 f"{label(self, trial)}: {len(served_NFS)} validation images are too few for early decisions"
             )
-        write_contract(bundle, contract.model_copy(update={"heatmap_scale": scale, "triage": calibration}))
+        contract = contract.model_copy(update={"heatmap_scale": scale, "triage": calibration})
+        write_contract(bundle, contract)
+        if recipe.calibration.phantoms:
+            write_contract(bundle, calibrated_on_phantoms(recipe, bundle, contract, progress))
         write_hashes(run, trial, bundle)
         return Done(files=tuple(f"{BUNDLE}/{file.name}" for file in sorted(bundle.iterdir())))
 
@@ -164,6 +172,25 @@ def make_contract(
         intended_use=recipe.intended_use,
         limits=recipe.limits,
     )
+
+
+def calibrated_on_phantoms(recipe: Recipe, bundle: Path, contract: Contract, progress: Progress) -> Contract:
+    """`contract` calibrated on phantoms drawn for it, through the path that serves.
+
+    Decisions stay as they are, and with them what early decisions were fitted to.
+    """
+    wanted, predictor = recipe.calibration, open_predictor(bundle)
+    drawn = of_phantoms(wanted.phantoms, wanted.first_seed, contract)[1]
+    images = [
+        outputs_of(predictor, levels, labels_F, study)
+        for levels, labels_F, study in progress.track(
+            drawn, "draw and score for calibration", wanted.phantoms
+        )
+    ]
+    calibrated, table = calibrated_on(bundle, predictor, images, phantoms_in_words(wanted.first_seed), "keep")
+    before, after = (float(np.mean([getattr(gain, when) for gain in table])) for when in ("before", "after"))
+    progress.say(f"calibrated on {len(images)} phantoms: mean log loss {before:.4f} → {after:.4f}")
+    return calibrated
 
 
 def _as_served(run: Run, trial: Trial, bundle: Path, progress: Progress) -> tuple[Floats, float]:

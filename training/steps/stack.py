@@ -6,7 +6,7 @@ Legend: N images, F findings, S scales (ascending by size).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cxrserve.bundle.calibration import Calibration, logit
 from cxrserve.ensemble.stack import sigmoid, stacked, voted
-from cxrserve.findings import NAMES
+from cxrserve.findings import INDEX, NAMES
 from training.cache import PyramidCache
 from training.fit.scores import over_views
 from training.networks.base import MapNetwork
@@ -40,12 +41,32 @@ class Stacked:
 
     Attributes:
         weights_FS: float64 [F, S], rows sum to 1.
-        logits_NFS, labels_NF: of the validation images, or studies where those are the unit.
+        logits_NFS, labels_NF: of the validation images, or studies where those are the unit; logits as they
+            are stacked, after the calibration of each member.
+        slopes_FS, intercepts_FS: that calibration; None where the stack is of the published kind.
     """
 
     weights_FS: Floats
     logits_NFS: Floats
     labels_NF: NDArray[np.float32]
+    slopes_FS: Floats | None = None
+    intercepts_FS: Floats | None = None
+
+    def calibration(self, scale: int, data: str) -> dict[str, Calibration]:
+        """The calibration of a member by finding, fitted on `data`; none in a stack of the published kind."""
+        if self.slopes_FS is None or self.intercepts_FS is None:
+            return {}
+        table: dict[str, Calibration] = {}
+        for name in self.known:
+            labels_N = self.labels_NF[:, INDEX[name]]
+            table[name] = Calibration(
+                slope=float(self.slopes_FS[INDEX[name], scale]),
+                intercept=float(self.intercepts_FS[INDEX[name], scale]),
+                data=data,
+                events=int((labels_N > 0.5).sum()),
+                non_events=int((labels_N <= 0.5).sum()),
+            )
+        return table
 
     @property
     def known(self) -> tuple[str, ...]:
@@ -88,41 +109,74 @@ class Stack:
                 f"{label(self, trial)}: not converged: a weight still moved by {fit.last_move:.3f} in the "
                 "last tenth; set stack.epochs higher"
             )
+        stacked_NFS = fit.slopes_FS * logits_NFS + fit.intercepts_FS
         summary = {
-            **compared(logits_NFS, labels_NF, fit.weights_FS, recipe.preprocessing.sizes),
+            **compared(stacked_NFS, labels_NF, fit.weights_FS, recipe.preprocessing.sizes, fit.map_F2),
             "converged": fit.converged,
             "last_move": round(fit.last_move, 6),
             "epochs": recipe.stack.epochs,
         }
-        weights = {
-            name: dict(zip(map(str, recipe.preprocessing.sizes), row, strict=True))
-            for name, row in zip(NAMES, fit.weights_FS.tolist(), strict=True)
-        }
+        tables = {"weights": _by_size(fit.weights_FS, recipe.preprocessing.sizes)}
+        if recipe.stack.kind == "calibrated":
+            tables["slopes"] = _by_size(fit.slopes_FS, recipe.preprocessing.sizes)
+            tables["intercepts"] = _by_size(fit.intercepts_FS, recipe.preprocessing.sizes)
         np.savez(folder / LOGITS, logits_NFS=logits_NFS, labels_NF=labels_NF)
-        text = json.dumps({**summary, "weights": weights}, indent=1)
+        text = json.dumps({**summary, **tables}, indent=1)
         (folder / WEIGHTS).write_text(text + "\n", encoding="utf-8")
         return Done(files=(LOGITS, WEIGHTS), summary=summary)
 
     def load(self, folder: Path) -> Stacked:
-        """Read weights, logits and labels."""
+        """Read weights, calibrations, logits and labels."""
         with np.load(folder / LOGITS) as stored:
             logits_NFS, labels_NF = stored["logits_NFS"], stored["labels_NF"]
-        weights = json.loads((folder / WEIGHTS).read_text(encoding="utf-8"))["weights"]
-        weights_FS = np.array([list(row.values()) for row in weights.values()], np.float64)
-        return Stacked(weights_FS=weights_FS, logits_NFS=logits_NFS, labels_NF=labels_NF)
+        tables = json.loads((folder / WEIGHTS).read_text(encoding="utf-8"))
+        weights_FS = _array(tables["weights"])
+        if "slopes" not in tables:
+            return Stacked(weights_FS=weights_FS, logits_NFS=logits_NFS, labels_NF=labels_NF)
+        slopes_FS, intercepts_FS = _array(tables["slopes"]), _array(tables["intercepts"])
+        return Stacked(
+            weights_FS=weights_FS,
+            logits_NFS=slopes_FS * logits_NFS + intercepts_FS,
+            labels_NF=labels_NF,
+            slopes_FS=slopes_FS,
+            intercepts_FS=intercepts_FS,
+        )
+
+
+def _by_size(table_FS: Floats, sizes: tuple[int, ...]) -> dict[str, dict[str, float]]:
+    return {
+        name: dict(zip(map(str, sizes), row, strict=True))
+        for name, row in zip(NAMES, table_FS.tolist(), strict=True)
+    }
+
+
+def _array(table: Mapping[str, Mapping[str, float]]) -> Floats:
+    return np.array([list(row.values()) for row in table.values()], np.float64)
 
 
 def compared(
-    logits_NFS: Floats, labels_NF: NDArray[np.float32], weights_FS: Floats, sizes: tuple[int, ...]
+    logits_NFS: Floats,
+    labels_NF: NDArray[np.float32],
+    weights_FS: Floats,
+    sizes: tuple[int, ...],
+    map_F2: Floats | None = None,
 ) -> dict[str, object]:
-    """Cross-entropy on the validation images, mean over known labels: of the stack, voting and each scale."""
+    """Cross-entropy on the validation images, mean over known labels: of the stack, voting and each scale.
+
+    Args:
+        logits_NFS: as they are stacked.
+        map_F2: slope and intercept that the logit of the stack's sum gets; None for none.
+    """
+    stacked_NF = stacked(logits_NFS, weights_FS)
+    if map_F2 is not None:
+        stacked_NF = sigmoid(map_F2[:, 0] * logit(stacked_NF) + map_F2[:, 1])
     losses = {
         str(size): loss_of(sigmoid(logits_NFS[..., index]), labels_NF) for index, size in enumerate(sizes)
     }
     best = min(losses, key=lambda size: losses[size])
     losses |= {
         "voting": loss_of(voted(logits_NFS), labels_NF),
-        "stack": loss_of(stacked(logits_NFS, weights_FS), labels_NF),
+        "stack": loss_of(stacked_NF, labels_NF),
     }
     return {"loss": {name: round(loss, 6) for name, loss in losses.items()}, "best_scale": best}
 

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
@@ -22,13 +18,10 @@ from rich.console import Console
 from cxrserve.ensemble.predictor import Levels, Predictor
 from cxrserve.errors import CxrserveError
 from cxrserve.imaging.limits import Limits
-from cxrserve.imaging.profiles import apply_profile
-from cxrserve.imaging.pyramid import Preprocessing, build_pyramid
 from cxrserve.imaging.workers import DecodePool
 from cxrserve.reports.progress import progress_bar
 from cxrserve.settings import Settings
-from training.phantom import make_phantom
-from training.subprocesses import end_with_parent
+from training.phantom.pyramids import drawn_pyramids
 
 Floats = NDArray[np.float64]
 # Phantoms after which the logits are written, so that an interrupted call loses little.
@@ -46,8 +39,9 @@ def of_phantoms(
     key = _key(seed, predictors)
     logits = _read(store, key)[:count] if store else []
     with progress_bar(console) as progress:
-        drawn = _drawn(count - len(logits), seed + len(logits), predictors[0].bundle.contract.preprocessing)
-        for levels in progress.track(
+        preprocessing = predictors[0].bundle.contract.preprocessing
+        drawn = drawn_pyramids(count - len(logits), seed + len(logits), preprocessing)
+        for levels, _ in progress.track(
             drawn, total=count - len(logits), description="drawing and scoring phantoms"
         ):
             logits.append(_logits(levels, predictors))
@@ -100,6 +94,10 @@ def _key(seed: int, predictors: Sequence[Predictor]) -> str:
         "preprocessing": contract.preprocessing.model_dump(mode="json"),
         "arithmetics": [str(predictor.arithmetic) for predictor in predictors],
     }
+    # Logits are kept as they are stacked. Left out where there is none: files of such bundles stay valid.
+    calibrations = [member.model_dump(mode="json")["calibration"] for member in contract.members]
+    if any(calibrations):
+        origin["calibrations"] = calibrations
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
 
 
@@ -115,24 +113,3 @@ def _write(file: Path, key: str, logits: Sequence[Floats]) -> None:
     with aside.open("wb") as stream:
         np.savez(stream, key=np.array(key), logits_NAFS=np.array(logits))
     aside.replace(file)
-
-
-def _drawn(count: int, seed: int, preprocessing: Preprocessing) -> Iterator[Levels]:
-    workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_begin, initargs=(os.getpid(),)
-    ) as pool:
-        # In small portions: a pyramid has 6 MB, and a pool does not wait for those who read it.
-        for first in range(seed, seed + count, 8 * workers):
-            seeds = range(first, min(first + 8 * workers, seed + count))
-            yield from pool.map(_pyramid, seeds, [preprocessing] * len(seeds))
-
-
-def _begin(parent: int) -> None:
-    end_with_parent(parent)
-    cv2.setNumThreads(1)
-
-
-def _pyramid(seed: int, preprocessing: Preprocessing) -> Levels:
-    grey_HW, _ = apply_profile(make_phantom(seed).radiograph, preprocessing.profile)
-    return build_pyramid(grey_HW, preprocessing)
