@@ -100,7 +100,8 @@ class Server(uvicorn.Server):
             f"cxrserve {__version__} is ready on {self.address} with {contract.name} {contract.version} "
             f"(engine {choice.name} {predictor.precision})\n"
             f"Viewer: {self.address}/  API: {self.address}/docs\n"
-            f'Try: curl -F file=@chest.jpg "{self.address}/predict?heatmaps=none"\n'
+            f'Try: curl -F file=@FILE "{self.address}/predict?heatmaps=none"\n'
+            "No radiograph at hand? `cxrserve phantoms films/` draws some.\n"
         )
         sys.stdout.flush()
 

@@ -68,13 +68,17 @@ def predict(
         ),
     ],
     heatmaps: Annotated[
-        Path | None, typer.Option(help="Folder for overlays: the heatmap over the radiograph, as PNG.")
+        Path | None,
+        typer.Option(
+            help="Folder for overlays as PNG: one sheet for each image, with its positive findings; with "
+            "--findings a picture of each finding."
+        ),
     ] = None,
     findings: Annotated[
         str | None,
         typer.Option(
-            help="Names separated by commas, or all. With --heatmaps: the findings to draw, by default the "
-            "positive ones. With --triage: the findings to decide, by default all; one alone may need far "
+            help="Names separated by commas, or all. With --heatmaps: the findings to draw, a picture of "
+            "each. With --triage: the findings to decide, by default all; one alone may need far "
             "less work."
         ),
     ] = None,
@@ -158,7 +162,7 @@ def predict(
         [Path(path) for path in paths],
         settings,
         overlays=heatmaps,
-        explain=findings or "positive",
+        explain=findings,
         format_=format or format_of(file),
         output=file,
         url=url,

@@ -15,7 +15,9 @@ from cxrserve.cli.writers import Writer
 from cxrserve.findings import NAMES
 from cxrserve.pipeline.pipeline import Reading
 from cxrserve.reports.answer import Answer
-from cxrserve.reports.pictures import overlay, png
+from cxrserve.reports.dicom.page import page
+from cxrserve.reports.dicom.summary import finding_summaries
+from cxrserve.reports.pictures import Picture, overlay, png
 from cxrserve.reports.triage import TriageAnswer
 from cxrserve.warnings import ImageWarning
 
@@ -43,20 +45,32 @@ class Outcome(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Overlays:
-    """Heatmaps over one radiograph, to be written below `folder`."""
+    """Heatmaps over one radiograph, to be written below `folder`.
+
+    Attributes:
+        one_sheet: all positive findings on one sheet; else a picture of each finding that has a heatmap.
+    """
 
     folder: Path
     reading: Reading
     bundle: Bundle
+    one_sheet: bool
 
     def save(self, file: ImageFile) -> None:
-        """Write FOLDER/FILE/FINDING.png for each finding that has a heatmap."""
+        """Write FOLDER/FILE.png, or FOLDER/FILE/FINDING.png for each finding."""
+        if self.one_sheet:
+            sheet = page(self.reading, finding_summaries(self.reading, self.bundle), self.bundle)
+            _write(self.folder / file.overlays.parent / f"{file.overlays.name}.png", sheet)
+            return
         for index in self.reading.prediction.maps:
             picture = overlay(self.reading, index, self.bundle.contract)
             if picture is not None:
-                target = self.folder / file.overlays / f"{NAMES[index].lower().replace(' ', '-')}.png"
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(png(picture))
+                _write(self.folder / file.overlays / f"{NAMES[index].lower().replace(' ', '-')}.png", picture)
+
+
+def _write(target: Path, picture: Picture) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(png(picture))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

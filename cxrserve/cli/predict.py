@@ -56,7 +56,7 @@ def predict_files(
     settings: Settings,
     *,
     overlays: Path | None,
-    explain: str,
+    explain: str | None,
     format_: Format,
     output: Path | None,
     triage: TriageOptions | None = None,
@@ -67,6 +67,7 @@ def predict_files(
     Args:
         paths: `-` is standard input.
         overlays: folder for the heatmaps over the radiographs.
+        explain: the findings to draw, a picture of each; None: the positive ones, one sheet for each image.
         triage: only decide, under this guarantee; no overlays then.
         url: a running service that analyses; by default this process does.
 
@@ -83,7 +84,7 @@ def predict_files(
         raise RequestError("--triage computes no heatmaps; leave out --triage or --heatmaps")
     if url and (triage or overlays):
         raise RequestError("--url goes with neither --triage nor --heatmaps; leave it out, or leave them out")
-    findings = _explain(explain)
+    findings = _explain(explain or "positive")
     files = image_files(paths)
     if output:
         files = [file for file in files if not is_old_answer(file, output)]
@@ -96,7 +97,11 @@ def predict_files(
     shares: list[float] = []
     with (
         # First: nothing is written where nothing can start.
-        _remote(url, settings) if url else _local(settings, findings, overlays, triage) as analyst,
+        (
+            _remote(url, settings)
+            if url
+            else _local(settings, findings, overlays, triage, one_sheet=explain is None)
+        ) as analyst,
         opened_writer(format_, output, several=len(files) > 1) as writer,
         progress_bar(console, transient=True) as progress,
     ):
@@ -119,7 +124,12 @@ def predict_files(
 
 @contextmanager
 def _local(
-    settings: Settings, explain: Explain, folder: Path | None, triage: TriageOptions | None
+    settings: Settings,
+    explain: Explain,
+    folder: Path | None,
+    triage: TriageOptions | None,
+    *,
+    one_sheet: bool,
 ) -> Iterator[_Analyst]:
     """Analyses in this process."""
     with Pipeline(settings.model_copy(update={"watch": None})) as pipeline:
@@ -129,7 +139,11 @@ def _local(
             reading = pipeline.read(
                 data, explain=explain if folder else "none", preview_side=OVERLAY_SIDE if folder else 0
             )
-            overlays = Overlays(folder=folder, reading=reading, bundle=bundle) if folder else None
+            overlays = (
+                Overlays(folder=folder, reading=reading, bundle=bundle, one_sheet=one_sheet)
+                if folder
+                else None
+            )
             return Predicted(answer=answer(reading, bundle), overlays=overlays)
 
         def decide(data: bytes, options: TriageOptions) -> Outcome:

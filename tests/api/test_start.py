@@ -106,14 +106,15 @@ def test_a_pipeline_that_is_brought_stays_open(make_settings: MakeSettings, ches
 def test_it_says_where_it_listens_and_stops_in_order(tiny_bundle: Path, chest_jpeg: bytes) -> None:
     with started(tiny_bundle) as process:
         assert process.stdout is not None
-        ready, pages, hint = (process.stdout.readline() for _ in range(3))
+        ready, pages, hint, phantoms = (process.stdout.readline() for _ in range(4))
         found = re.fullmatch(
             r"cxrserve \S+ is ready on (http://127\.0\.0\.1:\d+) with tiny 1\.0\.0 \(engine \w+ \w+\)\n",
             ready,
         )
         assert found is not None, ready
         assert pages == f"Viewer: {found[1]}/  API: {found[1]}/docs\n"
-        assert hint == f'Try: curl -F file=@chest.jpg "{found[1]}/predict?heatmaps=none"\n'
+        assert hint == f'Try: curl -F file=@FILE "{found[1]}/predict?heatmaps=none"\n'
+        assert "`cxrserve phantoms films/`" in phantoms
         assert httpx.post(f"{found[1]}/predict", content=chest_jpeg).status_code == 200
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)

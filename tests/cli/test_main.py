@@ -104,6 +104,19 @@ def test_overlays_lie_beside_the_numbers(films: Path, tiny_bundle: Path, tmp_pat
     assert overlay.shape[0] > min(radiograph.shape[0], 1024)  # the radiograph, and the words below it
 
 
+def test_a_sheet_for_each_film_by_default(films: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    (films / "a.b").mkdir()
+    (films / "a.b" / "deep.jpg").write_bytes((films / "a.jpg").read_bytes())
+    overlays = tmp_path / "overlays"
+    done = run("predict", films, "--heatmaps", overlays, "--bundle", tiny_bundle)
+    pictures = sorted(path.relative_to(overlays) for path in overlays.rglob("*.png"))
+    assert {Path("a.png"), Path("a.b", "deep.png")} <= set(pictures), done.stdout + done.stderr
+    sheet = cv2.imread(str(overlays / "a.png"))
+    assert sheet is not None
+    assert sheet.shape == (1000, 1440, 3)
+    assert np.ptp(sheet[80:, :940].astype(int), axis=2).max() > 60, "its heatmaps are in colour"
+
+
 def test_a_table_by_default(films: Path, tiny_bundle: Path) -> None:
     done = run("predict", films / "a.jpg", "--bundle", tiny_bundle)
     assert done.returncode == 0

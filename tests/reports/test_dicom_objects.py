@@ -210,7 +210,7 @@ def test_a_uid_put_in_by_bytes_gives_the_bytes_of_encoding_again(made: Made) -> 
 def test_the_overlay_is_compressed_losslessly(made: Made) -> None:
     overlay = read(made.objects["overlay"])
     assert overlay.file_meta.TransferSyntaxUID == RLELossless
-    page_HW3 = page(made.reading, made.summary, made.bundle)
+    page_HW3 = page(made.reading, made.summary.findings, made.bundle)
     assert np.array_equal(overlay.pixel_array, page_HW3)
     assert len(made.objects["overlay"].part10) < page_HW3.nbytes * 0.6
 
@@ -218,7 +218,7 @@ def test_the_overlay_is_compressed_losslessly(made: Made) -> None:
 def test_every_panel_of_the_overlay_shows_a_place(made: Made) -> None:
     """The bundle's one colour scale would leave weaker findings without any colour."""
     weak = replace(made.bundle, contract=made.bundle.contract.model_copy(update={"heatmap_scale": 1e6}))
-    sheet = page(made.reading, made.summary, weak)
+    sheet = page(made.reading, made.summary.findings, weak)
     panels_HW3 = sheet[80:, :940].astype(int)
     positive = int(made.reading.prediction.positive_F.sum())
     hot_HW = (np.ptp(panels_HW3, axis=2) > 60).astype(np.uint8)

@@ -40,7 +40,8 @@ def test_the_page_is_drawn_on_the_findings_scale(made: Made, scaled: Bundle) -> 
     """The colours fade as the scale grows: on a scale of the picture's own they would stay as they are."""
 
     def colour(bundle: Bundle) -> float:
-        return float(np.ptp(page(made.reading, made.summary, bundle)[80:, :940].astype(int), axis=2).mean())
+        sheet_HW3 = page(made.reading, made.summary.findings, bundle)
+        return float(np.ptp(sheet_HW3[80:, :940].astype(int), axis=2).mean())
 
     full, half = colour(with_scales(made.bundle, 1.0, made)), colour(scaled)
     faint = colour(with_scales(made.bundle, 50.0, made))

@@ -26,7 +26,7 @@ def overlay_object(
     """
     image = referable(source)
     capture = SCImage(
-        pixel_array=page(reading, summary, bundle),
+        pixel_array=page(reading, summary.findings, bundle),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import textwrap
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -21,7 +22,7 @@ from cxrserve.imaging.pyramid import resize
 from cxrserve.imaging.radiograph import ImageAbout
 from cxrserve.pipeline.pipeline import Reading
 from cxrserve.reports.dicom.identity import plain
-from cxrserve.reports.dicom.objects import FindingSummary, ImageSummary
+from cxrserve.reports.dicom.objects import FindingSummary
 from cxrserve.reports.notices import PICTURE_WARNING
 from cxrserve.reports.pictures import (
     FAINT,
@@ -59,12 +60,12 @@ class _Panel(NamedTuple):
     legend: str
 
 
-def page(reading: Reading, summary: ImageSummary, bundle: Bundle) -> Picture:
+def page(reading: Reading, findings: Sequence[FindingSummary], bundle: Bundle) -> Picture:
     """The page of one radiograph, uint8 [1000, 1440, 3], RGB.
 
     Args:
         reading: with a preview, and with maps of the findings to show.
-        summary: of the same image, for the outlines.
+        findings: of the same image, for the outlines.
 
     Raises:
         ValueError: it has no preview.
@@ -78,7 +79,7 @@ def page(reading: Reading, summary: ImageSummary, bundle: Bundle) -> Picture:
     if len(shown) > 1:  # beside findings, evidence for none says nothing
         shown = [index for index in shown if NAMES[index] != "No Finding"]
     shown.sort(key=lambda index: -reading.prediction.probabilities_F[index])
-    _paste_panels(sheet, shown, preview_HW, reading, summary, bundle)
+    _paste_panels(sheet, shown, preview_HW, reading, findings, bundle)
     below = _write_table(sheet, reading)
     _write_legend(sheet, below, reading, bundle)
     return np.asarray(sheet)
@@ -109,7 +110,7 @@ def _paste_panels(
     shown: list[int],
     preview_HW: Picture,
     reading: Reading,
-    summary: ImageSummary,
+    findings: Sequence[FindingSummary],
     bundle: Bundle,
 ) -> None:
     """A grid of equal panels, as large as they can be; the radiograph alone where nothing is positive."""
@@ -132,7 +133,7 @@ def _paste_panels(
         sheet.paste(Image.fromarray(panel.picture_hw3), (x, y + _CAPTION))
         draw.text((x, y + _CAPTION - 6), panel.caption, fill=panel.ink, font=font, anchor="ls")
         if shown:
-            finding = summary.findings[shown[position]]
+            finding = findings[shown[position]]
             _draw_outlines(draw, finding, reading.image.about, (x, y + _CAPTION), panel_w)
             if panel.legend:
                 corner = (x + 4, y + _CAPTION + panel_h - 5)

@@ -37,10 +37,15 @@ def image_summary(source: Source, reading: Reading, bundle: Bundle) -> ImageSumm
         profile=bundle.contract.preprocessing.profile,
         applied=tuple(reading.image.applied),
         warnings=tuple(reading.image.warnings),
-        findings=tuple(_finding(index, reading, bundle) for index in range(len(NAMES))),
+        findings=finding_summaries(reading, bundle),
         overlay=None,
         model_sha256=bundle.sha256,
     )
+
+
+def finding_summaries(reading: Reading, bundle: Bundle) -> tuple[FindingSummary, ...]:
+    """Summarise the 14 findings of a reading of any image, DICOM or not."""
+    return tuple(_finding(index, reading, bundle) for index in range(len(NAMES)))
 
 
 def _finding(index: int, reading: Reading, bundle: Bundle) -> FindingSummary:
