@@ -3,6 +3,7 @@ import { announce } from "./announce.js";
 import { byId, context2d, element } from "./dom.js";
 import { Radiograph } from "./radiograph.js";
 import { Geometry } from "./geometry.js";
+import { hangKnown, hangLater, leave } from "./hanging.js";
 import { canvas } from "./heatmap.js";
 import { icon } from "./icons.js";
 import { Painter } from "./painter.js";
@@ -45,6 +46,7 @@ export function open(radiographs) {
     const first = all.views.indexOf(added[0].key);
     if (first >= 0 && first < all.layout) all.active = first;
   });
+  hangLater(added);
   for (const radiograph of added) radiograph.start();
 }
 
@@ -68,6 +70,7 @@ export function close(radiographs = [...state.radiographs]) {
 
 /** Show a radiograph in the active view. @param {string} key */
 export function show(key) {
+  leave();
   update((all) => (all.views[all.active] = key));
 }
 
@@ -94,6 +97,7 @@ export function next(by) {
 
 /** Redraw the list if its content has changed. */
 export function sync() {
+  hangKnown();
   place().hidden = state.radiographs.length === 0;
   const key = JSON.stringify([
     state.radiographs.map((radiograph) => [radiograph.key, status(radiograph)]),
