@@ -21,6 +21,7 @@ def _loaded_by(statement: str) -> set[str]:
     "statement",
     [
         "import cxrserve.api.server, cxrserve.cli.doctor, cxrserve.cli.predict",
+        "import cxrserve.cli.site, cxrserve.cli.site_films, cxrserve.site.draft, cxrserve.site.check",
         "from cxrserve.engines.select import choose; choose('openvino', 'auto')",
         "from cxrserve.engines.select import choose; choose('onnxruntime', 'auto')",
     ],
@@ -29,6 +30,14 @@ def test_serving_loads_no_torch(statement: str) -> None:
     loaded = _loaded_by(statement)
     assert not loaded.intersection(HEAVY)
     assert not any(name == "training" or name.startswith("training.") for name in loaded)
+
+
+def test_calibration_site_and_watch_need_no_statistics_library() -> None:
+    loaded = _loaded_by(
+        "import cxrserve.ensemble.calibration, cxrserve.film_check.look, cxrserve.site.draft, "
+        "cxrserve.site.check, cxrserve.watch.watch"
+    )
+    assert not loaded & {"scipy", "sklearn", "pandas", "statsmodels", "matplotlib"}
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:

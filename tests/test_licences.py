@@ -71,6 +71,15 @@ def test_serving_is_a_small_set() -> None:
     assert not {name for name in names if name.startswith(NVIDIA)}
 
 
+def test_no_library_for_drift_or_calibration_is_brought() -> None:
+    """One has a licence that forbids it (alibi-detect, relplot), others bring dozens more or no guarantee."""
+    named = {"alibi-detect", "relplot", "evidently", "nannyml", "frouros", "river", "netcal", "venn-abers"}
+    for extra in EXTRAS:
+        assert not named & set(installed_with(extra))
+    required = {_name(Requirement(text).name) for text in distribution("cxrserve").requires or []}
+    assert not named & required
+
+
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_every_licence_allows_it(extra: str) -> None:
     doubtful = {}
