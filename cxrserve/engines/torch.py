@@ -1,7 +1,7 @@
 """PyTorch: a member's ONNX graph as torch operations; on a GPU, a CUDA graph is recorded for each bucket.
 
 For GPU machines that have torch and neither TensorRT nor ONNX Runtime's CUDA provider. Nothing is built ahead
-and nothing is compiled: each start records anew, in seconds, and each start compares the recordings of one
+and nothing is compiled: each start records it again, in seconds, and compares the recordings of one
 image and of the largest batch with ONNX Runtime on the CPU. On a CPU it runs in f32, so that all but the
 recording is tested; OpenVINO is faster there. It has not run on a GPU yet.
 """
