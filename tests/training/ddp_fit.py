@@ -44,6 +44,7 @@ def fit(folder: Path, config: FitConfig) -> FitResult:
 
 if __name__ == "__main__":
     out = Path(sys.argv[1])
+    sys.stdout.write(f"{Hardware.here()}\n")
     config = dataclasses.replace(CONFIG, accumulate=3)
     fit(out / "images", config)
     # Crops leave the head's bias and gain without gradients, which DDP must know.

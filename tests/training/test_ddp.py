@@ -1,9 +1,14 @@
-"""Two processes under torchrun, gradients averaged by gloo, against one process with the same steps."""
+"""Two processes under torchrun, gradients averaged by gloo, against one process with the same steps.
+
+Once as two processes of one node, and once as two nodes of one process each: two torchruns that meet at an
+address, as on two machines, here on loopback.
+"""
 
 from __future__ import annotations
 
 import csv
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,23 +21,58 @@ from tests.training.ddp_fit import CONFIG, fit
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that two processes left."""
-    folder = tmp_path_factory.mktemp("shared")
-    run = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *("tests/training/ddp_fit.py", str(folder)),
-        ],
+PROGRAM = "tests/training/ddp_fit.py"
+
+
+def torchrun(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """One node of a fit in `folder`."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", *options, PROGRAM, str(folder)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=240,
-        check=False,
     )
-    assert run.returncode == 0, run.stderr[-3000:]
+
+
+def finished(nodes: list[subprocess.Popen[str]]) -> list[str]:
+    """What each node printed, once all have ended well."""
+    try:
+        said = [node.communicate(timeout=240)[0] for node in nodes]
+    finally:
+        for node in nodes:
+            node.kill()
+    assert [node.returncode for node in nodes] == [0] * len(nodes), "\n".join(each[-3000:] for each in said)
+    return said
+
+
+@pytest.fixture(scope="module")
+def on_one_node(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that two processes of one node left."""
+    folder = tmp_path_factory.mktemp("shared")
+    (said,) = finished([torchrun(folder, "--standalone", "--nproc-per-node", "2")])
+    assert said.count("devices=2, nodes=1") == 2
+    return folder
+
+
+@pytest.fixture(scope="module")
+def on_two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that two nodes of one process each left."""
+    folder = tmp_path_factory.mktemp("nodes")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    meeting = ("--rdzv-backend", "c10d", "--rdzv-id", "fit", "--rdzv-endpoint", f"127.0.0.1:{port}")
+    options = ("--nnodes", "2", "--nproc-per-node", "1", "--local-addr", "127.0.0.1", *meeting)
+    for said in finished([torchrun(folder, *options) for _ in range(2)]):
+        assert said.count("devices=1, nodes=2") == 1
+    return folder
+
+
+@pytest.fixture(params=["on_one_node", "on_two_nodes"])
+def shared(request: pytest.FixtureRequest) -> Path:
+    """The folder that two processes left, on one node and on two."""
+    folder: Path = request.getfixturevalue(request.param)
     return folder
 
 
