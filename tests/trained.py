@@ -14,7 +14,6 @@ SMALL: Final = {
     "data.validation": "40",  # the fewest that early decisions are made from
     "data.test": "12",
     "data.first_seed": "30000",
-    "calibration.phantoms": "20",
     "fits.*.epochs": "2",
     "fits.*.crop_epochs": "1",
     "fits.*.crop_pixels": "64",
@@ -39,7 +38,7 @@ def command(folder: Path) -> list[str]:
 
 
 def finish(program: list[str], **environment: str) -> str:
-    """What the program says; it ends well."""
+    """Run the program, which must succeed; returns its output."""
     done = subprocess.run(
         program,
         env={**os.environ, **environment},

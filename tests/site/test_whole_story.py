@@ -102,7 +102,7 @@ class Hospital:
 
 
 def cxrserve(*arguments: object) -> str:
-    """What `cxrserve` with these arguments says; it ends well."""
+    """Run `cxrserve` with these arguments, which must succeed; returns its output."""
     return finish([sys.executable, "-m", "cxrserve", *map(str, arguments)])
 
 
