@@ -42,6 +42,7 @@ _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
 }
 # The page loads everything from this service, sends nothing elsewhere, and inserts text only as text.
 _PAGE_POLICY: Final = (

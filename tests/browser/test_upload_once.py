@@ -1,4 +1,4 @@
-"""Each film leaves the page once, and again only where the service has let go of it."""
+"""Each film is sent once, and again only where the service does not hold it any more."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def test_a_film_is_sent_once(visit: Visit, viewed: Running) -> None:
     assert len(viewed.server.service.kept) == 0
 
 
-def test_it_is_sent_again_where_the_service_has_let_go_of_it(visit: Visit, viewed: Running) -> None:
+def test_it_is_sent_again_where_it_is_not_held_any_more(visit: Visit, viewed: Running) -> None:
     requests: list[Request] = []
     visit.page.on("requestfinished", lambda request: requests.append(request))
 
-    def let_go(route: Route) -> None:
+    def forget(route: Route) -> None:
         viewed.server.service.kept.close()
         route.continue_()
 
-    visit.page.route("**/predict?*upload=*", let_go)
+    visit.page.route("**/predict?*upload=*", forget)
     visit.read(dicom_file())
     predictions = [request for request in requests if "/predict?" in request.url]
     statuses = [(response := request.response()) and response.status for request in predictions]

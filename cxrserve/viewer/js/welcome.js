@@ -1,6 +1,18 @@
 // The welcome screen.
+import { ask } from "./api.js";
 import { byId, element } from "./dom.js";
 import { chest } from "./icons.js";
+import { Radiograph } from "./radiograph.js";
+import { open } from "./radiographs.js";
+
+// `cxrserve phantoms DIR --count 1`, made smaller; its labels.csv says what is drawn in it.
+const PHANTOM = "/viewer/phantom.jpg";
+const DRAWN = "Phantom, drawn with: Consolidation, Lung Opacity, Pleural Other, Support Devices";
+
+/** Open the phantom that comes with the viewer. */
+function openPhantom() {
+  open([new Radiograph(DRAWN, async () => (await ask(PHANTOM, { as: "blob" })).body)]);
+}
 
 /** Create the welcome screen. */
 export const welcome = () =>
@@ -26,6 +38,7 @@ export const welcome = () =>
         },
         "Choose files",
       ),
+      element("button", { type: "button", onclick: openPhantom }, "Try a drawn phantom"),
     ),
     element(
       "p",
