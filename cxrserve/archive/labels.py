@@ -17,6 +17,7 @@ from cxrserve.archive.storage.database import Database, answering
 from cxrserve.archive.storage.files import key_of
 from cxrserve.archive.storage.tables import LABELS
 from cxrserve.archive.views.worklist import Worklist
+from cxrserve.bundle.operating_point import Decision
 from cxrserve.findings import NAMES
 from cxrserve.reports.answer import StudyAnswer
 from cxrserve.reports.labels import GivenLabel, Label, StudyLabels, Verdict
@@ -43,6 +44,7 @@ class Labels:
         return StudyLabels(
             current=[newest[name] for name in NAMES if name in newest and newest[name].label != "withdrawn"],
             history=history,
+            decisions=self._decisions(study_instance_uid),
         )
 
     def give(
@@ -76,6 +78,11 @@ class Labels:
                 )
             self._database.touch(connection)
         return self.of(study_instance_uid)
+
+    def _decisions(self, study_instance_uid: str) -> dict[str, Decision]:
+        answer = self._answer(study_instance_uid)
+        findings = [] if answer is None else answer.findings
+        return {each.finding: each.decision for each in findings if each.decision is not None}
 
     def _answer(self, study_instance_uid: str) -> StudyAnswer | None:
         data = self._worklist.report_file(study_instance_uid, "study.json")

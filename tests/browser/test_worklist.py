@@ -16,7 +16,7 @@ from tests import radiographs
 from tests.browser.conftest import NewVisit
 from tests.stations import Station, station
 
-_TYPE = 'multipart/related; type="application/dicom"; boundary=b'
+TYPE = 'multipart/related; type="application/dicom"; boundary=b'
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,8 @@ def archived(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield running
 
 
-def _send(url: str, name: str, **elements: Any) -> str:
-    """Store a study of one image. Its Study Instance UID."""
+def film(name: str, **elements: Any) -> tuple[str, bytes]:
+    """A study of one image: its UID, and the body that stores it."""
     study: str = generate_uid()
     file = radiographs.dicom(
         PatientName=name,
@@ -43,8 +43,13 @@ def _send(url: str, name: str, **elements: Any) -> str:
         PatientOrientation=["L", "F"],
         **elements,
     )
-    body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n--b--\r\n"
-    sent = httpx.post(f"{url}/dicom-web/studies", content=body, headers={"Content-Type": _TYPE}, timeout=60)
+    return study, b"--b\r\nContent-Type: application/dicom\r\n\r\n" + file + b"\r\n--b--\r\n"
+
+
+def _send(url: str, name: str, **elements: Any) -> str:
+    """Store a study of one image. Its Study Instance UID."""
+    study, body = film(name, **elements)
+    sent = httpx.post(f"{url}/dicom-web/studies", content=body, headers={"Content-Type": TYPE}, timeout=60)
     assert sent.status_code == 200, sent.text
     return study
 

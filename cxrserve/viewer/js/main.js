@@ -7,6 +7,7 @@ import * as evidence from "./evidence.js";
 import * as radiographs from "./radiographs.js";
 import * as findings from "./findings.js";
 import { icon } from "./icons.js";
+import * as labels from "./labels.js";
 import * as notice from "./notice.js";
 import { listenToDrops } from "./drop.js";
 import { resume, showUser } from "./login.js";
@@ -41,6 +42,7 @@ function sync() {
   findings.sync();
   evidence.sync();
   contributions.sync();
+  labels.sync();
   details.sync();
   notice.sync();
   worklist.sync();

@@ -4,6 +4,7 @@ import { MODES, sources } from "./evidence.js";
 import { toggle as toggleExport } from "./export.js";
 import { close, next } from "./radiographs.js";
 import { pick, step } from "./findings.js";
+import { focusLabels } from "./labels.js";
 import { copyResult } from "./copy.js";
 import { activeRadiograph, state, update } from "./store.js";
 import { toggleTheme } from "./theme.js";
@@ -126,6 +127,7 @@ const ACTIONS = [
         "Findings of the image or of the study",
         () => update((all) => (all.scope = all.scope === "image" ? "study" : "image")),
       ],
+      [["g"], "Your reading of the selected finding", focusLabels],
     ],
   ],
   [

@@ -9,6 +9,8 @@ export interface HeatmapReport {
   max: number;
   scale: number;
   curve?: HeatmapCurve;
+  /** Of raw values: nats of −log(1 − probability). */
+  unit?: "nats";
 }
 
 export interface ScaleReport {
@@ -172,6 +174,26 @@ export interface StudySummary {
   received: number;
   changed: number;
   positive: string[] | null;
+}
+
+/** A reader's label of a finding of a study. */
+export interface Label {
+  number: number;
+  finding: string;
+  label: "present" | "absent" | "unsure" | "withdrawn";
+  verdict: "agrees" | "disagrees" | null;
+  reader: string;
+  /** Seconds since 1970. */
+  given: number;
+  decision: string | null;
+}
+
+/** The answer of GET and POST /studies/STUDY/labels. */
+export interface StudyLabels {
+  current: Label[];
+  history: Label[];
+  /** The service's decision on each finding of the study now. */
+  decisions: Record<string, string>;
 }
 
 /** An image of a study of the worklist. */
