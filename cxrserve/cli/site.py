@@ -37,6 +37,10 @@ def draft_site(
     target: Annotated[
         list[str] | None, typer.Option(help="Operating point: FINDING:sensitivity=0.95 or specificity.")
     ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(help="Rule-out and rule-in: FINDING:missed=0.05,ppv=0.5, each with 95 % confidence."),
+    ] = None,
     prevalence: Annotated[
         list[str] | None, typer.Option(help="Known prevalence, instead of labels: FINDING=0.12.")
     ] = None,
@@ -58,6 +62,7 @@ def draft_site(
     from cxrserve.site.draft import Wishes, draft
     from cxrserve.site.file import read_site, site_bytes
     from cxrserve.site.labels import read_labels
+    from cxrserve.site.pairs import parse_pair
     from cxrserve.site.points import parse_target
 
     if out.exists():
@@ -67,6 +72,7 @@ def draft_site(
         name=name or (before[0].name if before else ""),
         note=note,
         targets={_finding(index): wish for index, wish in map(parse_target, target or [])},
+        pairs={_finding(index): wish for index, wish in map(parse_pair, pair or [])},
         prevalences=dict(_prevalence(text) for text in prevalence or []),
         stations=dict(_station(text) for text in station or []) or (before[0].stations if before else {}),
         previous=before,
@@ -74,8 +80,10 @@ def draft_site(
     if not wishes.name:
         raise typer.BadParameter("--name: give the hospital's name")
     table = None if labels is None else read_labels(labels)
-    if table is None and wishes.targets:
-        raise RequestError("--target needs --labels: an operating point is measured on labelled films")
+    if table is None and (wishes.targets or wishes.pairs):
+        raise RequestError(
+            "--target and --pair need --labels: operating points are measured on labelled films"
+        )
     read = read_films(films, settings_of(assignments, bundle=bundle, engine=engine), table)
     result, notes = draft(read.films, read.contract, read.bundle_sha256, read.arithmetic, wishes)
     write_atomically(out, site_bytes(result), mode=0o644)

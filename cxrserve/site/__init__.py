@@ -8,5 +8,6 @@ films.py    the scores and labels of a site's films
 fitting.py  calibrations: fitted on half of the patients, adopted where the other half shows a gain
 history.py  the chain of a site's versions
 labels.py   the table of labels
+pairs.py    pairs of thresholds for rule-out and rule-in
 points.py   operating points for a target
 """

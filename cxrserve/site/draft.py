@@ -12,13 +12,14 @@ import numpy as np
 
 from cxrserve.bundle.calibration import Calibration, logit
 from cxrserve.bundle.contract import Contract
-from cxrserve.bundle.operating_point import OperatingPoint, Target
+from cxrserve.bundle.operating_point import DecisionPair, OperatingPoint, Target
 from cxrserve.bundle.triage_calibration import Arithmetic
 from cxrserve.errors import RequestError
 from cxrserve.findings import INDEX, NAMES
-from cxrserve.site.file import Outcome, Site, moved_point
+from cxrserve.site.file import Outcome, Site, moved_point, with_pair
 from cxrserve.site.films import Films
 from cxrserve.site.fitting import fit_finding
+from cxrserve.site.pairs import PairWish, pair_for
 from cxrserve.site.points import point_for
 from cxrserve.watch.group import ALL, GroupName
 from cxrserve.watch.reference import MIN_FILMS, GroupReference
@@ -33,6 +34,7 @@ class Wishes:
 
     Attributes:
         targets: by finding, for its operating point.
+        pairs: by finding, for rule-out and rule-in.
         prevalences: by finding; its intercept is shifted to that prevalence, and nothing is fitted.
         stations: names of stations, and the AE titles and clients that are theirs.
         previous: the version before and the SHA-256 of its file.
@@ -41,6 +43,7 @@ class Wishes:
     name: str
     note: str = ""
     targets: Mapping[str, Target] = field(default_factory=dict)
+    pairs: Mapping[str, PairWish] = field(default_factory=dict)
     prevalences: Mapping[str, float] = field(default_factory=dict)
     stations: Mapping[str, Sequence[str]] = field(default_factory=dict)
     previous: tuple[Site, str] | None = None
@@ -80,6 +83,10 @@ def draft(
                 points[name] = moved_point(contract.operating_points[name], before, after)
         if name in wishes.targets:
             points[name] = _point(films, name, after or before, wishes.targets[name], wishes.name)
+        if name in wishes.pairs:
+            point = points.get(name) or contract.operating_points[name]
+            pair = _pair(films, name, before, wishes.pairs[name], wishes.name)
+            points[name] = with_pair(point, pair, before, after or before)
     references = watch_references(films)
     if not references or references[0].films < MIN_FILMS:
         notes.append(
@@ -146,6 +153,16 @@ def _point(films: Films, name: str, calibration: Calibration, target: Target, si
     known_N = ~np.isnan(labels_N) & ~np.isnan(probabilities_N)
     try:
         return point_for(target, probabilities_N[known_N], labels_N[known_N], f"films of {site}")
+    except RequestError as error:
+        raise RequestError(f"{name}: {error.detail}") from None
+
+
+def _pair(films: Films, name: str, before: Calibration, wish: PairWish, site: str) -> DecisionPair:
+    labels_N = films.labels_NF[:, INDEX[name]]
+    probabilities_N = before.apply(films.scores_NF[:, INDEX[name]])
+    known_N = ~np.isnan(labels_N) & ~np.isnan(probabilities_N)
+    try:
+        return pair_for(wish, probabilities_N[known_N], labels_N[known_N], f"films of {site}")
     except RequestError as error:
         raise RequestError(f"{name}: {error.detail}") from None
 

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from cxrserve.bundle.calibration import Calibration
 from cxrserve.bundle.contract import AdoptedSite, Bundle, Contract
-from cxrserve.bundle.operating_point import OperatingPoint
+from cxrserve.bundle.operating_point import DecisionPair, OperatingPoint
 from cxrserve.bundle.triage_calibration import Arithmetic
 from cxrserve.errors import ConfigurationError
 from cxrserve.findings import NAMES
@@ -203,11 +203,17 @@ def _words(arithmetic: Arithmetic) -> str:
 
 def moved_point(point: OperatingPoint, before: Calibration, after: Calibration) -> OperatingPoint:
     """The same operating point under another calibration: no decision changes, only the number beside it."""
+    moved = point.model_copy(update={"threshold": _moved(point.threshold, before, after)})
+    return moved if point.pair is None else with_pair(moved, point.pair, before, after)
 
-    def moved(probability: float) -> float:
-        return float(after.apply(before.invert(probability)))
 
-    pair = point.pair
-    if pair is not None:
-        pair = pair.model_copy(update={"rule_out": moved(pair.rule_out), "rule_in": moved(pair.rule_in)})
-    return point.model_copy(update={"threshold": moved(point.threshold), "pair": pair})
+def with_pair(
+    point: OperatingPoint, pair: DecisionPair, before: Calibration, after: Calibration
+) -> OperatingPoint:
+    """The operating point with a pair that was chosen under the calibration before."""
+    ends = {name: _moved(getattr(pair, name), before, after) for name in ("rule_out", "rule_in")}
+    return point.model_copy(update={"pair": pair.model_copy(update=ends)})
+
+
+def _moved(probability: float, before: Calibration, after: Calibration) -> float:
+    return float(after.apply(before.invert(probability)))

@@ -108,25 +108,35 @@ def share(count: int, total: int) -> MeasuredShare:
     """A share with its 95 % interval by Clopper and Pearson."""
     return MeasuredShare(
         value=count / total,
-        low=0.0 if count == 0 else _bound(count, total, lower=True),
-        high=1.0 if count == total else _bound(count, total, lower=False),
+        low=lower_bound(count, total, _TAIL),
+        high=upper_bound(count, total, _TAIL),
         count=count,
         total=total,
     )
 
 
-def _bound(count: int, total: int, *, lower: bool) -> float:
-    """The share at which so extreme a count has a probability of 2.5 %, by bisection."""
+def lower_bound(count: int, total: int, tail: float) -> float:
+    """The lower bound of a share by Clopper and Pearson, missed with a probability of at most `tail`."""
+    return 0.0 if count == 0 else _bound(count, total, tail, lower=True)
+
+
+def upper_bound(count: int, total: int, tail: float) -> float:
+    """The upper bound, likewise."""
+    return 1.0 if count == total else _bound(count, total, tail, lower=False)
+
+
+def _bound(count: int, total: int, tail: float, *, lower: bool) -> float:
+    """The share at which so extreme a count has the probability `tail`, by bisection."""
     numbers = range(count, total + 1) if lower else range(count + 1)
     logs = [math.lgamma(total + 1) - math.lgamma(n + 1) - math.lgamma(total - n + 1) for n in numbers]
     low, high = 0.0, 1.0
     for _ in range(60):
         middle = (low + high) / 2
-        tail = sum(
+        probability = sum(
             math.exp(log + n * math.log(middle) + (total - n) * math.log1p(-middle))
             for n, log in zip(numbers, logs, strict=True)
         )
-        if (tail < _TAIL) == lower:
+        if (probability < tail) == lower:
             low = middle
         else:
             high = middle
