@@ -193,6 +193,8 @@ def test_the_page_stands_alone_and_escapes(report: Path) -> None:
     assert not re.search(r"url\((?!#)|@import", page)
     assert "noise &lt;of&gt; nobody" in page
     assert "<of>" not in page
+    for drawing in ("Reliability diagrams", "Decision curves"):
+        assert f'aria-label="{drawing} of each finding"' in page
     for anchor in (
         "ranking",
         "scales",

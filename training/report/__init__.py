@@ -13,9 +13,10 @@ evaluation.py          all the numbers of a report
 facts.py               facts about a run that a report shows besides scores
 fields.py              the receptive fields of a bundle's members
 figures_data.py        figures of the data, the fits and the networks' fields of view
+figures_decisions.py   figures of calibration, and of what deciding by the probabilities gains
 figures_pictures.py    figures of whole radiographs
 figures_resolution.py  the figure of AUC against image size
-figures_scores.py      figures of ranking and calibration
+figures_scores.py      figures of ranking
 files.py               image files as samples
 film_check_groups.py   the film check's decisions about the test images, by group
 footprint.py           footprint of one member in service

@@ -1,4 +1,4 @@
-"""Figures of ranking and calibration: what the scores of a test set look like.
+"""Figures of ranking: what the scores of a test set look like.
 
 Legend: S scales (ascending by size).
 """
@@ -52,7 +52,7 @@ def _multiples(
 ) -> Figure:
     evaluated = [result for result in results if result.auc]
     with drawn():
-        figure, panels, rest = _panels(evaluated, x_label, y_label)
+        figure, panels, rest = panels_of(evaluated, x_label, y_label)
         for axes, result in zip(panels, evaluated, strict=True):
             draw(axes, scores, result)
         if not panels:
@@ -67,7 +67,7 @@ def _multiples(
     return figure
 
 
-def _panels(
+def panels_of(
     evaluated: Sequence[FindingResult], x_label: str, y_label: str
 ) -> tuple[Figure, list[Axes], list[Axes]]:
     """A square panel for each finding, from 0 to 1 both ways, and the cells of the grid left over."""
@@ -215,33 +215,6 @@ def weights_figure(evaluation: Evaluation) -> Figure:
         axes.grid(axis="x", visible=False)
         axes.set_ylabel("weight in the stack")
         _legend(figure, axes, len(sizes))
-    return figure
-
-
-def calibration_figure(evaluation: Evaluation) -> Figure:
-    """Reliability of the stack's probabilities: in bins, how often the finding was there."""
-    evaluated = [result for result in evaluation.findings if result.calibration and result.auc]
-    with drawn():
-        figure, panels, _ = _panels(evaluated, "probability", "frequency")
-        for axes, result in zip(panels, evaluated, strict=True):
-            calibration = result.calibration
-            assert calibration is not None
-            axes.plot([0, 1], [0, 1], color=FAINT, linewidth=0.8, linestyle=":")
-            axes.plot(
-                calibration.probability_B, calibration.frequency_B, color=INK, linewidth=1.1, clip_on=False
-            )
-            max_count = max(calibration.count_B)
-            axes.scatter(
-                calibration.probability_B,
-                calibration.frequency_B,
-                [8 + 55 * count / max_count for count in calibration.count_B],
-                color=INK,
-                edgecolors=PAPER,
-                linewidths=0.6,
-                zorder=3,
-                clip_on=False,
-            )
-            axes.text(0.98, 0.04, f"ECE {calibration.ece:.3f}", ha="right", fontsize=8.5)
     return figure
 
 

@@ -10,7 +10,7 @@ from cxrserve import __version__
 from cxrserve.bundle.contract import Lineage
 from cxrserve.imaging.pyramid import Preprocessing
 from training.datasets.pictures import expected_inputs
-from training.report import figures_data, figures_pictures, figures_scores, tables
+from training.report import figures_data, figures_decisions, figures_pictures, figures_scores, tables
 from training.report.claims import claims_of, claims_table
 from training.report.evaluation import Evaluation
 from training.report.facts import RunFacts
@@ -50,7 +50,7 @@ def report_page(evaluation: Evaluation, pictured: Pictured) -> str:
         _ranking(evaluation, pictured),
         *([_scales(evaluation, pictured.run), _claims(evaluation)] if len(evaluation.sizes) > 1 else []),
         _curves(evaluation, pictured),
-        _decisions(evaluation),
+        _decisions(evaluation, pictured),
         *([_cams(pictured)] if pictured.examples else []),
         *([_outputs(pictured)] if pictured.outputs else []),
         *([_fields(evaluation, pictured)] if pictured.fields else []),
@@ -250,7 +250,7 @@ def _curves(evaluation: Evaluation, pictured: Pictured) -> Section:
     )
 
 
-def _decisions(evaluation: Evaluation) -> Section:
+def _decisions(evaluation: Evaluation, pictured: Pictured) -> Section:
     return (
         "decisions",
         "Decisions and calibration",
@@ -264,10 +264,18 @@ def _decisions(evaluation: Evaluation) -> Section:
                 ),
                 tables.decisions_table(evaluation),
                 drawing(
-                    figures_scores.calibration_figure(evaluation),
-                    "Reliability: in ten bins of the probability, how often the finding was there. A dot's "
-                    "area grows with the images in it; on the dotted line probabilities are frequencies.",
+                    figures_decisions.calibration_figure(evaluation),
+                    "Reliability: in ten bins of the probability, how often the finding was there, with its "
+                    "95 % interval (Clopper and Pearson). A dot's area grows with the images in it; on the "
+                    "dotted line probabilities are frequencies.",
                     alt="Reliability diagrams of each finding",
+                ),
+                drawing(
+                    figures_decisions.decision_figure(pictured.curves, evaluation.findings),
+                    "Decision curves: the net benefit of flagging at each threshold, as a share of what a "
+                    "perfect model gains, with its 95 % band. At 0.2, four false alarms weigh as much as one "
+                    "hit. Dashed: flag all images; at 0: flag none; dotted: the operating point.",
+                    alt="Decision curves of each finding",
                 ),
             ]
         ),
