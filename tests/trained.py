@@ -14,6 +14,7 @@ SMALL: Final = {
     "data.validation": "40",  # the fewest that early decisions are made from
     "data.test": "12",
     "data.first_seed": "30000",
+    "calibration.phantoms": "20",
     "fits.*.epochs": "2",
     "fits.*.crop_epochs": "1",
     "fits.*.crop_pixels": "64",
