@@ -38,7 +38,7 @@ export const welcome = () =>
         },
         "Choose files",
       ),
-      element("button", { type: "button", onclick: openPhantom }, "Try a drawn phantom"),
+      element("button", { class: "plain", type: "button", onclick: openPhantom }, "Try a drawn phantom"),
     ),
     element(
       "p",
