@@ -228,7 +228,7 @@ def test_bfloat16_that_changes_too_much_stays_out(tmp_path: Path, monkeypatch: p
     assert Predictor.open(Settings(bundle=folder, threads=1)).precision == "f32"
 
 
-# `cxrserve`, where the packages named first are not installed.
+# A program where the packages named first are not installed.
 _WITHOUT = """
 import sys
 from importlib.abc import MetaPathFinder
@@ -241,13 +241,30 @@ class Blocker(MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Blocker())
-from cxrserve.cli.main import main
-main()
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *more: None if name in blocked else found(name, *more)
+"""
+_COMMAND = "from cxrserve.cli.main import main; main()"
+# What `models init` does for each size.
+_EXPORT = """
+from pathlib import Path
+import numpy as np
+import training.steps.untrained
+from training.networks.base import SmallNetwork
+from training.networks.export import export_member
+from training.precision.bf16 import gated
+
+member, differences = export_member(SmallNetwork(64), 64, Path(sys.argv[1]))
+assert differences.keys() == {"logits torch–onnxruntime f32", "maps torch–onnxruntime f32"}, differences
+images = [np.zeros((64, 64), np.uint8)]
+member = gated(member, (Path(sys.argv[1]) / member.file).read_bytes(), images, None, "nothing")
+assert member.bf16 is None and member.refused == {}, member
 """
 
 
-def _run_without(blocked: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", _WITHOUT, blocked, *arguments]
+def _run_without(blocked: str, *arguments: str, program: str = _COMMAND) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", _WITHOUT + program, blocked, *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -260,6 +277,12 @@ def test_half_precision_is_made_without_openvino_and_nncf(tmp_path: Path) -> Non
     (member,) = read_contract(folder)[0].members
     assert [variant.precision for variant in member.variants] == ["fp16"]
     assert load_bundle(folder, ("fp16",)).variants.keys() == {64}
+
+
+def test_networks_are_exported_without_openvino(tmp_path: Path) -> None:
+    """For benchmarks of a machine that has a GPU and not OpenVINO."""
+    done = _run_without("openvino,nncf", str(tmp_path), program=_EXPORT)
+    assert done.returncode == 0, done.stderr
 
 
 @needs_int8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 
 from cxrserve.bundle.contract import Member
 from cxrserve.cores import usable_cores
-from cxrserve.engines.openvino import OpenVinoEngine, computes_bf16
 from training.precision.gate import Limits, answers, measure, why_refused
 
 # It is taken for its speed wherever a CPU has it, and costs no file: nothing is asked of its speed here.
@@ -28,7 +28,7 @@ def gated(
 ) -> Member:
     """`member` with what bfloat16 changes on `images`, uint8 [S, S] each: admitted, or refused and why.
 
-    On a CPU that does not compute in it nothing can be measured, and nothing is admitted.
+    On a CPU that does not compute in it, or without OpenVINO, nothing is measured and nothing admitted.
 
     Args:
         labels_NF: float32 [N, 14], NaN where nothing is known; without any, no AUC is measured.
@@ -38,8 +38,13 @@ def gated(
         ValueError: it answers with what is no number.
     """
     refused = {precision: why for precision, why in member.refused.items() if precision != "bf16"}
+    unmeasured = member.model_copy(update={"bf16": None, "refused": refused})
+    if find_spec("openvino") is None:
+        return unmeasured
+    from cxrserve.engines.openvino import OpenVinoEngine, computes_bf16
+
     if not computes_bf16():
-        return member.model_copy(update={"bf16": None, "refused": refused})
+        return unmeasured
     exact, rounded = (
         answers(OpenVinoEngine(model, size=member.size, precision=precision, threads=usable_cores()), images)
         for precision in ("f32", "bf16")

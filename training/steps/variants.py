@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from cxrserve.bundle.contract import Gate, Member
-from cxrserve.engines.openvino import computes_int8
 from cxrserve.settings import Settings
 from training.precision.bf16 import MAX_GATE_IMAGES
 from training.precision.fp16 import halved
@@ -65,6 +64,8 @@ def with_variants(
 def _why_no_integers() -> str | None:
     if importlib.util.find_spec("nncf") is None:
         return "nncf is not installed; pip install 'cxrserve[quantize]', then `cxrserve models quantize`"
+    from cxrserve.engines.openvino import computes_int8
+
     if not computes_int8():
         return (
             "this CPU has no instructions for them (VNNI, AMX-INT8); run `cxrserve models quantize` where it "
