@@ -127,7 +127,7 @@ def test_the_last_studies_of_the_patient_come_and_stay(
 
 
 def test_a_patient_id_is_no_pattern(pacs: Orthanc, stored: Stored) -> None:
-    """PS3.4 C.2.2.2.4: a PACS may take * and ? for wild cards."""
+    """PS3.4 C.2.2.2.4: a PACS may take * and ? for wild cards; Orthanc takes any case for the same."""
     prefix = f"W-{generate_uid()[-12:]}"
     stored(f"{prefix}-1", "20200101")
 
@@ -144,6 +144,7 @@ def test_a_patient_id_is_no_pattern(pacs: Orthanc, stored: Stored) -> None:
 
     assert len(found(f"{prefix}-1")) == 1
     assert found(f"{prefix}-1", "20191231") == []
+    assert found(f"{prefix.lower()}-1") == []
     assert found(f"{prefix}-*") == []
     assert found("*") == []
 
