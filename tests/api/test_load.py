@@ -106,7 +106,7 @@ def test_the_loop_goes_on_while_a_large_image_is_read(
         prober.join()
     assert response.status_code == 200
     assert len(waits) > 10
-    # A loop that decoded or serialised by itself would hold one of these up nearly as long as the image takes.
+    # A loop that decoded or serialised by itself would hold one up nearly as long as the image takes.
     assert max(waits) < image_s / 3
 
 
