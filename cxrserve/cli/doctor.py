@@ -31,7 +31,9 @@ def examine(settings: Settings) -> bool:
         table.add_row(name, value)
     checks = [_engine(settings), _bundle(settings)]
     for name, detail, passed in checks:
-        table.add_row(name, f"[{'green' if passed else 'red'}]{'ok' if passed else 'no'}[/]  {detail}")
+        table.add_row(
+            name, f"[{'green' if passed else 'red'}]{'ok' if passed else 'no'}[/]  {escape(detail)}"
+        )
     console = Console()
     console.print(table)
     ready = all(passed for _, _, passed in checks)

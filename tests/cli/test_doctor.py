@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
-from cxrserve.cli.doctor import _sandbox
+import pytest
+
+from cxrserve.cli.doctor import _sandbox, examine
+from cxrserve.settings import Settings
 
 
 def test_the_sandbox_is_shown() -> None:
@@ -17,3 +21,12 @@ def test_the_sandbox_is_shown() -> None:
     assert (_sandbox() == "complete") == (missing == "")
     assert missing in _sandbox() or not missing
     subprocess.run(["true"], check=True)
+
+
+def test_square_brackets_are_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are markup for the terminal library: unescaped, `cxrserve[gpu]` would lose its extra."""
+    monkeypatch.setenv("COLUMNS", "2000")
+    assert not examine(Settings(bundle=tmp_path / "ward [gpu]"))
+    assert "ward [gpu]" in capsys.readouterr().out
