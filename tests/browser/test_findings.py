@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,7 +13,8 @@ from playwright.sync_api import Route, expect
 
 from cxrserve.findings import NAMES, NO_FINDING
 from tests import radiographs
-from tests.browser.conftest import Visit, dicom_file, jpeg_file
+from tests.browser.conftest import NewVisit, Visit, dicom_file, jpeg_file
+from tests.conftest import Serve
 
 POSITIVE = NAMES[0]  # of the tiny bundle, those at even places
 
@@ -113,6 +117,36 @@ def test_a_study_in_two_views_is_read_as_the_service_reads_it(visit: Visit) -> N
     expect(page.locator(".view:visible")).to_have_count(4)
 
 
+def test_a_study_has_its_own_calibration_and_operating_points(
+    new_visit: NewVisit, serve: Serve, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    """The largest of several scores is larger than one: an image's point would raise more false alarms."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    contract = json.loads((bundle / "bundle.json").read_text())
+    logistic = {"method": "logistic", "slope": 0.5, "intercept": -1.5, "data": "made up for this test"}
+    point = contract["operating_points"][POSITIVE]
+    contract["study_calibration"] = {POSITIVE: logistic}
+    contract["study_operating_points"] = {POSITIVE: point | {"threshold": 0.9}}
+    (bundle / "bundle.json").write_text(json.dumps(contract))
+    with serve(bundle=bundle) as running:
+        visit = new_visit(running.url)
+        films = [dicom_file("one.dcm"), dicom_file("two.dcm", ViewPosition="AP")]
+        visit.read(*films)
+        page = visit.page
+        page.get_by_role("radio", name="Study").click()
+        files = [("file", ("a", each["buffer"])) for each in films]
+        answer = httpx.post(f"{visit.url}/predict/study", files=files, timeout=60).json()
+        of_study = next(each for each in answer["findings"] if each["finding"] == POSITIVE)
+        row = page.locator(f'[data-finding="{POSITIVE}"]')
+        expect(row.locator(".value")).to_have_text(f"{of_study['probability']:.2f}")
+        expect(row).to_have_attribute("data-above", "false")
+        expect(row).to_have_attribute("title", re.compile("operating point 0.900"))
+        assert not of_study["positive"]
+        page.get_by_role("radio", name="Image", exact=True).click()
+        expect(row).to_have_attribute("data-above", "true")
+        expect(row.locator(".value")).not_to_have_text(f"{of_study['probability']:.2f}")
+
+
 def test_a_finding_of_the_study_shows_the_image_that_decides_it(visit: Visit) -> None:
     """Study scope names the image of each probability, and picking a finding shows that image's heatmap."""
     visit.read(dicom_file("one.dcm"), dicom_file("two.dcm", ViewPosition="AP", PatientOrientation=["L", "F"]))
@@ -122,7 +156,7 @@ def test_a_finding_of_the_study_shows_the_image_that_decides_it(visit: Visit) ->
     def second_decides(route: Route) -> None:
         answer = route.fetch()
         body = answer.json()
-        body["findings"][0] |= {"probability": 0.999, "positive": True}
+        body["findings"][0] |= {"score": 0.999, "probability": 0.999, "positive": True}
         route.fulfill(response=answer, json=body)
 
     page.route("**/predict*", second_decides)

@@ -5,7 +5,7 @@ import { byId, element, readableDate } from "./dom.js";
 import { wake } from "./radiograph.js";
 import { bringForward, close, numbered } from "./radiographs.js";
 import { activeRadiograph, state, update } from "./store.js";
-import { NO_FINDING, counted, sorted, studiesIn, studyFindings } from "./study.js";
+import { NO_FINDING, counted, ofStudy, sorted, studiesIn, studyFindings } from "./study.js";
 import { cautions } from "./cautions.js";
 import { prior } from "./priors.js";
 
@@ -15,8 +15,8 @@ let drawn = "";
 /** The findings in the order of the list: of the active image, or of the study. @returns {import("./types.d.ts").FindingRow[]} */
 export function listed() {
   const known = answers();
-  if (state.scope === "study" && known.length > 1)
-    return sorted(studyFindings(known, state.model?.study_rule ?? "maximum"), state.order);
+  if (state.scope === "study" && known.length > 1 && state.model)
+    return sorted(studyFindings(known, state.model), state.order);
   const answer = activeRadiograph()?.answer;
   return answer ? sorted(answer.findings, state.order) : [];
 }
@@ -119,7 +119,7 @@ function list(rows) {
     node.append(row(finding, { divide, stop: index === at }));
   });
   node.addEventListener("keydown", (event) => move(event, node));
-  const rule = state.scope === "study" && answers().length > 1;
+  const rule = state.scope === "study" && answers().length > 1 && state.model?.study_rule;
   const studies = studiesIn(answers());
   return [
     studies > 1 &&
@@ -134,7 +134,7 @@ function list(rows) {
       { class: "footnote" },
       element("span", { class: "tick" }),
       rule
-        ? `operating point. Over ${answers().length} images, by the bundle’s rule: ${state.model?.study_rule ?? "maximum"}.`
+        ? `operating point. Over ${answers().length} images, by the bundle’s rule: ${rule}.`
         : "operating point.",
       orderList(),
     ),
@@ -212,7 +212,8 @@ function row(line, { divide, stop }) {
 
 /** The measurements at the operating point, in words. @param {string} finding */
 function measured(finding) {
-  const point = state.model?.operating_points[finding];
+  const ofImages = state.model?.operating_points[finding];
+  const point = state.model && state.scope === "study" ? ofStudy(state.model, finding).point : ofImages;
   const shares = [
     ["sensitivity", point?.sensitivity],
     ["specificity", point?.specificity],

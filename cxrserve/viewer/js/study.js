@@ -50,33 +50,59 @@ export const sorted = (findings, order) => {
   return [...findings].sort((a, b) => part(a) - part(b) || ORDERS[order](a, b));
 };
 
+/** Keeps the logit finite, as the service does. */
+const EDGE = Number.EPSILON;
+
 /**
- * The findings of the study.
- * @param {import("./types.d.ts").Answer[]} answers one for each image @param {"maximum"|"mean"} rule
+ * The probability of a score; a finding without a calibration keeps its score.
+ * @param {number} score @param {import("./types.d.ts").Calibration|undefined} calibration
+ */
+function calibrated(score, calibration) {
+  if (!calibration || calibration.method === "identity") return score;
+  const inside = Math.min(Math.max(score, EDGE), 1 - EDGE);
+  const logit = calibration.slope * Math.log(inside / (1 - inside)) + calibration.intercept;
+  return 1 / (1 + Math.exp(-logit));
+}
+
+/**
+ * The bundle's calibration and operating point of a study's finding; those of images where it has no others.
+ * @param {import("./types.d.ts").Model} model @param {string} finding
+ */
+export const ofStudy = (model, finding) => ({
+  calibration:
+    model.study_calibration?.[finding] ??
+    (model.calibration === "identity" ? undefined : model.calibration[finding]),
+  point: model.study_operating_points?.[finding] ?? model.operating_points[finding],
+});
+
+/**
+ * The findings of the study: the bundle's rule over the images' scores, calibrated and decided as a study.
+ * @param {import("./types.d.ts").Answer[]} answers one for each image @param {import("./types.d.ts").Model} model
  * @returns {{finding: string, probability: number|null, threshold: number|null, positive: boolean, decidedBy: number|null}[]}
  */
-export function studyFindings(answers, rule) {
-  return answers[0].findings.map(({ finding, threshold }, index) => {
-    const probabilities = answers.map((answer) => answer.findings[index].probability);
-    const known = probabilities.filter((probability) => probability !== null);
-    if (known.length < probabilities.length || threshold === null)
+export function studyFindings(answers, model) {
+  return answers[0].findings.map(({ finding }, index) => {
+    const { calibration, point } = ofStudy(model, finding);
+    const scores = answers.map((answer) => answer.findings[index].score);
+    const known = scores.filter((score) => typeof score === "number");
+    if (known.length < scores.length || !point)
       return {
         finding,
-        threshold,
+        threshold: null,
         probability: null,
         positive: false,
         decidedBy: null,
       };
     const largest = Math.max(...known);
-    const probability =
-      rule === "maximum" ? largest : known.reduce((sum, value) => sum + value, 0) / known.length;
-    const decidedBy = rule === "maximum" ? known.indexOf(largest) : null;
+    const byMaximum = model.study_rule === "maximum";
+    const score = byMaximum ? largest : known.reduce((sum, value) => sum + value, 0) / known.length;
+    const probability = calibrated(score, calibration);
     return {
       finding,
-      threshold,
+      threshold: point.threshold,
       probability,
-      positive: probability >= threshold,
-      decidedBy,
+      positive: probability >= point.threshold,
+      decidedBy: byMaximum ? known.indexOf(largest) : null,
     };
   });
 }

@@ -111,6 +111,13 @@ export interface OperatingPoint {
   data: string;
 }
 
+/** p = σ(slope · logit(score) + intercept), or the score itself. */
+export interface Calibration {
+  method: "identity" | "logistic";
+  slope: number;
+  intercept: number;
+}
+
 export interface Member {
   size: number;
   architecture: string;
@@ -139,7 +146,9 @@ export interface Model {
     images: number;
   } | null;
   operating_points: Record<string, OperatingPoint>;
-  calibration: unknown;
+  study_operating_points?: Record<string, OperatingPoint>;
+  calibration: "identity" | Record<string, Calibration>;
+  study_calibration?: Record<string, Calibration>;
   heatmap_scale: number;
   heatmap_scales?: Record<string, number>;
   tolerance: Record<string, number>;
