@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
 
 from cxrserve.settings import Settings
 from tests import radiographs
 from tests.bundles import write_tiny_bundle
 from tests.servers import Running, running
 from tests.trained import command, finish
+
+# A property holds however slow the machine is; Hypothesis would fail an example that takes over 0.2 s.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 REALDATA = Path(__file__).resolve().parents[2] / "shared" / "realdata"
 

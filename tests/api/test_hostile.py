@@ -99,9 +99,9 @@ def test_a_client_that_goes_on_after_its_refusal_is_cut_off(guarded: Running) ->
                 time.sleep(0.01)
 
 
-def test_one_byte_chunks(guarded: Running, chest_jpeg: bytes) -> None:
+def test_one_byte_chunks(server: Running, chest_jpeg: bytes) -> None:
     body = b"".join(b"1\r\n%c\r\n" % byte for byte in chest_jpeg) + b"0\r\n\r\n"
-    assert raw.asked(guarded.port, raw.head("Transfer-Encoding: chunked") + body) == 200
+    assert raw.asked(server.port, raw.head("Transfer-Encoding: chunked") + body) == 200
 
 
 @pytest.mark.parametrize("chunk", [b"-1\r\n", b"zz\r\n", b"FFFFFFFFFFFFFFFFFFFFF\r\n", b"1" * 70000])
@@ -109,10 +109,10 @@ def test_broken_chunks(guarded: Running, chunk: bytes) -> None:
     assert raw.asked(guarded.port, raw.head("Transfer-Encoding: chunked"), [chunk]) in (0, 400)
 
 
-def test_a_form_in_one_byte_pieces(guarded: Running, chest_jpeg: bytes) -> None:
+def test_a_form_in_one_byte_pieces(server: Running, chest_jpeg: bytes) -> None:
     body = raw.form(('form-data; name="file"; filename="x"', chest_jpeg))
     pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in body) + b"0\r\n\r\n"
-    assert raw.asked(guarded.port, raw.head(raw.FORM, "Transfer-Encoding: chunked") + pieces) == 200
+    assert raw.asked(server.port, raw.head(raw.FORM, "Transfer-Encoding: chunked") + pieces) == 200
 
 
 def test_clients_that_leave(guarded: Running, chest_jpeg: bytes) -> None:
