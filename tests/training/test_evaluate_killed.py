@@ -20,7 +20,7 @@ from training.report.partial_scores import FILE, count_kept
 IMAGES, DAMAGED = 24, 5
 PATIENCE_S = 300.0
 # Four starts of a process that imports OpenVINO; a busy machine takes its time.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def command(folder: Path, out: str) -> list[str]:

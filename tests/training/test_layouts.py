@@ -141,7 +141,7 @@ def folder(root: Path) -> None:
         ("folder", folder),
     ],
 )
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_a_published_layout_ends_in_a_bundle_that_answers(
     kind: str, write: Callable[[Path], None], tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ from training.phantom import make_phantom, write_jpeg
 from training.steps.lock import alone_in
 
 # Six starts of a process that imports torch; a busy machine takes its time.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 # Where the run is killed: once it has begun this, and some random moment later.
 BEGUN = ("data/training/state.npy", "fold_1/seed_0/fit_*/last.ckpt")
 

@@ -28,7 +28,7 @@ DEMO = Path(__file__).parents[2] / "models" / "demo"
 ANYTHING = Limits(probability=1.0, auc=1.0, finding_auc=1.0, maps=1e6, speed=0.0)
 MORE_SETS = (*SETS, "preprocessing.sizes=64", "seeds=0")
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 
 def in_batches(root: Path) -> Path:
