@@ -68,7 +68,7 @@ def _latencies(level: Level) -> list[str]:
 
 
 def _others(level: Level) -> str:
-    """What was neither answered nor refused with 503."""
+    """Requests that were neither answered nor refused with 503."""
     return ", ".join(
         f"{count} × {status or 'cut off'}"
         for status, count in level.statuses.items()

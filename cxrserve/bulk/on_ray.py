@@ -258,7 +258,7 @@ class _Reader:
         return pa.Table.from_pylist(rows, _ANSWER)
 
     def _row(self, part: int, names: list[str]) -> dict[str, Any]:
-        """What became of a part; a foreseen fault is a text, because Ray would hide it in a trace."""
+        """The outcome of a part; a foreseen fault is a text, because Ray would hide it in a trace."""
         try:
             if isinstance(self._reader, CxrserveError):
                 raise self._reader

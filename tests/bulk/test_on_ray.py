@@ -166,7 +166,7 @@ def test_with_a_reader_and_a_node_killed_the_bytes_are_those_of_one_machine(
 
 
 def nodes(*resources: dict[str, float]) -> list[dict[str, Any]]:
-    """What `ray.nodes()` gives for living nodes with these resources."""
+    """The answer of `ray.nodes()` for living nodes with these resources."""
     return [{"Alive": True, "Resources": each} for each in resources]
 
 

@@ -145,7 +145,7 @@ READERS: Final[dict[str, Callable[[bytes, Path], object]]] = {
 
 
 def _outcome(reader: str, data: bytes, folder: Path) -> object:
-    """What a reader says; "twice" where it refuses for that reason."""
+    """The answer of a reader; "twice" where it refuses for that reason."""
     try:
         return READERS[reader](data, folder)
     except UnreadableImage as error:

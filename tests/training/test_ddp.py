@@ -37,7 +37,7 @@ def torchrun(folder: Path, *options: str) -> subprocess.Popen[str]:
 
 
 def finished(nodes: list[subprocess.Popen[str]]) -> list[str]:
-    """What each node printed, once all have ended well."""
+    """The output of each node, once all have ended well."""
     try:
         said = [node.communicate(timeout=240)[0] for node in nodes]
     finally:

@@ -98,7 +98,7 @@ class ConcatHead(Head):
 
 
 def _scale(norm: nn.Module) -> Tensor:
-    """What a batch normalisation in evaluation mode multiplies each value by."""
+    """The factor that a batch normalisation in evaluation mode multiplies each value by."""
     assert isinstance(norm, nn.BatchNorm1d)
     assert norm.running_var is not None
     return norm.weight / (norm.running_var + norm.eps).sqrt()

@@ -130,7 +130,7 @@ def _side(value: Any, module: nn.Module) -> int:
 
 
 def _together(fields: list[Field]) -> Field:
-    """What branches that meet see between them."""
+    """The field that branches see between them where they meet."""
     strides = {field.stride for field in fields}
     if len(strides) != 1:
         raise ValueError(f"branches of the strides {sorted(strides)} meet")

@@ -203,7 +203,7 @@ def _settled_after(
     sizes: tuple[int, ...],
     order: tuple[int, ...],
 ) -> NDArray[np.int64]:
-    """How many scales of `order` settle each finding of each image exactly, int64 [N, F]."""
+    """The number of scales of `order` that settle each finding of each image exactly, int64 [N, F]."""
     columns = [sizes.index(size) for size in order]
     said_NFS = (sigmoid(logits_NFS) * weights_FS)[:, :, columns].cumsum(axis=2)
     left_FS = 1 - weights_FS[:, columns].cumsum(axis=1)

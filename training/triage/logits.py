@@ -81,12 +81,12 @@ def of_films(paths: Iterable[Path], predictors: Sequence[Predictor], console: Co
 
 
 def _logits(levels: Levels, predictors: Sequence[Predictor]) -> Floats:
-    """What each predictor says of one image, [A, F, S]."""
+    """The logits of each predictor for one image, [A, F, S]."""
     return np.array([predictor.predict(levels, explain="none").logits_FS for predictor in predictors])
 
 
 def _key(seed: int, predictors: Sequence[Predictor]) -> str:
-    """What the logits of the first, second, … phantom depend on."""
+    """The inputs that the logits of the first, second, … phantom depend on."""
     contract = predictors[0].bundle.contract
     origin = {
         "seed": seed,

@@ -247,7 +247,7 @@ def is_plain(first: bytes) -> bool:
 
 
 def _encoding(first: bytes, declared: UID | None) -> tuple[UID, tuple[ImageWarning, ...]]:
-    """How the elements are written, and a warning where that is not what the file says."""
+    """The transfer syntax of the elements, and a warning where that is not what the file says."""
     if len(first) < 8:
         raise UnreadableImage("the file ends before its first element: it is truncated.")
     if declared == ExplicitVRBigEndian or (declared is None and first[0] == 0):

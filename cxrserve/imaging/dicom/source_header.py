@@ -174,7 +174,7 @@ def _texts(header: Dataset) -> list[str]:
 
 
 def _elements(opened: DataSetBytes, tags: Collection[int | None]) -> dict[BaseTag, Any]:
-    """What can be read before Pixel Data; a cut or damage further on ends the reading, no more.
+    """The elements before Pixel Data that can be read; a cut or damage further on ends the reading, no more.
 
     Raises:
         UnreadableImage: one of `tags` stands there twice with different values.
