@@ -7,14 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from cxrserve.bundle.contract import Contract, read_contract
 from cxrserve.ensemble.calibration import score_thresholds
+from cxrserve.ensemble.predictor import Predictor
 from cxrserve.ensemble.stack import sigmoid
 from cxrserve.errors import RequestError
 from cxrserve.findings import INDEX, NAMES
+from cxrserve.settings import Settings
+from tests.bundles import write_tiny_bundle
+from training.calibration import kept
 from training.calibration.bundle import Labelled, calibrated_contract, gains, heatmap_scales
-from training.calibration.images import calibrate_bundle
+from training.calibration.images import calibrate_bundle, kept_of_phantoms
 from training.phantom import write_phantoms
 
 
@@ -99,3 +104,34 @@ def test_the_command_rewrites_a_bundle_from_labelled_files(tiny_bundle: Path, tm
     with pytest.raises(RequestError, match="one of the two"):
         calibrate_bundle(bundle, data=data, phantoms=5, seed=0, version=None)
     assert read_contract(bundle)[0] == read_contract(tiny_bundle)[0]
+
+
+def test_an_interrupted_calibration_goes_on_from_its_outputs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "PART", 2)
+    monkeypatch.setattr("training.calibration.images.PART", 2)
+    store, console = tmp_path / "outputs", Console(quiet=True)
+    predictor = Predictor.open(Settings(bundle=write_tiny_bundle(tmp_path / "bundle", (64, 128)), threads=1))
+    whole = kept_of_phantoms(predictor, 5, 60, tmp_path / "whole", console)
+    kept_of_phantoms(predictor, 3, 60, store, console)
+    assert [file.name for file in store.iterdir()] == ["outputs-000000.npz"]
+    first = (store / "outputs-000000.npz").read_bytes()
+    resumed = kept_of_phantoms(predictor, 5, 60, store, console)
+    assert (store / "outputs-000000.npz").read_bytes() == first
+    assert [image.study for image in resumed] == [60, 61, 62, 63, 64]
+    for image, same in zip(whole, resumed, strict=True):
+        np.testing.assert_array_equal(image.labels_F, same.labels_F)
+        for size in (64, 128):
+            np.testing.assert_array_equal(image.logits[size], same.logits[size])
+            np.testing.assert_array_equal(image.maps[size], same.maps[size])
+    with pytest.raises(RequestError, match="other networks, seeds or arithmetic"):
+        kept_of_phantoms(predictor, 5, 61, store, console)
+    (store / "outputs-000002.npz").write_bytes(b"half a file")
+    with pytest.raises(RequestError, match=r"outputs-000002\.npz cannot be read"):
+        kept_of_phantoms(predictor, 5, 60, store, console)
+
+
+def test_outputs_are_kept_of_phantoms_alone(tiny_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="--outputs"):
+        calibrate_bundle(tiny_bundle, data="folder:x", phantoms=0, seed=0, version=None, outputs=tmp_path)

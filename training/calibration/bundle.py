@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cxrserve.bundle.calibration import Calibration, Unit
 from cxrserve.bundle.contract import Contract
 from cxrserve.bundle.operating_point import MeasuredShare, OperatingPoint, Target
+from cxrserve.bundle.threshold_counts import threshold_counts
 from cxrserve.ensemble.calibration import RIDGE, fit, log_loss
 from cxrserve.findings import NAMES
 from training.triage.check import clopper_pearson
@@ -111,7 +112,10 @@ def measured(
     data: str,
     unit: Unit,
 ) -> OperatingPoint:
-    """`point` at the same score, with its threshold calibrated and its shares measured with intervals."""
+    """`point` at the same score, with its threshold calibrated.
+
+    Its shares are measured with intervals, and the counts at other thresholds are kept beside them.
+    """
     flagged_N = scores_N >= score_threshold
     shares = {
         "sensitivity": (flagged_N & positive_N, positive_N),
@@ -125,9 +129,11 @@ def measured(
         if of_N.any()
     }
     chosen_on = point.data.partition(";")[0]
+    threshold = float(calibration.apply(score_threshold))
+    curve = threshold_counts(calibration.apply(scores_N), positive_N, threshold, flagged_N)
     return OperatingPoint.model_validate(
         {
-            "threshold": float(calibration.apply(score_threshold)),
+            "threshold": threshold,
             "sensitivity": round(table["sensitivity"].value, 4) if "sensitivity" in table else None,
             "specificity": round(table["specificity"].value, 4) if "specificity" in table else None,
             "chosen_for": point.chosen_for,
@@ -137,6 +143,7 @@ def measured(
             "events": int(positive_N.sum()),
             "non_events": int((~positive_N).sum()),
             "measured": table,
+            "curve": curve,
         }
     )
 

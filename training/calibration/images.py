@@ -22,6 +22,7 @@ from cxrserve.errors import RequestError
 from cxrserve.reports.progress import progress_bar
 from cxrserve.settings import Settings
 from training.calibration.bundle import Gain, calibrated_contract, gains
+from training.calibration.kept import PART, key_of, read_outputs, write_part
 from training.calibration.outputs import ImageOutputs, labelled, outputs_of
 from training.calibration.restack import parts, restacked_contract
 from training.datasets import read_dataset
@@ -44,25 +45,34 @@ def calibrate_bundle(
     seed: int,
     version: str | None,
     stack: StackChoice = "keep",
+    outputs: Path | None = None,
 ) -> Contract:
     """Calibrate the bundle on a dataset or on phantoms, rewrite its contract, and print what changed.
 
     Args:
         stack: "calibrated" calibrates the members and fits the weights again, on a third of the studies.
+        outputs: folder that keeps what the members say of the phantoms; another call goes on from it.
 
     Raises:
-        RequestError: both or neither are given, or there are fewer than `FEWEST` images.
+        RequestError: both or neither are given, or there are fewer than `FEWEST` images, or `outputs` is
+            given with a dataset, or holds those of other networks.
         BundleError, EngineError: the bundle cannot be used.
     """
     if bool(data) == bool(phantoms):
         raise RequestError("give --data, or --phantoms with their number: one of the two.")
+    if data and outputs:
+        raise RequestError("--outputs keeps the networks' outputs for --phantoms alone; leave it away.")
     console = Console(stderr=True)
     predictor = Predictor.open(Settings(bundle=bundle))
     if data:
         with _of_dataset(data, predictor) as source:
             images = look(predictor, source, console)
     else:
-        images = look(predictor, of_phantoms(phantoms, seed, predictor.bundle.contract), console)
+        _check_count(phantoms)
+        if outputs:
+            images = kept_of_phantoms(predictor, phantoms, seed, outputs, console)
+        else:
+            images = look(predictor, of_phantoms(phantoms, seed, predictor.bundle.contract), console)
     calibrated, table = calibrated_on(bundle, predictor, images, _words(data, seed), stack)
     if version:
         calibrated = calibrated.model_copy(update={"version": version})
@@ -106,13 +116,35 @@ def look(predictor: Predictor, source: Source, console: Console) -> list[ImageOu
         RequestError: there are fewer than `FEWEST` images.
     """
     count, images = source
-    if count < FEWEST:
-        raise RequestError(f"there are {count} labelled images; a calibration needs at least {FEWEST}.")
+    _check_count(count)
     with progress_bar(console) as progress:
         return [
             outputs_of(predictor, levels, labels_F, study)
             for levels, labels_F, study in progress.track(images, total=count, description="scoring")
         ]
+
+
+def kept_of_phantoms(
+    predictor: Predictor, count: int, seed: int, store: Path, console: Console
+) -> list[ImageOutputs]:
+    """The outputs for `count` phantoms, of which the first may lie in the folder `store`."""
+    key = key_of(predictor, seed)
+    images = read_outputs(store, key)[:count]
+    first = len(images)
+    if first:
+        console.print(f"{first} of {count} phantoms were scored before; their outputs lie in {store}")
+    rest, drawn = of_phantoms(count - first, seed + first, predictor.bundle.contract)
+    with progress_bar(console) as progress:
+        for levels, labels_F, study in progress.track(drawn, total=rest, description="scoring"):
+            images.append(outputs_of(predictor, levels, labels_F, study))
+            if len(images) % PART == 0:
+                write_part(store, key, len(images) - PART, images[-PART:])
+    return images
+
+
+def _check_count(count: int) -> None:
+    if count < FEWEST:
+        raise RequestError(f"there are {count} labelled images; a calibration needs at least {FEWEST}.")
 
 
 def of_phantoms(count: int, seed: int, contract: Contract) -> Source:

@@ -29,6 +29,12 @@ def calibrate(
             "on a third of the studies; run `models triage` and `evaluate` after it."
         ),
     ] = "keep",
+    outputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for what the networks say of the phantoms; an interrupted call goes on from it."
+        ),
+    ] = None,
 ) -> None:
     """Calibrate a bundle's probabilities, measure its operating points, and fix a heatmap scale per finding.
 
@@ -39,4 +45,6 @@ def calibrate(
     """
     from training.calibration.images import calibrate_bundle
 
-    calibrate_bundle(bundle, data=data, phantoms=phantoms, seed=seed, version=version, stack=stack)
+    calibrate_bundle(
+        bundle, data=data, phantoms=phantoms, seed=seed, version=version, stack=stack, outputs=outputs
+    )

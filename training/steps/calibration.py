@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.bundle.operating_point import OperatingPoint
+from cxrserve.bundle.threshold_counts import threshold_counts
 from cxrserve.findings import NAMES
 
 Floats = NDArray[np.float64]
@@ -52,11 +53,15 @@ def _youden(probabilities_N: Floats, positive_N: NDArray[np.bool_], data: str) -
     specificity_T = np.searchsorted(absent_Q, candidates) / len(absent_Q)
     best = int(np.argmax(sensitivity_T + specificity_T))
     # Halfway to the next lower score: a threshold on a score itself turns with the last digit of an engine.
-    threshold = candidates[best] if best == 0 else (candidates[best - 1] + candidates[best]) / 2
+    halfway = candidates[best] if best == 0 else (candidates[best - 1] + candidates[best]) / 2
+    threshold = round(float(halfway), 6)
     return OperatingPoint(
-        threshold=round(float(threshold), 6),
+        threshold=threshold,
         sensitivity=round(float(sensitivity_T[best]), 4),
         specificity=round(float(specificity_T[best]), 4),
         chosen_for="largest sensitivity + specificity − 1 (Youden's index)",
         data=data,
+        events=len(present_P),
+        non_events=len(absent_Q),
+        curve=threshold_counts(probabilities_N, positive_N, threshold, probabilities_N >= threshold),
     )
