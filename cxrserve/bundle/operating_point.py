@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from cxrserve.bundle.calibration import Unit
+from cxrserve.bundle.threshold_counts import ThresholdCounts
 from cxrserve.schema import Strict
 
 TargetKind = Literal["youden", "sensitivity", "specificity", "ppv", "flags", "net-benefit"]
@@ -96,9 +97,27 @@ class OperatingPoint(Strict):
     measured: dict[Literal["sensitivity", "specificity", "ppv", "npv"], MeasuredShare] = Field(
         default_factory=dict, description="At the threshold, with intervals; empty in old bundles."
     )
+    curve: ThresholdCounts | None = Field(
+        None, description="Counts at other thresholds and at this one, on the data that was measured."
+    )
     pair: DecisionPair | None = Field(
         None, description="Thresholds of rule-out and rule-in; null where nothing is left undecided."
     )
+
+    @model_validator(mode="after")
+    def _check_curve(self) -> Self:
+        if self.curve is None:
+            return self
+        if self.threshold not in self.curve.thresholds:
+            raise ValueError(f"the curve does not have the point's own threshold of {self.threshold:g}")
+        totals = (self.events or 0, self.non_events or 0)
+        highest = (self.curve.true_positives[0], self.curve.false_positives[0])
+        if highest[0] > totals[0] or highest[1] > totals[1]:
+            raise ValueError(
+                f"the curve counts {highest[0]} units with the finding and {highest[1]} without; the point "
+                f"has {totals[0]} events and {totals[1]} non_events"
+            )
+        return self
 
     def decision(self, probability: float) -> Decision:
         """The decision at `probability`: undecided only where the point has a pair."""

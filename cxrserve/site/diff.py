@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -33,6 +35,9 @@ def differences(old: Site, new: Site) -> list[Difference]:
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
+            if key == "curve" and inner is not None:
+                yield f"{path}.curve", _summary(inner)
+                continue
             yield from _leaves(inner, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
@@ -44,6 +49,12 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
             yield from _leaves(inner, f"{path}.{key}" if path else str(key))
     else:
         yield path, f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _summary(curve: dict[str, list[float]]) -> str:
+    """A curve in one line: its hundreds of numbers would bury the others."""
+    digest = hashlib.sha256(json.dumps(curve, sort_keys=True).encode()).hexdigest()
+    return f"{len(curve['thresholds'])} thresholds, SHA-256 {digest[:12]}"
 
 
 def changed_decisions(old: Site | None, new: Site, contract: Contract, scores_NF: Floats) -> dict[str, int]:

@@ -203,7 +203,12 @@ def _words(arithmetic: Arithmetic) -> str:
 
 def moved_point(point: OperatingPoint, before: Calibration, after: Calibration) -> OperatingPoint:
     """The same operating point under another calibration: no decision changes, only the number beside it."""
-    moved = point.model_copy(update={"threshold": _moved(point.threshold, before, after)})
+    moved = point.model_copy(
+        update={
+            "threshold": _moved(point.threshold, before, after),
+            "curve": point.curve and point.curve.moved(lambda threshold: _moved(threshold, before, after)),
+        }
+    )
     return moved if point.pair is None else with_pair(moved, point.pair, before, after)
 
 

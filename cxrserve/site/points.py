@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cxrserve.bundle.operating_point import MeasuredShare, OperatingPoint, Target
+from cxrserve.bundle.threshold_counts import threshold_counts
 from cxrserve.errors import RequestError
 from cxrserve.findings import INDEX, NAMES
 
@@ -88,6 +89,7 @@ def point_for(target: Target, probabilities_N: Floats, labels_N: Floats, data: s
         events=hits + misses,
         non_events=alarms + passes,
         measured={name: share(count, total) for name, (count, total) in counts.items() if total},
+        curve=threshold_counts(probabilities_N, positive_N, threshold, decided_N),
     )
 
 

@@ -191,6 +191,27 @@ def test_differences_name_each_number(contract: Contract) -> None:
     assert differences(one, one) == []
 
 
+def test_a_curve_moves_with_the_sites_calibration_and_is_one_line_of_a_difference(contract: Contract) -> None:
+    films, column = hospital(2000, 4), INDEX["Edema"]
+    point = point_for(
+        Target(kind="sensitivity", value=0.8), films.scores_NF[:, column], films.labels_NF[:, column], "films"
+    )
+    assert point.curve is not None
+    measured = contract.model_copy(update={"operating_points": contract.operating_points | {"Edema": point}})
+    made, other = drafted(measured), drafted(measured, seed=2)
+    own = adopted_contract(measured, made)
+    moved, calibration = own.operating_points["Edema"], own.calibration_of("Edema")
+    assert moved.curve is not None
+    assert moved.threshold != point.threshold
+    assert moved.curve.true_positives == point.curve.true_positives
+    # The same films are flagged at each threshold as before.
+    scores_T = calibration.invert(np.array(moved.curve.thresholds))
+    assert np.allclose(scores_T, point.curve.thresholds, atol=1e-9)
+    curves = [item for item in differences(made, other) if "Edema.curve" in item.number]
+    assert [item.number for item in curves] == ["operating_points.Edema.curve"]
+    assert "thresholds, SHA-256" in curves[0].new
+
+
 def test_the_watch_reference_is_by_view_and_too_few_films_are_noted(contract: Contract) -> None:
     made, notes = draft(hospital(300, 1), contract, HASH, ARITHMETIC, Wishes(name="A"))
     assert [(group.station, group.view, group.films) for group in made.watch] == [
