@@ -98,6 +98,13 @@ class Metrics:
             "destination",
             "outcome",
         )
+        self.workitems: Final = self._counter(
+            "cxrserve_workitems",
+            "Workitems of worklists, by outcome: claimed, taken (by another performer), completed, canceled, "
+            "dropped; refused: searches and requests that the manager did not answer with success.",
+            "worklist",
+            "outcome",
+        )
         self.associations: Final = Gauge(
             "cxrserve_dicom_associations", "Open DICOM associations.", registry=self.registry
         )

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from cxrserve.archive.tls_files import TlsFiles
 from cxrserve.errors import CxrserveError
+from cxrserve.reports.dicom.objects import Reference
 from cxrserve.reports.dicom.patient import Patient
 from cxrserve.schema import Strict
 
@@ -40,11 +41,15 @@ class PullError(DeliveryError):
 class Destination(Protocol):
     """Something that takes DICOM objects: a C-STORE or a STOW-RS peer."""
 
-    def send(self, objects: Sequence[Path]) -> None:
+    def send(self, objects: Sequence[Path]) -> Sequence[Reference]:
         """Send the Part 10 files `objects`, all or none as far as the caller can tell.
 
         It may be called again with objects that arrived before: their UIDs and bytes are the same. It may be
         called from several threads at once.
+
+        Returns:
+            the DICOM objects as the peer took them: a report may have been sent in another SOP class. None
+            where the peer gets messages.
 
         Raises:
             DeliveryError: the peer did not take all of them; without patient data.

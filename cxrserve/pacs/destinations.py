@@ -16,8 +16,9 @@ from cxrserve.archive.peers import DimsePeer, FhirPeer, Hl7Peer, Peer, WebPeer
 from cxrserve.pacs.client import associated
 from cxrserve.pacs.fhir_destination import FhirDestination
 from cxrserve.pacs.hl7_destination import Hl7Destination
-from cxrserve.pacs.transcoding import contexts_for, in_accepted_form
+from cxrserve.pacs.transcoding import contexts_for, in_accepted_form, reference_to
 from cxrserve.pacs.web import NEVER, WebDestination
+from cxrserve.reports.dicom.objects import Reference
 
 # A duplicate: an earlier try had arrived. UIDs of results are made from their bytes, so the peer's object
 # with this UID is this very object.
@@ -56,8 +57,8 @@ class StoreDestination:
         self._peer: Final = peer
         self._calling_ae: Final = calling_ae
 
-    def send(self, objects: Sequence[Path]) -> None:
-        """Send the Part 10 files `objects`.
+    def send(self, objects: Sequence[Path]) -> Sequence[Reference]:
+        """Send the Part 10 files `objects`; returns the objects as they were sent.
 
         Raises:
             DeliveryError: an object was not accepted; the detail names each kind. The others are sent all the
@@ -65,6 +66,7 @@ class StoreDestination:
         """
         datasets = [dcmread(path) for path in objects]
         refusals: list[str] = []
+        stored: list[Reference] = []
         contexts = contexts_for(datasets, self._peer.report_class)
         with associated(self._peer, contexts, self._calling_ae) as association:
             accepted = {
@@ -85,8 +87,11 @@ class StoreDestination:
                         f"{self._peer.ae_title} answered {status:04X}H to a C-STORE of {kind}. "
                         "Its log says why."
                     )
+                    continue
+                stored.append(reference_to(form))
         if refusals:
             raise DeliveryError(" ".join(dict.fromkeys(refusals)), retryable=False)
+        return stored
 
     def _send(self, association: Association, dataset: Dataset, message_id: int) -> int:
         """The status of an object that was stored, or that the peer will never store.

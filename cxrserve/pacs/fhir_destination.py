@@ -16,6 +16,7 @@ import requests
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.peers import FhirPeer
 from cxrserve.pacs.web import session, translated
+from cxrserve.reports.dicom.objects import Reference
 
 _MEDIA_TYPE: Final = "application/fhir+json"
 _MAX_ANSWER_BYTES: Final = 16 * 2**20  # a server repeats the report
@@ -44,7 +45,7 @@ class FhirDestination:
         self._peer: Final = peer
         session(peer, _MAX_ANSWER_BYTES)  # read its secrets once, to refuse at the start
 
-    def send(self, objects: Sequence[Path]) -> None:
+    def send(self, objects: Sequence[Path]) -> Sequence[Reference]:
         """Send the files `objects`, each a DiagnosticReport as JSON.
 
         Raises:
@@ -52,6 +53,7 @@ class FhirDestination:
         """
         for path in objects:
             self._update(json.loads(path.read_bytes()))
+        return ()
 
     def _update(self, report: dict[str, Any]) -> None:
         identifier = next(item for item in report["identifier"] if item.get("system") == _DICOM_UID)

@@ -19,6 +19,7 @@ import hl7
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.peers import Hl7Peer
 from cxrserve.pacs.tls import client_context
+from cxrserve.reports.dicom.objects import Reference
 
 # MLLP release 1: start block, end block and carriage return.
 _START, _END = b"\x0b", b"\x1c\r"
@@ -62,7 +63,7 @@ class Hl7Destination:
         if peer.tls is not None:
             client_context(peer.tls)  # read its files once, to refuse at the start
 
-    def send(self, objects: Sequence[Path]) -> None:
+    def send(self, objects: Sequence[Path]) -> Sequence[Reference]:
         """Send the files `objects`, each a message of `reports.hl7`.
 
         Raises:
@@ -73,6 +74,7 @@ class Hl7Destination:
             self._address(message)
             answer = self._exchange(str(message).encode(_ENCODINGS[self._peer.character_set], "replace"))
             self._check(answer, str(message.segment("MSH")[10]))
+        return ()
 
     def _address(self, message: hl7.Message) -> None:
         peer, header = self._peer, message.segment("MSH")

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.presentation import PresentationContext, build_context
 
+from cxrserve.reports.dicom.objects import Reference
 from cxrserve.reports.dicom.report_class import REPORT_CLASSES, with_report_class
 
 UNCOMPRESSED: Final = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
@@ -25,6 +26,15 @@ def is_report(dataset: Dataset) -> bool:
 def is_compressed(dataset: Dataset) -> bool:
     """True for an object in a compressed transfer syntax."""
     return dataset.file_meta.TransferSyntaxUID not in UNCOMPRESSED
+
+
+def reference_to(dataset: Dataset) -> Reference:
+    """The reference that another object holds to `dataset`."""
+    return Reference(
+        sop_class_uid=str(dataset.SOPClassUID),
+        sop_instance_uid=str(dataset.SOPInstanceUID),
+        series_instance_uid=str(dataset.SeriesInstanceUID),
+    )
 
 
 def decompressed(dataset: Dataset) -> Dataset:

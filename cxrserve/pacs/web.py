@@ -16,7 +16,8 @@ from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.peers import WebPeer, WebService
 from cxrserve.errors import ConfigurationError
 from cxrserve.pacs.http_limits import AnswerTooLarge, LimitedAdapter
-from cxrserve.pacs.transcoding import decompressed, is_compressed, is_report
+from cxrserve.pacs.transcoding import decompressed, is_compressed, is_report, reference_to
+from cxrserve.reports.dicom.objects import Reference
 from cxrserve.reports.dicom.report_class import REPORT_CLASSES, with_report_class
 
 # HTTP statuses that may change by themselves: a proxy without its server or with a login page, an expired
@@ -46,10 +47,12 @@ class _Session(requests.Session):
 
     Args:
         max_answer_bytes: largest body of an answer.
+        stores: True where each POST is one of STOW-RS.
     """
 
-    def __init__(self, peer: WebService, max_answer_bytes: int) -> None:
+    def __init__(self, peer: WebService, max_answer_bytes: int, *, stores: bool = False) -> None:
         super().__init__()
+        self._stores: Final = stores
         for scheme in ("https://", "http://"):
             self.mount(scheme, LimitedAdapter(timeout_s=peer.timeout_s, max_answer_bytes=max_answer_bytes))
         self._timeout_s: Final = peer.timeout_s
@@ -67,7 +70,7 @@ class _Session(requests.Session):
 
         Raises:
             requests.HTTPError: the peer redirects.
-            DeliveryError: the answer to a POST is no Store Instances Response.
+            DeliveryError: the answer to STOW-RS is no Store Instances Response.
         """
         kwargs["timeout"] = self._timeout_s
         kwargs["allow_redirects"] = False
@@ -77,7 +80,7 @@ class _Session(requests.Session):
         kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind in _RESPONSES:  # dicomweb-client reads no type with parameters, such as a charset
             answer.headers["Content-Type"] = kind
-        elif answer.ok and answer.request.method == "POST":
+        elif self._stores and answer.ok and answer.request.method == "POST":
             raise _no_response(self._url)
         return answer
 
@@ -101,7 +104,7 @@ def web_client(peer: WebService) -> DICOMwebClient:
     Raises:
         ConfigurationError: a file of secrets cannot be read.
     """
-    client = DICOMwebClient(url=peer.url.rstrip("/"), session=_Session(peer, _MAX_ANSWER_BYTES))
+    client = DICOMwebClient(url=peer.url.rstrip("/"), session=_Session(peer, _MAX_ANSWER_BYTES, stores=True))
     client.set_http_retry_params(retry=False)  # the archive tries again
     return client
 
@@ -132,8 +135,8 @@ class WebDestination:
         self._peer: Final = peer
         web_client(peer)  # read its secrets once, to refuse at start
 
-    def send(self, objects: Sequence[Path]) -> None:
-        """Send the Part 10 files `objects`.
+    def send(self, objects: Sequence[Path]) -> Sequence[Reference]:
+        """Send the Part 10 files `objects`; returns the objects as they were sent.
 
         Raises:
             DeliveryError: the peer did not accept all of them.
@@ -160,6 +163,7 @@ class WebDestination:
                 f"{self._peer.url} refused {len(failures)} of {len(objects)} objects. Its log says why.",
                 retryable=any(reason not in (None, *NEVER) for reason in failures.values()),
             )
+        return [reference_to(dataset) for dataset in datasets]
 
     def _store(self, datasets: Sequence[Dataset]) -> dict[str, int | None]:
         """Send `datasets` in one request. Returns the Failure Reason of each that the peer refused, by UID.

@@ -17,7 +17,9 @@ from cxrserve.archive.archive import Archive
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.receipt import Receipt, Source
 from cxrserve.archive.views.worklist import StudyContent
+from cxrserve.pacs.transcoding import reference_to
 from cxrserve.pipeline.pipeline import Pipeline
+from cxrserve.reports.dicom.objects import Reference
 from tests import radiographs
 from tests.conftest import MakeSettings
 from tests.postgres import fresh_database, postgres
@@ -44,13 +46,15 @@ class Peer:
         self.gate.set()
         self.tries = 0
 
-    def send(self, objects: Sequence[Path]) -> None:
+    def send(self, objects: Sequence[Path]) -> Sequence[Reference]:
         """As `Destination`."""
         self.tries += 1
         self.gate.wait()
         if self.error is not None:
             raise self.error
-        self.received += [dcmread(path) for path in objects]
+        taken = [dcmread(path) for path in objects]
+        self.received += taken
+        return [reference_to(dataset) for dataset in taken]
 
     def of(self, modality: str) -> list[Dataset]:
         """The received objects of one modality: SR, PR, OT or the like."""

@@ -37,6 +37,7 @@ from cxrserve.archive.storage.tables import OBJECTS, STUDIES
 from cxrserve.bundle.contract import load_bundle
 from cxrserve.imaging.display_header import DisplayedImage
 from cxrserve.pipeline.pipeline import Pipeline
+from cxrserve.reports.dicom.objects import Reference
 from cxrserve.settings import Settings
 from tests import radiographs
 from tests.bundles import write_tiny_bundle
@@ -99,12 +100,13 @@ class Folder:
         self._path = path
         self._points = points
 
-    def send(self, objects: Sequence[Path]) -> None:
+    def send(self, objects: Sequence[Path]) -> Sequence[Reference]:
         """As `Destination`."""
         self._points.passed("before sending")
         with self._path.open("a") as log:
             log.writelines(f"{each.name} {each.stat().st_size} {each}\n" for each in objects)
         self._points.passed("after sending")
+        return ()
 
 
 def no_decoder(data: bytes) -> DisplayedImage:

@@ -26,6 +26,14 @@ _WAITING: Final = JOBS.c.state == "waiting"
 _FREE: Final = JOBS.c.claimed_by == ""
 
 
+class NotYet(Exception):
+    """A job that waits for something else to happen, which is no failure; it goes on in `pause_s` seconds."""
+
+    def __init__(self, pause_s: float) -> None:
+        super().__init__(pause_s)
+        self.pause_s: Final = pause_s
+
+
 class Backlog(NamedTuple):
     """Free jobs of one kind and destination.
 
@@ -146,6 +154,29 @@ class DurableQueue:
                 )
             self._database.touch(connection)
         return state
+
+    def save(self, job: JobRow, payload: str) -> JobRow:
+        """Write down how far a job has come.
+
+        Raises:
+            NotYet: another node has taken the job over.
+        """
+        with self._database.writing() as connection:
+            held = JOBS.c.id == job.id, JOBS.c.claims == job.claims, _WAITING
+            if not connection.execute(JOBS.update().where(*held).values(payload=payload)).rowcount:
+                raise NotYet(0.0)
+        return job._replace(payload=payload)
+
+    def postpone(self, job: JobRow, pause_s: float) -> None:
+        """Release a job that waits for something else. Its earlier failures are forgotten: it has come on."""
+        # A longer pause would be taken for one from before the clock was set.
+        due = time.time() + min(pause_s, self._policy.max_pause_s)
+        with self._database.writing() as connection:
+            connection.execute(
+                JOBS.update()
+                .where(JOBS.c.id == job.id, JOBS.c.claims == job.claims, _WAITING)
+                .values(claimed_by="", due=due, attempts=0, tried_s=0.0, problem=None)
+            )
 
     def beat(self) -> Mapping[str, int]:
         """Show other nodes that this one lives; the heartbeat of each of them.

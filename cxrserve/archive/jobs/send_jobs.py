@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from cxrserve.archive.destination import (
@@ -16,7 +16,8 @@ from cxrserve.archive.destination import (
 from cxrserve.archive.jobs.queue import corrected_since
 from cxrserve.archive.storage.database import Database
 from cxrserve.archive.storage.files import Store
-from cxrserve.archive.storage.tables import JobRow
+from cxrserve.archive.storage.tables import DELIVERED, JobRow
+from cxrserve.reports.dicom.objects import Reference
 
 _log: Final = logging.getLogger("cxrserve.archive")
 
@@ -47,7 +48,15 @@ class DeliveryJob:
                 retryable=False,
             )
         paths = [name.partition("/") for name in json.loads(job.payload)]
-        destination.send([self._store.results_path(key) / name for key, _, name in paths])
+        sent = destination.send([self._store.results_path(key) / name for key, _, name in paths])
+        if sent:
+            self._record(job, sent)
+
+    def _record(self, job: JobRow, sent: Sequence[Reference]) -> None:
+        """Write down the objects as they were sent; they may be there from an earlier try."""
+        with self._database.writing() as connection:
+            for reference in sent:
+                self._database.insert_new(connection, DELIVERED, job=job.id, **reference.model_dump())
 
 
 class CommitmentJob:

@@ -17,7 +17,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.jobs.queue import Backlog, DurableQueue, Problem
+from cxrserve.archive.jobs.queue import Backlog, DurableQueue, NotYet, Problem
 from cxrserve.archive.jobs.read_image import RuleGone
 from cxrserve.archive.storage.tables import JOBS, JobKind, JobRow, JobState
 from cxrserve.errors import CxrserveError
@@ -67,10 +67,12 @@ def pools_of(
     commitments: bool,
     reconciliations: bool,
     priors: bool,
+    worklists: Collection[str] | None = None,
 ) -> list[Pool]:
     """The pools of a node that knows `destinations`.
 
-    Deliveries to other destinations have a pool as well: they fail, with that reason, and are seen.
+    Deliveries to other destinations have a pool as well: they fail, with that reason, and are seen. So do
+    workitems of other worklists.
     """
     pools = [
         Pool(kind="study", size=studies, all_but=True),
@@ -83,6 +85,9 @@ def pools_of(
         pools.append(Pool(kind="reconciliation", size=1, all_but=True))
     if priors:
         pools.append(Pool(kind="priors", size=1, all_but=True))
+    if worklists is not None:
+        pools += [Pool(kind="workitem", size=deliveries, destinations=[name]) for name in worklists]
+        pools.append(Pool(kind="workitem", size=1, destinations=worklists, all_but=True))
     return pools
 
 
@@ -125,25 +130,29 @@ class Workers:
 
     def _work(self, pool: Pool, job: JobRow) -> None:
         try:
-            problem = self._problem_of(job)
-            self._end(job, problem)
+            self._end(job, self._outcome_of(job))
         finally:
             with self._idle:
                 pool.running -= 1
                 self._idle.notify_all()
             self._on_free()
 
-    def _problem_of(self, job: JobRow) -> Problem | None:
+    def _outcome_of(self, job: JobRow) -> Problem | NotYet | None:
         try:
             self._run[job.kind](job)
+        except NotYet as waits:
+            return waits
         except Exception as error:
             return problem_of(error)
         return None
 
-    def _end(self, job: JobRow, problem: Problem | None) -> None:
+    def _end(self, job: JobRow, problem: Problem | NotYet | None) -> None:
         """Write the end down, as soon as the database answers; before that the job stays claimed."""
         while not self._abandoned.is_set():
             try:
+                if isinstance(problem, NotYet):
+                    self._queue.postpone(job, problem.pause_s)
+                    return
                 state = self._queue.end(job, problem)
             except Exception as error:
                 _log.warning("job=%s waits for the database: %s", job.id, type(error).__name__)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cxrserve.archive.storage.tables import JOBS, STUDIES
 from cxrserve.archive.storage.text_search import folded
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
@@ -69,4 +69,5 @@ _STEPS: Final[dict[int, tuple[str | Callable[[sa.Connection], None], ...]]] = {
         "ALTER TABLE cxrserve_quarantine ADD COLUMN study_key TEXT DEFAULT '' NOT NULL",
         "CREATE INDEX ix_cxrserve_quarantine_study_key ON cxrserve_quarantine (study_key)",
     ),
+    6: (),  # jobs of the kind workitem, which earlier versions do not know, and a table that is new
 }

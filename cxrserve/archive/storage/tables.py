@@ -15,7 +15,7 @@ from sqlalchemy import Column, Float, Integer, MetaData, Table, Text
 
 RevisionState = Literal["none", "waiting", "working", "done", "failed", "refused"]
 ImageState = Literal["waiting", "done", "failed", "refused"]
-JobKind = Literal["study", "delivery", "commitment", "reconciliation", "priors"]
+JobKind = Literal["study", "delivery", "commitment", "reconciliation", "priors", "workitem"]
 JobState = Literal["waiting", "done", "dead"]
 _Blob = bytes  # a row has a field named bytes
 
@@ -111,8 +111,10 @@ JOBS: Final = Table(
     Column("study_key", Text, sa.ForeignKey(STUDIES.c.key), index=True),  # null for a commitment
     Column("revision", Integer, nullable=False),
     Column("covers", Integer, nullable=False),  # study: objects with this `arrival` and earlier
-    Column("destination", Text, nullable=False),  # delivery: its name; commitment: the AE title
-    # delivery: JSON list of paths below results/; commitment: the request, destination.CommitmentRequest
+    # delivery: its name; commitment: the AE title; workitem: the worklist's name
+    Column("destination", Text, nullable=False),
+    # delivery: JSON list of paths below results/; commitment: the request, destination.CommitmentRequest;
+    # workitem: workitems.Task
     Column("payload", Text, nullable=False),
     Column("stat", Integer, nullable=False),
     Column("state", Text, nullable=False, index=True),  # JobState
@@ -124,6 +126,15 @@ JOBS: Final = Table(
     Column("problem", Text),  # JSON of the last failure: slug, title, detail, final
     Column("created", Float, nullable=False),
     Column("changed", Float, nullable=False),
+)
+# The DICOM objects of each delivery, as the destination took them: a report may be there in another class.
+DELIVERED: Final = Table(
+    "cxrserve_delivered",
+    TABLES,
+    Column("job", Text, primary_key=True),  # JOBS.id
+    Column("sop_instance_uid", Text, primary_key=True),
+    Column("sop_class_uid", Text, nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
 )
 NODES: Final = Table(
     "cxrserve_nodes",
