@@ -13,8 +13,11 @@ from cxrserve.bundle.contract import read_contract
 from cxrserve.findings import INDEX
 from tests.bundles import write_tiny_bundle
 from training.phantom.pyramids import phantom_pyramids
+from training.report import film_check_groups
 from training.report.facts import People
-from training.report.film_check_groups import FilmCheckResult, measure_film_check
+from training.report.figures_decisions import refusals_figure
+from training.report.film_check_groups import FilmCheckResult, measure_film_check, uneven_words
+from training.report.style import as_svg
 
 _DEMO = Path("models/demo")
 _COPIES = 24
@@ -76,3 +79,27 @@ def test_shares_have_intervals(result: FilmCheckResult) -> None:
 
 def test_a_bundle_without_a_film_check_has_no_section(tmp_path: Path, samples: _Samples) -> None:
     assert measure_film_check(write_tiny_bundle(tmp_path / "bundle", sizes=(64,)), samples, None) is None
+
+
+def test_a_group_that_is_refused_far_more_often_is_named(
+    samples: _Samples, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    people = People(
+        view_N=np.array(["PA"] * _COPIES + ["AP"] * _COPIES),
+        sex_N=np.array(["F", "M"] * _COPIES),
+        age_N=np.full(2 * _COPIES, np.nan),
+    )
+    monkeypatch.setattr(film_check_groups, "MIN_JUDGED", _COPIES)
+    judged = measure_film_check(_DEMO, samples, people)
+    assert judged is not None
+    assert [share.group for share in judged.groups if share.uneven] == ["AP", "Edema"]
+    words = [words for share in judged.groups if (words := uneven_words(share))]
+    assert words[0].startswith(
+        "The film check refuses 100.0% of the images with view AP, and 0.0% of the others"
+    )
+    monkeypatch.setattr(film_check_groups, "MIN_JUDGED", _COPIES + 1)
+    small = measure_film_check(_DEMO, samples, people)
+    assert small is not None
+    assert not any(share.uneven for share in small.groups)
+    drawing = as_svg(refusals_figure(judged))
+    assert "view: AP" in drawing

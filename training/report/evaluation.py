@@ -21,12 +21,14 @@ from training.report.film_check_groups import FilmCheckResult
 from training.report.footprint import Footprint
 from training.report.measures import (
     Calibration,
+    DecisionCurve,
     Interval,
     Placements,
     accuracy,
     auc_interval,
     average_precision,
     calibration,
+    decision_curve,
     difference_interval,
     placements,
 )
@@ -64,6 +66,7 @@ class FindingResult:
     folds: dict[str, Spread] = field(default_factory=dict)
     accuracy: dict[str, float] = field(default_factory=dict)
     calibration: Calibration | None = None
+    decisions: DecisionCurve | None = None
     threshold: float | None = None
     sensitivity: float | None = None
     specificity: float | None = None
@@ -307,6 +310,7 @@ def _finding(scores: Scores | Pooled, index: int, tables: list[dict[str, dict[st
             if (value := accuracy(values_N[known_N], positive_N)) is not None
         },
         calibration=calibration(stack_N, positive_N),
+        decisions=decision_curve(stack_N, positive_N, scores.cluster_N[known_N]),
         threshold=threshold,
         sensitivity=_share(decided_N[positive_N]),
         specificity=_share(~decided_N[~positive_N]),

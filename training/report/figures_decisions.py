@@ -1,39 +1,23 @@
-"""Figures of the probabilities themselves: how often they come true, and what deciding by them gains.
-
-Legend: N films or studies, T thresholds, B bins.
-"""
+"""Figures of decisions: how often probabilities come true, what deciding by them gains, who is refused."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
+from matplotlib.ticker import PercentFormatter
 
-from cxrserve.findings import NAMES
 from cxrserve.site.points import share
 from training.report.evaluation import Evaluation, FindingResult
 from training.report.figures_scores import panels_of
-from training.report.measures import Z95, Calibration
-from training.report.pooled import Pooled
-from training.report.scores import STACK, Scores
-from training.report.style import FAINT, INK, PAPER, RULE, SCALE_COLOURS, drawn
+from training.report.film_check_groups import FilmCheckResult
+from training.report.measures import Calibration, DecisionCurve
+from training.report.style import FAINT, INK, PAPER, RULE, SCALE_COLOURS, WIDTH, drawn, new_figure
 
-Floats = NDArray[np.float64]
-THRESHOLDS_T: Final = np.linspace(0.01, 0.99, 99)
 _BAND: Final = SCALE_COLOURS[3]
-
-
-class NetBenefit(NamedTuple):
-    """Net benefit as a share of the finding's own share, with its 95 % band; and that of flagging all."""
-
-    value_T: Floats
-    low_T: Floats
-    high_T: Floats
-    all_T: Floats
+_ALARM: Final = SCALE_COLOURS[1]
 
 
 def calibration_figure(evaluation: Evaluation) -> Figure:
@@ -76,52 +60,52 @@ def _draw_reliability(axes: Axes, calibration: Calibration) -> None:
     axes.text(0.98, 0.04, f"ECE {calibration.ece:.3f}", ha="right", fontsize=8.5)
 
 
-def decision_figure(scores: Scores | Pooled, results: Sequence[FindingResult]) -> Figure:
+def decision_figure(results: Sequence[FindingResult]) -> Figure:
     """Decision curve of each finding: the net benefit of flagging by the stack, by the threshold."""
-    evaluated = [result for result in results if STACK in result.auc]
+    evaluated = [result for result in results if result.decisions and result.auc]
     with drawn():
         figure, panels, _ = panels_of(evaluated, "threshold", "net benefit")
         for axes, result in zip(panels, evaluated, strict=True):
-            index = NAMES.index(result.name)
-            known_N, positive_N = scores.labelled(index)
-            probabilities_N = scores.probabilities(index)[STACK][known_N]
-            _draw_benefit(
-                axes, net_benefit(probabilities_N, positive_N, scores.cluster_N[known_N]), result.threshold
-            )
+            assert result.decisions is not None
+            _draw_benefit(axes, result.decisions, result.threshold)
     return figure
 
 
-def _draw_benefit(axes: Axes, benefit: NetBenefit, threshold: float | None) -> None:
+def _draw_benefit(axes: Axes, curve: DecisionCurve, threshold: float | None) -> None:
     axes.axhline(0, color=RULE, linewidth=0.8)
-    axes.plot(THRESHOLDS_T, benefit.all_T, color=FAINT, linewidth=0.9, linestyle="--")
+    axes.plot(curve.threshold_T, curve.all_T, color=FAINT, linewidth=0.9, linestyle="--")
     axes.fill_between(
-        THRESHOLDS_T, benefit.low_T, benefit.high_T, color=_BAND, alpha=0.22, linewidth=0, zorder=1
+        curve.threshold_T, curve.low_T, curve.high_T, color=_BAND, alpha=0.22, linewidth=0, zorder=1
     )
-    axes.plot(THRESHOLDS_T, benefit.value_T, color=INK, linewidth=1.4)
+    axes.plot(curve.threshold_T, curve.value_T, color=INK, linewidth=1.4)
     if threshold is not None:
         axes.axvline(threshold, color=FAINT, linewidth=0.8, linestyle=":")
 
 
-def net_benefit(
-    probabilities_N: Floats, positive_N: NDArray[np.bool_], cluster_N: NDArray[np.int64]
-) -> NetBenefit:
-    """Net benefit (Vickers and Elkin 2006) at each threshold, divided by the finding's share (Kerr 2016).
-
-    At threshold t a false alarm costs t / (1 − t) of what a hit gains. The band is normal, from the spread of
-    the patients' own sums; the finding's share is taken as known.
-    """
-    prevalence = float(positive_N.mean())
-    costs_T = THRESHOLDS_T / (1 - THRESHOLDS_T)
-    flagged_NT = probabilities_N[:, None] >= THRESHOLDS_T
-    gains_NT = np.where(positive_N[:, None], 1.0, -costs_T) * flagged_NT / prevalence
-    _, patient_N = np.unique(cluster_N, return_inverse=True)
-    value_T = gains_NT.mean(axis=0)
-    sums_PT = np.zeros((int(patient_N.max()) + 1, len(THRESHOLDS_T)))
-    np.add.at(sums_PT, patient_N, gains_NT - value_T)
-    error_T = np.sqrt((sums_PT**2).sum(axis=0)) / len(gains_NT)
-    return NetBenefit(
-        value_T=value_T,
-        low_T=value_T - Z95 * error_T,
-        high_T=value_T + Z95 * error_T,
-        all_T=1 - (1 - prevalence) / prevalence * costs_T,
-    )
+def refusals_figure(result: FilmCheckResult) -> Figure:
+    """The share of each group that the film check refuses, and warns of, with intervals."""
+    with drawn():
+        figure = new_figure(0.9 + 0.3 * len(result.groups), WIDTH)
+        refused, warned = figure.subplots(1, 2, sharey=True)
+        everybody = result.groups[0]
+        for axes, shares, words in (
+            (refused, [group.refused for group in result.groups], "refused"),
+            (warned, [group.warned for group in result.groups], "answered with a warning"),
+        ):
+            whole = (everybody.refused if axes is refused else everybody.warned).value
+            axes.axvline(whole, color=FAINT, linewidth=0.8, linestyle=":")
+            for row, (group, interval) in enumerate(zip(result.groups, shares, strict=True)):
+                marked = axes is refused and group.uneven
+                colour = _ALARM if marked else INK
+                axes.plot([interval.low or 0.0, interval.high or 0.0], [row, row], color=colour, alpha=0.45)
+                axes.plot([interval.value], [row], "D" if marked else "o", color=colour, markersize=5)
+            axes.set_xlabel(f"share {words}")
+            axes.set_xlim(left=0)
+            axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+        labels = [f"{group.by}: {group.group}  ({group.images:,})" for group in result.groups]
+        labels[0] = f"all images  ({everybody.images:,})"
+        refused.set_yticks(range(len(labels)), labels, color=INK)
+        refused.set_ylim(len(labels) - 0.5, -0.5)
+        for axes in (refused, warned):
+            axes.tick_params(axis="y", length=0)
+    return figure

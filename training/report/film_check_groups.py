@@ -27,6 +27,9 @@ from training.triage.check import clopper_pearson
 MIN_IMAGES: Final = 20
 # Images that are looked at, evenly over the test set where it has more.
 MAX_IMAGES: Final = 3000
+# Groups of this many images or more are judged: refused more than `UNEVEN` times as often as the others?
+MIN_JUDGED: Final = 50
+UNEVEN: Final = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +40,9 @@ class GroupShare:
         by: "all", "view", "sex", "age" or "finding".
         refused: share of its images that would be refused, with Clopper and Pearson's 95 % interval.
         warned: share that would be answered with a warning of the check.
+        others_refused: share of the other images that would be refused; None for all images.
+        uneven: it has `MIN_JUDGED` images or more, it is refused more than `UNEVEN` times as often as the
+            others, and its lower bound lies above their share: one refused image proves nothing yet.
     """
 
     by: str
@@ -44,6 +50,8 @@ class GroupShare:
     images: int
     refused: Interval
     warned: Interval
+    others_refused: float | None = None
+    uneven: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +96,7 @@ def measure_film_check(bundle: Path, samples: Samples, people: People | None) ->
             warned_M[row] = True
             reasons.update(f"warned: {warning.code}" for warning in decision.warnings)
     groups = [
-        _share(by, group, refused_M[mask_M], warned_M[mask_M])
+        _share(by, group, mask_M, refused_M, warned_M)
         for by, group, mask_M in _masks(index_M, samples, people)
         if by == "all" or mask_M.sum() >= MIN_IMAGES
     ]
@@ -116,13 +124,37 @@ def _masks(
     return masks
 
 
-def _share(by: str, group: str, refused_M: NDArray[np.bool_], warned_M: NDArray[np.bool_]) -> GroupShare:
+def _share(
+    by: str,
+    group: str,
+    mask_M: NDArray[np.bool_],
+    refused_M: NDArray[np.bool_],
+    warned_M: NDArray[np.bool_],
+) -> GroupShare:
+    refused, images = _proportion(refused_M[mask_M]), int(mask_M.sum())
+    others = None if mask_M.all() else float(refused_M[~mask_M].mean())
+    assert refused.low is not None
     return GroupShare(
         by=by,
         group=group,
-        images=len(refused_M),
-        refused=_proportion(refused_M),
-        warned=_proportion(warned_M),
+        images=images,
+        refused=refused,
+        warned=_proportion(warned_M[mask_M]),
+        others_refused=others,
+        uneven=others is not None
+        and images >= MIN_JUDGED
+        and refused.value > UNEVEN * others
+        and refused.low > others,
+    )
+
+
+def uneven_words(share: GroupShare) -> str | None:
+    """A sentence about a group that is refused much more often than the others; None for other groups."""
+    if not share.uneven:
+        return None
+    return (
+        f"The film check refuses {share.refused.value:.1%} of the images with {share.by} {share.group}, and "
+        f"{share.others_refused:.1%} of the others: look at these images before the bundle is used."
     )
 
 

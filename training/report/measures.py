@@ -21,6 +21,8 @@ AucTable = dict[str, dict[str, float | None]]
 # The two-sided 95 % point of the normal distribution.
 Z95: Final = 1.959963984540054
 BINS: Final = 10
+# Thresholds of a decision curve.
+THRESHOLDS_T: Final = np.linspace(0.01, 0.99, 99)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -199,6 +201,49 @@ def calibration(probabilities_N: Floats, positive_N: Bools, bins: int = BINS) ->
         probability_B=tuple(mean.tolist()),
         frequency_B=tuple(frequency.tolist()),
         count_B=tuple(count[filled].tolist()),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecisionCurve:
+    """Net benefit of flagging by a probability, as a share of what a perfect model gains.
+
+    Attributes:
+        threshold_T: `THRESHOLDS_T`.
+        value_T: net benefit at each threshold; `low_T` and `high_T` are its 95 % band.
+        all_T: net benefit of flagging all.
+    """
+
+    threshold_T: tuple[float, ...]
+    value_T: tuple[float, ...]
+    low_T: tuple[float, ...]
+    high_T: tuple[float, ...]
+    all_T: tuple[float, ...]
+
+
+def decision_curve(probabilities_N: Floats, positive_N: Bools, cluster_N: Integers) -> DecisionCurve | None:
+    """Net benefit (Vickers and Elkin 2006) at each threshold, divided by the finding's share (Kerr 2016).
+
+    At threshold t a false alarm costs t / (1 − t) of what a hit gains. The band is normal, from the spread of
+    the patients' own sums; the finding's share is taken as known. None where nobody has the finding.
+    """
+    if not positive_N.any():
+        return None
+    prevalence = float(positive_N.mean())
+    costs_T = THRESHOLDS_T / (1 - THRESHOLDS_T)
+    flagged_NT = probabilities_N[:, None] >= THRESHOLDS_T
+    gains_NT = np.where(positive_N[:, None], 1.0, -costs_T) * flagged_NT / prevalence
+    _, patient_N = np.unique(cluster_N, return_inverse=True)
+    value_T = gains_NT.mean(axis=0)
+    sums_PT = np.zeros((int(patient_N.max()) + 1, len(THRESHOLDS_T)))
+    np.add.at(sums_PT, patient_N, gains_NT - value_T)
+    error_T = np.sqrt((sums_PT**2).sum(axis=0)) / len(gains_NT)
+    return DecisionCurve(
+        threshold_T=tuple(THRESHOLDS_T.tolist()),
+        value_T=tuple(value_T.tolist()),
+        low_T=tuple((value_T - Z95 * error_T).tolist()),
+        high_T=tuple((value_T + Z95 * error_T).tolist()),
+        all_T=tuple((1 - (1 - prevalence) / prevalence * costs_T).tolist()),
     )
 
 

@@ -15,7 +15,13 @@ from training.report.claims import claims_of, claims_table
 from training.report.evaluation import Evaluation
 from training.report.facts import RunFacts
 from training.report.figures_resolution import resolution_figure
-from training.report.film_check_groups import MIN_IMAGES, FilmCheckResult
+from training.report.film_check_groups import (
+    MIN_IMAGES,
+    MIN_JUDGED,
+    UNEVEN,
+    FilmCheckResult,
+    uneven_words,
+)
 from training.report.html import Markup, cards, drawing, heading, join, page, paragraph, picture
 from training.report.pictured import Pictured
 from training.report.pooled import Pooled
@@ -271,7 +277,7 @@ def _decisions(evaluation: Evaluation, pictured: Pictured) -> Section:
                     alt="Reliability diagrams of each finding",
                 ),
                 drawing(
-                    figures_decisions.decision_figure(pictured.curves, evaluation.findings),
+                    figures_decisions.decision_figure(evaluation.findings),
                     "Decision curves: the net benefit of flagging at each threshold, as a share of what a "
                     "perfect model gains, with its 95 % band. At 0.2, four false alarms weigh as much as one "
                     "hit. Dashed: flag all images; at 0: flag none; dotted: the operating point.",
@@ -352,7 +358,18 @@ def _film_check(result: FilmCheckResult) -> Section:
         f"Its reference of the training images was measured on {result.measured_on}. Groups of fewer than "
         f"{MIN_IMAGES} images are left out; intervals are Clopper and Pearson's at 95 %."
     )
-    parts = [paragraph(summary), tables.film_check_table(result)]
+    parts = [
+        paragraph(summary),
+        drawing(
+            figures_decisions.refusals_figure(result),
+            "Share of each group that is refused, and that is answered with a warning, with its interval; "
+            "dotted: of all images. A diamond in red: a group of at least "
+            f"{MIN_JUDGED} images that is refused more than {UNEVEN:g} times as often as the others.",
+            alt="Shares of each group that the film check refuses, and warns of",
+        ),
+        *(paragraph(words, "limits") for words in map(uneven_words, result.groups) if words),
+        tables.film_check_table(result),
+    ]
     if result.reasons:
         parts.append(tables.reasons_table(result))
     return "film-check", "Whom the film check refuses", join(parts)
