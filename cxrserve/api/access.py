@@ -21,7 +21,7 @@ OPEN_PATHS: Final = frozenset(
 )
 _OPEN_BELOW: Final = ("/docs", "/viewer")
 # Routes without patient data that every client may use.
-ANY_CLIENT: Final = frozenset({"/model", "/watch", "/logout"})
+ANY_CLIENT: Final = frozenset({"/model", "/model/report", "/watch", "/logout"})
 # All others. A route that is missing here needs `admin`.
 _SCOPES: Final[dict[tuple[str, str], Scope]] = {
     ("POST", "/predict"): "predict",
@@ -41,6 +41,7 @@ _SCOPES: Final[dict[tuple[str, str], Scope]] = {
     ("POST", "/studies/{study}/labels"): "label",
     ("POST", "/studies/{study}"): "pull",
     ("GET", "/quarantine"): "read",
+    ("GET", "/quarantine/{sha256}"): "read",
     ("POST", "/quarantine/{sha256}/{decision}"): "quarantine",
 }
 _JWT_START: Final = "ey"  # "{" in base64, as every JWT begins
@@ -94,12 +95,19 @@ async def require_client(request: Request) -> None:
             await asyncio.sleep(wait_s)
         raise
     record.client = client.name
+    request.state.client = client
     scope = scope_of(path, request.method)
     if not client.may(scope):
         raise ScopeMissing(
             f"this client may not make such requests: they need the scope {scope} (CXRSERVE_CLIENTS). Ask "
             "the administrator for it."
         )
+
+
+def may(request: Request, scope: Scope) -> bool:
+    """True if the client of an accepted request may also make those that need `scope`."""
+    client: Client | None = getattr(request.state, "client", None)  # None: the service asks for no token
+    return client is None or client.may(scope)
 
 
 async def protect_patients(request: Request) -> None:

@@ -22,6 +22,7 @@ _ACTIONS: Final[dict[tuple[str, str], Action]] = {
     ("GET", "/studies/{study}/labels"): "read",
     ("POST", "/studies/{study}/labels"): "label",
     ("GET", "/quarantine"): "query",
+    ("GET", "/quarantine/{sha256}"): "read",
     ("POST", "/quarantine/{sha256}/{decision}"): "release",
     ("GET", "/login/callback"): "login",
     ("POST", "/logout"): "logout",

@@ -63,7 +63,10 @@ async def studies(
     query: Annotated[StudiesQuery, Query()],
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Studies, newest first. Poll with If-None-Match: while nothing changes, 304 costs almost nothing."""
+    """Studies, newest first, and how many objects lie in quarantine.
+
+    Poll with If-None-Match: while nothing changes, 304 costs almost nothing.
+    """
     patient = record_of(request.scope).patient
     patient.query = request.url.query
 
@@ -76,7 +79,8 @@ async def studies(
             patient.add(
                 study=entry.study_instance_uid, patient=entry.patient_id, accession=entry.accession_number
             )
-        body = f'{{"studies":[{",".join(study.model_dump_json() for study in studies_)}]}}'
+        entries = ",".join(study.model_dump_json() for study in studies_)
+        body = f'{{"studies":[{entries}],"quarantined":{archive.quarantine.count()}}}'
         return Response(body, media_type="application/json", headers={"ETag": tag})
 
     return await in_archive(request, work)

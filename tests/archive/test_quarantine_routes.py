@@ -23,6 +23,13 @@ TOKENS = {"dr-a": "dr-a-0123456789abcdef", "viewer": "viewer-0123456789abc"}
 SCOPES = {"dr-a": ["read", "quarantine"], "viewer": ["read"]}
 
 
+def server_counts(url: str, client: str) -> int:
+    """Objects in quarantine, as the worklist says."""
+    headers = {"Authorization": f"Bearer {TOKENS[client]}"}
+    count: int = httpx.get(f"{url}/studies", headers=headers, timeout=60).json()["quarantined"]
+    return count
+
+
 def test_a_quarantined_object_is_listed_and_decided_on(
     open_archive: OpenArchive, make_settings: MakeSettings, pipeline: Pipeline, tmp_path: Path
 ) -> None:
@@ -55,6 +62,14 @@ def test_a_quarantined_object_is_listed_and_decided_on(
         assert {each["sha256"] for each in listed} == {each.sha256 for each in held}
         assert {(each["patient_id"], each["study_patient_id"]) for each in listed} == {("REAL-1", "TMP-1")}
         assert listed[0]["decisions"] == ["release", "move", "drop"]
+        assert [each["may_decide"] for each in (listed[0], ask("", "dr-a", "GET").json()[0])] == [False, True]
+        assert listed[0]["patient_name"] == "Müller^Änne"
+        assert (listed[0]["accession_number"], listed[0]["study_accession_number"]) == ("", "E-1")
+        assert server_counts(server.url, "viewer") == 3
+
+        file = ask(f"/{drop.sha256}", "viewer", "GET")
+        assert sha256(file.content).hexdigest() == drop.sha256
+        assert ask(f"/{'0' * 64}", "viewer", "GET").status_code == 404
 
         assert ask(f"/{drop.sha256}/drop", "viewer").status_code == 403
         assert ask(f"/{drop.sha256}/burn").status_code == 400
@@ -70,6 +85,8 @@ def test_a_quarantined_object_is_listed_and_decided_on(
         until(lambda: len(study_of(archive, receipt).images) == 3)
         assert study_of(archive, receipt).patient_id == "REAL-1"
         assert ask("", "viewer", "GET").json() == []
+        assert ask(f"/{drop.sha256}", "viewer", "GET").status_code == 404
+        assert server_counts(server.url, "viewer") == 0
 
         def done() -> list[dict[str, object]]:
             rows = [json.loads(line) for line in trail.read_text().splitlines()]
@@ -78,3 +95,6 @@ def test_a_quarantined_object_is_listed_and_decided_on(
         until(lambda: len(done()) >= 3)
         events = done()
         assert all(row["address"] and "REAL-1" in str(row.get("patients")) for row in events), events
+        rows = [json.loads(line) for line in trail.read_text().splitlines()]
+        (seen,) = [row for row in rows if row["action"] == "read" and row["outcome"] == "success"]
+        assert (seen["user"], seen["patients"]) == ("viewer", ["REAL-1", "TMP-1"])

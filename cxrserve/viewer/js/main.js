@@ -21,6 +21,7 @@ import { Viewport } from "./viewport.js";
 import * as contributions from "./contributions.js";
 import { welcome } from "./welcome.js";
 import { counted } from "./study.js";
+import * as whatIf from "./what_if.js";
 import * as worklist from "./worklist.js";
 
 const MAX_VIEWS = 4;
@@ -42,6 +43,7 @@ function sync() {
   findings.sync();
   evidence.sync();
   contributions.sync();
+  whatIf.sync();
   labels.sync();
   details.sync();
   notice.sync();

@@ -2,6 +2,7 @@
 import { byId, element } from "./dom.js";
 import { MODES, sources } from "./evidence.js";
 import { toggle as toggleExport } from "./export.js";
+import { showQuarantine } from "./quarantine.js";
 import { close, next } from "./radiographs.js";
 import { pick, step } from "./findings.js";
 import { focusLabels } from "./labels.js";
@@ -136,6 +137,7 @@ const ACTIONS = [
       [["e"], "Export", () => toggleExport(true)],
       [["c"], "Copy the result as text", () => void copyResult()],
       [["b"], "Studies and images at the side", () => byId("toggle-side").click()],
+      [["u"], "Images in quarantine", () => void showQuarantine()],
       [["m"], "About the model", () => byId("model-link").click()],
       [["t"], "Light or dark", toggleTheme],
       [["?"], "This list", () => showHelp()],

@@ -76,6 +76,13 @@ export const ofStudy = (model, finding) => ({
 });
 
 /**
+ * The operating point that a listed finding is compared with.
+ * @param {import("./types.d.ts").Model} model @param {string} finding @param {"image"|"study"} scope
+ */
+export const pointOf = (model, finding, scope) =>
+  scope === "study" ? ofStudy(model, finding).point : model.operating_points[finding];
+
+/**
  * The findings of the study: the bundle's rule over the images' scores, calibrated and decided as a study.
  * @param {import("./types.d.ts").Answer[]} answers one for each image @param {import("./types.d.ts").Model} model
  * @returns {{finding: string, probability: number|null, threshold: number|null, positive: boolean, decidedBy: number|null}[]}

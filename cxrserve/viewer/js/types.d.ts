@@ -109,6 +109,16 @@ export interface OperatingPoint {
   specificity: number | null;
   chosen_for: string;
   data: string;
+  events?: number | null;
+  non_events?: number | null;
+  curve?: ThresholdCounts | null;
+}
+
+/** Units at or above each threshold: with the finding, and without it. */
+export interface ThresholdCounts {
+  thresholds: number[];
+  true_positives: number[];
+  false_positives: number[];
 }
 
 /** p = σ(slope · logit(score) + intercept), or the score itself. */
@@ -203,6 +213,32 @@ export interface StudyLabels {
   history: Label[];
   /** The service's decision on each finding of the study now. */
   decisions: Record<string, string>;
+}
+
+/** An image that a person has to decide on, with the patient and order that it names and those of its stored study. */
+export interface QuarantinedObject {
+  sha256: string;
+  sop_instance_uid: string;
+  /** Of the stored study; empty if there is none. */
+  study_instance_uid: string;
+  reason: "other-patient" | "other-content";
+  /** Seconds since 1970. */
+  received: number;
+  calling_ae: string;
+  patient_id: string;
+  patient_name: string;
+  patient_id_issuer: string;
+  birth_date: string;
+  sex: string;
+  accession_number: string;
+  study_patient_id: string;
+  study_patient_name: string;
+  study_patient_id_issuer: string;
+  study_birth_date: string;
+  study_sex: string;
+  study_accession_number: string;
+  decisions: ("release" | "move" | "drop")[];
+  may_decide: boolean;
 }
 
 /** An image of a study of the worklist. */

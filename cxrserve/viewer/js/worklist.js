@@ -3,6 +3,7 @@ import { NO_FINDING } from "./study.js";
 import { Problem, ask } from "./api.js";
 import { byId, element, readableDate } from "./dom.js";
 import { showMessage } from "./notice.js";
+import { quarantineButton, syncButton } from "./quarantine.js";
 import { Radiograph } from "./radiograph.js";
 import { close, open } from "./radiographs.js";
 import { state, update } from "./store.js";
@@ -14,7 +15,7 @@ const STATES = ["receiving", "waiting", "working", "done", "failed", "refused"];
 /**
  * @type {{
  *   available: boolean, studies: import("./types.d.ts").StudySummary[], problem: string|null, search: string, state: string,
- *   etag: string|null, opened: string|null, changed: number,
+ *   etag: string|null, opened: string|null, changed: number, quarantined: number,
  * }}
  */
 const list = {
@@ -26,6 +27,7 @@ const list = {
   etag: null,
   opened: null,
   changed: 0,
+  quarantined: 0,
 };
 let drawn = "";
 let timer = 0;
@@ -81,7 +83,7 @@ export function sync() {
   byId("toggle-side").setAttribute("aria-expanded", String(!side.hidden));
   byId("worklist").hidden = !list.available;
   side.dataset.slim = String(!list.available); // thumbnails only, if space is short
-  const key = JSON.stringify([list.available, list.studies, list.problem, list.opened]);
+  const key = JSON.stringify([list.available, list.studies, list.problem, list.opened, list.quarantined]);
   if (!list.available || key === drawn) return;
   drawn = key;
   if (!byId("worklist-rows")) byId("worklist").replaceChildren(...frame());
@@ -89,6 +91,7 @@ export function sync() {
     ?.dataset.study;
   byId("worklist-rows").replaceChildren(...rows());
   byId("worklist-count").textContent = `${list.studies.length}`;
+  syncButton(list.quarantined);
   if (focused)
     byId("worklist-rows")
       .querySelector(`[data-study="${CSS.escape(focused)}"]`)
@@ -119,6 +122,7 @@ async function fetchStudies() {
   const { status, body, header } = await ask(`/studies?${query}`, { headers });
   if (status === 304) return;
   list.studies = body.studies;
+  list.quarantined = body.quarantined;
   list.etag = header("ETag");
   const opened = list.studies.find((study) => study.study_instance_uid === list.opened);
   if (opened && opened.changed !== list.changed) await openStudy(opened.study_instance_uid); // new images
@@ -190,7 +194,7 @@ function frame() {
       element("h2", { id: "worklist-title" }, "Studies"),
       element("span", { class: "note", id: "worklist-count" }),
     ),
-    element("div", { class: "panel-tools" }, search, states),
+    element("div", { class: "panel-tools" }, search, states, quarantineButton(openStudy)),
     element("ul", { class: "scroll", id: "worklist-rows" }),
   ];
 }
