@@ -6,8 +6,8 @@
 #   tests/benchmarks/gpu_day.sh ort       # ONNX Runtime's CUDA: joins .gpu/ort.*, its gate, images/s
 #   tests/benchmarks/gpu_day.sh whole     # whole answers/s with 16 decoders, batches, where the time goes
 #
-# Each step writes what it printed, and card, driver and versions, into OUT (runs/gpu). Nothing is kept elsewhere but
-# in STATE, where the next step finds the bundle, or makes it again. RECIPE=demo, WHEELS=none and SECONDS_EACH=0.2
+# Each step writes what it printed (.txt), and card, driver and versions (.json), into OUT (runs/gpu). Nothing else is kept but
+# in STATE, where the next step finds the bundle, or makes it again. RECIPE=demo, SITE=none and SECONDS_EACH=0.2
 # rehearse it on a machine without a GPU: then the engines run on the CPU, and what needs a GPU says so.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,7 @@ RECIPE=${RECIPE:-xclassifier}
 SECONDS_EACH=${SECONDS_EACH:-2}
 OUT=${OUT:-runs/gpu}
 STATE=${STATE:-${TMPDIR:-/tmp}/cxrserve-gpu}
-WHEELS=${WHEELS:-.gpu/whl}
+SITE=${SITE:-.gpu/site.tar.xz}
 STEP=${1:-}
 mkdir -p "$OUT" "$STATE"
 OUT=$(realpath "$OUT")
@@ -27,12 +27,23 @@ BUNDLE=$STATE/$RECIPE
 
 cxrserve() { "$PYTHON" -c 'from cxrserve.cli.main import main; main()' "$@"; }
 
-install_wheels() {
-  if compgen -G "$WHEELS/*.whl" >/dev/null && [[ ! -d $STATE/site ]]; then
-    "$PYTHON" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir --target "$STATE/site" "$WHEELS"/*.whl
+unpack_site() {
+  if [[ $SITE != none && ! -d $STATE/site ]]; then
+    "$PYTHON" -m tarfile --filter data --extract "$SITE" "$STATE/site.part"
+    mv "$STATE/site.part" "$STATE/site"
   fi
-  # The working tree before the packed wheel, which is there for its entry points.
+  # The packed distribution of cxrserve names its commands; its packages are those of the working tree.
   export PYTHONPATH=$PWD:$STATE/site${PYTHONPATH:+:$PYTHONPATH}
+}
+
+# Takes the place of the machine's own onnxruntime.
+install_ort() {
+  cat .gpu/ort.[0-9]* >"$STATE/joined"
+  read -r sum wheel <.gpu/ort.sha256
+  echo "$sum  $STATE/joined" | sha256sum --check --quiet || { echo "pieces of $wheel are missing" >&2; exit 1; }
+  mv "$STATE/joined" "$STATE/$wheel"
+  "$PYTHON" -m pip install --quiet --no-index --no-deps --no-compile --target "$STATE/ort" "$STATE/$wheel"
+  export PYTHONPATH=$STATE/ort:$PYTHONPATH
 }
 
 describe() {
@@ -109,12 +120,6 @@ step() {
       rates --against eager --sizes 1024,2048
       ;;
     ort)
-      cat .gpu/ort.[0-9]* >"$STATE/joined"
-      read -r sum wheel <.gpu/ort.sha256
-      echo "$sum  $STATE/joined" | sha256sum --check --quiet || { echo "pieces of $wheel are missing" >&2; exit 1; }
-      mv "$STATE/joined" "$STATE/$wheel"
-      "$PYTHON" -m pip install --quiet --no-index --no-deps --no-compile --target "$STATE/ort" "$STATE/$wheel"
-      export PYTHONPATH=$STATE/ort:$PYTHONPATH
       make_bundle
       gate_of onnxruntime
       rates --against ""
@@ -131,6 +136,7 @@ step() {
   esac
 }
 
-install_wheels
-describe | tee "$OUT/machine.json"
+unpack_site
+[[ $STEP != ort ]] || install_ort
+describe | tee "$OUT/$STEP.json"
 step 2>&1 | tee "$OUT/$STEP.txt"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import importlib.util
 import re
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "tests" / "benchmarks"
@@ -24,15 +27,33 @@ def test_a_script_is_sound_and_says_how_it_is_used(name: str) -> None:
     assert all(f"\n  {step})\n" in text or f"\n    {step})\n" in text for step in steps)
 
 
+def _listed(name: str) -> set[str]:
+    """The packages of a list in the packing script."""
+    listed = re.search(
+        rf"^{name}=\(([^)]*)\)", (FOLDER / "gpu_pack.sh").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert listed is not None
+    return set(listed[1].split())
+
+
 def test_what_is_packed_is_pinned() -> None:
-    text = (FOLDER / "gpu_pack.sh").read_text(encoding="utf-8")
-    packages = re.search(r"PACKAGES=\(([^)]*)\)", text)
-    assert packages is not None
     pins = {
         line.partition("==")[0].replace("_", "-")
         for line in (ROOT / "deploy" / "constraints.txt").read_text(encoding="utf-8").splitlines()
     }
-    assert {*packages[1].split(), "onnxruntime"} <= pins
+    assert {*_listed("PACKAGES"), "onnxruntime"} <= pins
+
+
+def test_what_is_packed_lacks_nothing() -> None:
+    """pip packs each package without what it asks for: all of that is in one of the two lists."""
+    packed, there = _listed("PACKAGES"), _listed("THERE")
+    held = packed | there | {"openvino"}  # an engine of CPUs
+    for package in (*packed, "cxrserve"):
+        for requirement in map(Requirement, metadata.requires(package) or []):
+            if requirement.marker is None or requirement.marker.evaluate(
+                {"python_version": "3.12", "extra": ""}
+            ):
+                assert canonicalize_name(requirement.name) in held, f"{package} asks for {requirement}"
 
 
 def test_what_is_run_exists() -> None:
