@@ -63,7 +63,7 @@ async def studies(
     query: Annotated[StudiesQuery, Query()],
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """Studies, newest first, and how many objects lie in quarantine.
+    """Studies, newest first, priors that were fetched last; and how many objects lie in quarantine.
 
     Poll with If-None-Match: while nothing changes, 304 costs almost nothing.
     """

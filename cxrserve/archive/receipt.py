@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from cxrserve import dicom_status
+from cxrserve.reports.dicom.patient import Patient
 
 Outcome = Literal["kept", "duplicate", "held", "quarantined", "ignored", "refused"]
 Reason = Literal["other-content", "other-patient"]
+PRIOR: Final = "prior"  # `Source.protocol` of an image that was fetched because another study asks for it
 _STATUSES: Final[dict[Outcome, int]] = {
     "kept": dicom_status.SUCCESS,
     "duplicate": dicom_status.SUCCESS,
@@ -24,17 +26,19 @@ class Source:
     """The source of an object.
 
     Attributes:
-        protocol: how it came: "dimse", "stow", "pull", "prior" or "file".
+        protocol: how it came: "dimse", "stow", "pull", "prior", "workitem" or "file".
         calling_ae: the sender's AE title; "" where the protocol has none.
         address: the sender's address, without port; "" where there is none.
         prior_of: for an image of a patient's earlier study that this node has fetched, the name of the rule
             that asked for it; else "".
+        patient: for an input of a workitem, whose patient that names; an object of another one is refused.
     """
 
     protocol: str
     calling_ae: str = ""
     address: str = ""
     prior_of: str = ""
+    patient: Patient | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,6 +12,7 @@ import pytest
 
 from cxrserve.archive.archive import Archive
 from cxrserve.archive.destination import CommitmentRequest
+from cxrserve.archive.receipt import Source
 from cxrserve.archive.storage.tables import (
     ARCHIVE_IDENTITY,
     JOBS,
@@ -63,6 +64,7 @@ ALTER TABLE cxrserve_quarantine DROP COLUMN study_key;
 ALTER TABLE cxrserve_studies DROP COLUMN corrected;
 ALTER TABLE cxrserve_studies DROP COLUMN corrections;
 ALTER TABLE cxrserve_studies DROP COLUMN former;
+ALTER TABLE cxrserve_studies DROP COLUMN prior;
 ALTER TABLE cxrserve_objects DROP COLUMN results;
 ALTER TABLE cxrserve_objects DROP COLUMN replaces;
 ALTER TABLE cxrserve_objects DROP COLUMN corrected;
@@ -151,6 +153,30 @@ def test_pending_work_is_carried_over(
     assert late.outcome == "held"
     assert archive.jobs.retry(dead.id) == 1
     until(lambda: len(peer.of("SR")) == 3)
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgres"])
+def test_priors_of_an_earlier_version_are_known(
+    open_archive: OpenArchive, tmp_path: Path, where: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue("postgres_url") if where == "postgres" else ""
+    settings: dict[str, Any] = {"database_url": url, "node_name": "upgraded"} if url else {}
+    archive = open_archive(tmp_path / "archive", **settings)
+    fetched = Source(protocol="prior", prior_of=archive.rules.rules[0].name)
+    prior = archive.receive(chest(), fetched)
+    work = archive.receive(chest(), SENDER)
+    archive.receive(chest(work.study_instance_uid), fetched)
+    archive.close()
+    run_script(
+        tmp_path / "archive",
+        url,
+        "ALTER TABLE cxrserve_studies DROP COLUMN prior; UPDATE cxrserve_meta SET version = 6;",
+    )
+    archive = open_archive(tmp_path / "archive", **settings)
+    listed = [(each.study_instance_uid, each.prior) for each in archive.worklist.studies()]
+    assert listed == [(work.study_instance_uid, False), (prior.study_instance_uid, True)]
+    archive.receive(chest(prior.study_instance_uid), SENDER)
+    assert not any(each.prior for each in archive.worklist.studies()), "the modality has sent it"
 
 
 def test_an_imported_commitment_is_reported(open_archive: OpenArchive, tmp_path: Path, pipeline: Any) -> None:

@@ -14,6 +14,7 @@ from pydicom.uid import generate_uid
 
 from tests import radiographs
 from tests.browser.conftest import NewVisit
+from tests.orthanc import orthanc
 from tests.stations import Station, station
 
 TYPE = 'multipart/related; type="application/dicom"; boundary=b'
@@ -85,6 +86,42 @@ def test_an_address_opens_a_study_and_a_finding(new_visit: NewVisit, archived: S
     expect(page.locator(f'.study[data-study="{study}"]')).to_have_attribute("aria-current", "true")
     other = new_visit(archived.url, "/?study=1.2.3").page
     expect(other.locator("#connection")).to_contain_text("not in the archive of this service")
+
+
+def test_fetched_priors_are_no_new_work_and_stand_below_the_opened_study(
+    new_visit: NewVisit, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    prior, about = generate_uid(), {"PatientID": "p-1", "PatientName": "P-1"}
+    file = radiographs.dicom(
+        StudyInstanceUID=prior, SOPInstanceUID=generate_uid(), StudyDate="20240105", **about
+    )
+    with orthanc(tmp_path / "orthanc") as pacs:
+        httpx.post(f"{pacs.url}/instances", content=file, timeout=60).raise_for_status()
+        rules = {
+            "quiet_time_s": 0.2,
+            "servers": {"pacs": {"url": pacs.dicom_web}},
+            "rules": [{"name": "all", "priors": {"server": "pacs"}}],
+        }
+        with station(tiny_bundle, tmp_path / "archive", rules, decode_workers=2) as running:
+            current = _send(running.url, "P-1", StudyDate="20260304")
+            running.said(r"job=\S+-priors .*state=done")
+            other = _send(running.url, "Other^Work")
+            page = new_visit(running.url).page
+            rows = page.locator(".study")
+            shown = lambda: rows.evaluate_all("rows => rows.map(row => row.dataset.study)")  # noqa: E731
+            expect(rows).to_have_count(3)
+            assert shown() == [other, current, prior]
+            expect(rows.nth(2).locator(".tag").last).to_have_text("prior")
+            expect(rows.nth(1)).not_to_contain_text("prior")
+            rows.nth(1).click()
+            expect(page.locator(".finding")).to_have_count(14)
+            expect(page.get_by_role("button", name="Compare")).to_have_count(1)
+            assert shown() == [other, current, prior]
+            newest = _send(running.url, "P-1", StudyDate="20260305")
+            rows.filter(has_text="2026-03-05").click()
+            expect(page.locator(f'.study[data-study="{newest}"]')).to_have_attribute("aria-current", "true")
+            expect(rows.nth(1)).to_contain_text("2024-01-05")
+            assert shown() == [newest, prior, other, current]
 
 
 def test_a_prior_stands_beside_the_current_study_and_moves_with_it(

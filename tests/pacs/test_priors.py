@@ -106,6 +106,9 @@ def test_the_last_studies_of_the_patient_come_and_stay(
         until(lambda: studies(running, patient) == dict.fromkeys((current, older, newest), "done"), 120)
         pacs.wait_for_study(current, 1, 120)
         running.said(r"job=\S+-priors .*state=done", 120)
+        listed = httpx.get(f"{running.url}/studies", timeout=60).json()["studies"]
+        assert [each["prior"] for each in listed] == [False, True, True]
+        assert listed[0]["study_instance_uid"] == current, "priors came later, and stand below all work"
         # The viewer's next picture and the earlier probability come from these.
         found = httpx.get(f"{running.url}/studies/{newest}", timeout=60).json()
         (image,) = found["images"]

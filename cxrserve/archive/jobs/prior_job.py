@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from cxrserve.archive.destination import IsStored, PriorSource, PriorsWanted
-from cxrserve.archive.receipt import Receipt, Source
+from cxrserve.archive.receipt import PRIOR, Receipt, Source
 from cxrserve.archive.rules import CurrentRules
 from cxrserve.archive.storage.database import Database
 from cxrserve.archive.storage.tables import STUDIES, JobRow, StudyRow
@@ -69,7 +69,7 @@ class PriorJob:
         )
 
         def keep(part10: bytes) -> bool:
-            source = Source(protocol="prior", prior_of=name)
+            source = Source(protocol=PRIOR, prior_of=name)
             return self._receive(part10, source).outcome in ("kept", "duplicate")
 
         fetched: list[str] = []

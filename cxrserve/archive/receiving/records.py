@@ -8,6 +8,7 @@ from typing import Final, Literal
 import sqlalchemy as sa
 
 from cxrserve.archive.jobs.queue import new_job
+from cxrserve.archive.receipt import PRIOR
 from cxrserve.archive.receiving.corrections import (
     correct_study,
     locked_study,
@@ -120,6 +121,7 @@ class ObjectRecord:
             corrected=0,
             corrections=0,
             former="[]",
+            prior=int(incoming.source.protocol == PRIOR),
         )
 
     def _add_to_study(self, connection: sa.Connection, now: float) -> int:
@@ -147,6 +149,7 @@ class ObjectRecord:
                         else_=study.patient_id_issuer,
                     ),
                     search=search if incoming.patient.patient_id else study.search,
+                    prior=study.prior if incoming.source.protocol == PRIOR else 0,
                     changed=now,
                 )
                 .returning(study.changes)

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from cxrserve.archive.storage.tables import JOBS, STUDIES
 from cxrserve.archive.storage.text_search import folded
 
-SCHEMA_VERSION: Final = 6
+SCHEMA_VERSION: Final = 7
 
 
 def migrate(connection: sa.Connection, version: int) -> None:
@@ -70,4 +70,9 @@ _STEPS: Final[dict[int, tuple[str | Callable[[sa.Connection], None], ...]]] = {
         "CREATE INDEX ix_cxrserve_quarantine_study_key ON cxrserve_quarantine (study_key)",
     ),
     6: (),  # jobs of the kind workitem, which earlier versions do not know, and a table that is new
+    7: (
+        "ALTER TABLE cxrserve_studies ADD COLUMN prior INTEGER DEFAULT 0 NOT NULL",
+        "UPDATE cxrserve_studies SET prior = 1 WHERE key IN (SELECT study_key FROM cxrserve_objects) "
+        "AND key NOT IN (SELECT study_key FROM cxrserve_objects WHERE protocol <> 'prior')",
+    ),
 }

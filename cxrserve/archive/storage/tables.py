@@ -50,6 +50,8 @@ STUDIES: Final = Table(
     Column("corrections", Integer, nullable=False, server_default="0"),  # their number
     # JSON list of patient ID, issuer, name and accession number before each correction
     Column("former", Text, nullable=False, server_default="[]"),
+    # 1 while all its images were fetched as a prior of another study
+    Column("prior", Integer, nullable=False, server_default="0"),
 )
 OBJECTS: Final = Table(
     "cxrserve_objects",
@@ -185,6 +187,7 @@ class StudyRow(NamedTuple):
     corrected: int
     corrections: int
     former: str
+    prior: int
 
 
 class ObjectRow(NamedTuple):

@@ -40,6 +40,10 @@ class _Study(Frozen):
     priority: Priority
     received: float = Field(description="When the first image arrived, in seconds since 1970.")
     changed: float = Field(description="When the last image arrived, in seconds since 1970.")
+    prior: bool = Field(
+        description="True where all its images were fetched because the rule of another study of the patient "
+        "asks for priors: no new work."
+    )
     positive: list[str] | None = Field(
         description="Positive findings of the study; null before they are known."
     )
@@ -97,13 +101,14 @@ class Worklist:
     def studies(
         self, *, search: str = "", state: StudyState | None = None, limit: int = 100
     ) -> list[StudyEntry]:
-        """Studies, newest first.
+        """Studies, newest first; those that were fetched as priors after all others.
 
         Args:
             search: part of the name, patient ID, accession number or description, in any case; or a whole
                 Study Instance UID.
         """
-        query = sa.select(STUDIES).order_by(STUDIES.c.received.desc(), STUDIES.c.key).limit(limit)
+        query = sa.select(STUDIES).order_by(STUDIES.c.prior, STUDIES.c.received.desc(), STUDIES.c.key)
+        query = query.limit(limit)
         if search:
             contains = STUDIES.c.search.like(pattern(search), escape="\\")
             query = query.where(sa.or_(STUDIES.c.study_instance_uid == search, contains))
@@ -231,6 +236,7 @@ def _entry(row: StudyRow) -> dict[str, object]:
         "state": "receiving" if row.open else row.state,
         "priority": "stat" if row.stat else "routine",
         "images": row.changes - row.corrections,
+        "prior": bool(row.prior),
         "positive": None if row.positive is None else json.loads(row.positive),
     }
 

@@ -138,7 +138,62 @@ export interface Member {
 }
 
 /** The answer of GET /model. */
+export interface Interval {
+  value: number;
+  low: number | null;
+  high: number | null;
+}
+
+/** A finding in the bundle's `report.json`. */
+export interface EvaluatedFinding {
+  name: string;
+  threshold: number | null;
+  calibration: {
+    ece: number;
+    probability_B: number[];
+    frequency_B: number[];
+    count_B: number[];
+    low_B?: number[];
+    high_B?: number[];
+  };
+  decisions?: {
+    threshold_T: number[];
+    value_T: number[];
+    low_T: number[];
+    high_T: number[];
+    all_T: number[];
+  } | null;
+}
+
+/** The bundle's `report.json`. */
+export interface Evaluation {
+  count: number;
+  unit: string;
+  data: string;
+  findings: EvaluatedFinding[];
+  film_check?: {
+    groups: { by: string; group: string; images: number; refused: Interval; uneven?: boolean }[];
+  } | null;
+}
+
+export interface AdoptedSite {
+  name: string;
+  version: number;
+  sha256: string;
+  created: string;
+  note: string;
+  previous: string | null;
+  evidence: {
+    finding: string;
+    adopted: boolean;
+    why: string;
+    log_loss_before: number | null;
+    log_loss_after: number | null;
+  }[];
+}
+
 export interface Model {
+  site?: AdoptedSite | null;
   name: string;
   version: string;
   sha256: string;
@@ -193,6 +248,8 @@ export interface StudySummary {
   received: number;
   changed: number;
   positive: string[] | null;
+  /** True if it was fetched because a study of the patient asks for priors. */
+  prior: boolean;
 }
 
 /** A reader's label of a finding of a study. */

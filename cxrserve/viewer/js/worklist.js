@@ -10,12 +10,14 @@ import { state, update } from "./store.js";
 import { readable } from "./viewport.js";
 
 const POLL_MS = 3000;
+const LIMIT = 200;
 const STATES = ["receiving", "waiting", "working", "done", "failed", "refused"];
 
 /**
  * @type {{
  *   available: boolean, studies: import("./types.d.ts").StudySummary[], problem: string|null, search: string, state: string,
  *   etag: string|null, opened: string|null, changed: number, quarantined: number,
+ *   patient: string, priors: import("./types.d.ts").StudySummary[],
  * }}
  */
 const list = {
@@ -28,6 +30,8 @@ const list = {
   opened: null,
   changed: 0,
   quarantined: 0,
+  patient: "", // of the opened study
+  priors: [], // fetched for comparison with it
 };
 let drawn = "";
 let timer = 0;
@@ -83,7 +87,14 @@ export function sync() {
   byId("toggle-side").setAttribute("aria-expanded", String(!side.hidden));
   byId("worklist").hidden = !list.available;
   side.dataset.slim = String(!list.available); // thumbnails only, if space is short
-  const key = JSON.stringify([list.available, list.studies, list.problem, list.opened, list.quarantined]);
+  const key = JSON.stringify([
+    list.available,
+    list.studies,
+    list.problem,
+    list.opened,
+    list.quarantined,
+    list.priors,
+  ]);
   if (!list.available || key === drawn) return;
   drawn = key;
   if (!byId("worklist-rows")) byId("worklist").replaceChildren(...frame());
@@ -114,7 +125,7 @@ async function poll() {
 async function fetchStudies() {
   const query = new URLSearchParams({
     search: list.search,
-    limit: "200",
+    limit: String(LIMIT),
     ...(list.state ? { state: list.state } : {}),
   });
   /** @type {Record<string, string>} */
@@ -124,8 +135,20 @@ async function fetchStudies() {
   list.studies = body.studies;
   list.quarantined = body.quarantined;
   list.etag = header("ETag");
+  await findPriors();
   const opened = list.studies.find((study) => study.study_instance_uid === list.opened);
   if (opened && opened.changed !== list.changed) await openStudy(opened.study_instance_uid); // new images
+}
+
+/** Find the priors of the opened study: they stand at the end of the list, which may be cut before them. */
+async function findPriors() {
+  const query = new URLSearchParams({ search: list.patient.slice(0, 64), limit: String(LIMIT) });
+  const whole = list.studies.length < LIMIT && !list.search && !list.state;
+  const found = !list.patient ? [] : whole ? list.studies : (await ask(`/studies?${query}`)).body.studies;
+  list.priors = found.filter(
+    (/** @type {import("./types.d.ts").StudySummary} */ study) =>
+      study.prior && study.patient_id === list.patient && study.study_instance_uid !== list.opened,
+  );
 }
 
 /** Change the search and request the studies again, without the ETag. @param {{search?: string, state?: string}} change */
@@ -140,7 +163,9 @@ async function openStudy(uid) {
   const { body } = await ask(`/studies/${encodeURIComponent(uid)}`);
   if (list.opened !== uid) close();
   openImages(uid, body);
-  Object.assign(list, { opened: uid, changed: body.changed });
+  Object.assign(list, { opened: uid, changed: body.changed, patient: body.patient_id });
+  await findPriors();
+  update();
 }
 
 /** Open the images of another study of the same patient beside those that are open. @param {string} uid */
@@ -212,7 +237,7 @@ function rows() {
       ),
     ];
   const patient = list.studies.find((study) => study.study_instance_uid === list.opened)?.patient_id;
-  return list.studies.map((study) =>
+  return inOrder().map((study) =>
     element(
       "li",
       { class: "study-row" },
@@ -230,6 +255,17 @@ function rows() {
           )
         : "",
     ),
+  );
+}
+
+/** The studies, with the priors of the opened one below it. */
+function inOrder() {
+  const at = list.studies.findIndex((study) => study.study_instance_uid === list.opened);
+  if (at < 0) return list.studies;
+  const priors = new Set(list.priors.map((study) => study.study_instance_uid));
+  const others = list.studies.filter((study) => !priors.has(study.study_instance_uid));
+  return others.flatMap((study) =>
+    study.study_instance_uid === list.opened ? [study, ...list.priors] : [study],
   );
 }
 
@@ -259,7 +295,9 @@ function row(study) {
       study.state === "done"
         ? ""
         : element("span", { class: "tag", "data-kind": bad ? "bad" : null }, study.state),
-      element("span", { class: "time" }, clock(study.received)),
+      study.prior
+        ? element("span", { class: "tag", title: "Fetched for comparison: no new work" }, "prior")
+        : element("span", { class: "time" }, clock(study.received)),
     ),
     element(
       "span",
