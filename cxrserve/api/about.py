@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import html
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Final, Literal
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
@@ -15,6 +18,7 @@ from starlette.exceptions import HTTPException
 from cxrserve.api import openapi
 from cxrserve.api.problems import catalogue
 from cxrserve.api.service import Service, service_of
+from cxrserve.bundle.adopted_site import Outcome
 from cxrserve.bundle.contract import Contract
 
 router = APIRouter(tags=["about"])
@@ -23,6 +27,8 @@ ServiceOf = Annotated[Service, Depends(service_of)]
 
 REPORT_FILE: Final = "report.html"
 REPORT_PATH: Final = "/viewer/report"
+FIGURES_FILE: Final = "report.json"
+_MAX_REPORT_BYTES: Final = 64 * 2**20
 
 
 class Alive(BaseModel):
@@ -53,6 +59,10 @@ class SiteAbout(BaseModel):
     name: str
     version: int
     sha256: str = Field(description="SHA-256 of the site file.")
+    created: str = Field(description="Date, ISO 8601.")
+    note: str
+    previous: str | None = Field(description="SHA-256 of the version before; null for the first.")
+    evidence: tuple[Outcome, ...] = Field(description="By finding: adopted or not, and why.")
 
 
 class ModelReport(Contract):
@@ -97,9 +107,36 @@ async def model(service: ServiceOf) -> ModelReport:
             reason=choice.reason,
             scales={str(size): precision for size, precision in predictor.precisions.items()},
         ),
-        site=None if site is None else SiteAbout(name=site.name, version=site.version, sha256=site.sha256),
+        site=None if site is None else SiteAbout(**asdict(site)),
         report=REPORT_PATH if (service.settings.bundle / REPORT_FILE).is_file() else None,
     )
+
+
+@router.get(
+    "/model/report",
+    summary="The bundle's figures",
+    responses=openapi.problems(404, 503),
+    response_class=JSONResponse,
+)
+async def model_report(service: ServiceOf) -> Response:
+    """`report.json` of the bundle: what `cxrserve evaluate` measured, finding by finding. No patient data.
+
+    404 where the bundle was not evaluated.
+    """
+    content = await service.in_thread(partial(read_report, service.settings.bundle / FIGURES_FILE))
+    if content is None:
+        raise HTTPException(404)
+    return Response(content, media_type="application/json")
+
+
+def read_report(path: Path) -> bytes | None:
+    """A report in the bundle's folder; None where there is none, or it is a link, or larger than 64 MiB."""
+    try:
+        if path.is_symlink() or path.stat().st_size > _MAX_REPORT_BYTES:
+            return None
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=PlainTextResponse)

@@ -18,7 +18,9 @@ _log: Final = logging.getLogger("cxrserve.api")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"})
 _VERSION: Final = "/v1"
 # Not those of the archive: a proxy that keeps /studies from other networks need not know another name.
-_VERSIONED: Final = frozenset({"/predict", "/predict/study", "/triage", "/model", "/display"})
+_VERSIONED: Final = frozenset(
+    {"/predict", "/predict/study", "/triage", "/model", "/model/report", "/display"}
+)
 
 _HEADERS: Final = {
     # Responses describe a patient's image: no cache may store them (RFC 9111, 5.2.2.5).

@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from cxrserve.api import openapi, upload
-from cxrserve.api.about import REPORT_FILE, REPORT_PATH
+from cxrserve.api.about import REPORT_FILE, REPORT_PATH, read_report
 from cxrserve.api.compression import compressed, wants_gzip
 from cxrserve.api.login import user_of
 from cxrserve.api.paced_response import PacedResponse
@@ -55,7 +55,6 @@ _REPORT_POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; sandbox"
 )
-_MAX_REPORT_BYTES: Final = 64 * 2**20
 _CHUNK_BYTES: Final = 2**20
 _LENGTH: Final = struct.Struct("<I")
 _ALIGNMENT: Final = 8  # typed arrays in the browser need aligned offsets
@@ -120,17 +119,7 @@ async def page(request: Request) -> Response:
 @router.get(REPORT_PATH, include_in_schema=False)
 async def report(service: ServiceOf) -> Response:
     """The bundle's own report, if it has one. It contains no patient data."""
-    path = service.settings.bundle / REPORT_FILE
-
-    def read() -> bytes | None:
-        try:
-            if path.is_symlink() or path.stat().st_size > _MAX_REPORT_BYTES:
-                return None
-            return path.read_bytes()
-        except OSError:
-            return None
-
-    content = await service.in_thread(read)
+    content = await service.in_thread(partial(read_report, service.settings.bundle / REPORT_FILE))
     if content is None:
         raise HTTPException(404)
     return Response(

@@ -1,6 +1,7 @@
 """The model bundle: everything that a model states about itself. Read `contract.py` first.
 
 contract.py             the schema of bundle.json, and loading a verified bundle
+adopted_site.py         the site file whose numbers a bundle serves
 signature.py            sign a bundle, and check who signed it
 self_contained.py       check that a member's ONNX file holds all of its data
 calibration.py          the map from a finding's score to its calibrated probability

@@ -20,6 +20,7 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from cxrserve.bundle.adopted_site import AdoptedSite
 from cxrserve.bundle.calibration import Calibration, Unit, identity
 from cxrserve.bundle.film_check import FilmCheck
 from cxrserve.bundle.fold_metrics import FoldMetrics
@@ -263,18 +264,6 @@ def _order(name: str) -> int:
 def _same(what: str, actual: object, expected: object) -> None:
     if actual != expected:
         raise ValueError(f"{what}: the bundle has {actual!r}, this program needs {expected!r}")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AdoptedSite:
-    """The site file whose numbers are in the contract, in the place of the bundle's own."""
-
-    name: str
-    version: int
-    sha256: str
-
-    def __str__(self) -> str:
-        return f"site {self.name} v{self.version}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,9 @@ from typing import Final, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from cxrserve.bundle.adopted_site import AdoptedSite, Outcome
 from cxrserve.bundle.calibration import Calibration
-from cxrserve.bundle.contract import AdoptedSite, Bundle, Contract
+from cxrserve.bundle.contract import Bundle, Contract
 from cxrserve.bundle.operating_point import DecisionPair, OperatingPoint
 from cxrserve.bundle.triage_calibration import Arithmetic
 from cxrserve.errors import ConfigurationError
@@ -27,22 +28,6 @@ _MAX_BYTES: Final = 16 * 2**20
 _HEX_SHA256: Final = r"^[0-9a-f]{64}$"
 # A station's name becomes a label of metrics and stands on pages: a plain short name.
 _NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,39}$"
-
-
-class Outcome(Strict):
-    """The outcome for one finding: what was measured, and what was adopted."""
-
-    finding: str
-    adopted: bool
-    why: str = Field(description="The reason, in words.")
-    films: int = Field(ge=0)
-    patients: int = Field(ge=0)
-    events: int = Field(ge=0, description="Films with the finding.")
-    checked_films: int = Field(0, ge=0, description="Films of the checking half.")
-    log_loss_before: float | None = Field(
-        None, description="On the checking half, with the bundle's numbers."
-    )
-    log_loss_after: float | None = Field(None, description="On the same, with those of the fitting half.")
 
 
 class Site(Strict):
@@ -149,7 +134,15 @@ def adopt(bundle: Bundle, site: Site, sha256: str) -> Bundle:
     return replace(
         bundle,
         contract=adopted_contract(bundle.contract, site),
-        site=AdoptedSite(name=site.name, version=site.version, sha256=sha256),
+        site=AdoptedSite(
+            name=site.name,
+            version=site.version,
+            sha256=sha256,
+            created=site.created,
+            note=site.note,
+            previous=site.previous,
+            evidence=site.evidence,
+        ),
     )
 
 

@@ -47,6 +47,7 @@ def test_the_document_is_whole(document: dict[str, Any]) -> None:
         "/readyz",
         "/metrics",
         "/model",
+        "/model/report",
         "/problems/{slug}",
     }
 

@@ -36,9 +36,11 @@ OPEN = {
 OPEN_BELOW = "/docs/"  # that page's own files
 ANY_CLIENT = {
     "/model": "the bundle's contract: no patient",
+    "/model/report": "the bundle's figures: no patient",
     "/watch": "counts and words about all films together",
     "/logout": "ends the session of whoever calls it",
 }
+READ_BY_ANY = ("/model", "/model/report", "/watch")
 NO_PATIENT = {"/metrics": "counts alone"}
 VALUES = {"study": "1.2.3", "image": "1.2.3.4", "sha256": "0" * 64, "decision": "drop"}
 TOKENS = {"metrics": "metrics-0123456789abcdef", "read": "read-0123456789abcdef"}
@@ -135,7 +137,7 @@ def test_a_real_station_refuses_every_route_without_its_token(guarded: Station) 
             assert client.request(method, _url(path), headers=wrong).status_code == 403, path
         for path in ("/healthz", "/readyz", "/", "/docs", "/openapi.json", "/problems/unauthorized"):
             assert client.get(path).status_code == 200, path
-    for number, (method, path) in enumerate((*access._SCOPES, ("GET", "/model"), ("GET", "/watch"))):
+    for number, (method, path) in enumerate((*access._SCOPES, *(("GET", path) for path in READ_BY_ANY))):
         # Each from an address of its own: the refusals of one address are slowed.
         transport = httpx.HTTPTransport(local_address=f"127.0.1.{number + 1}")
         with httpx.Client(base_url=guarded.url, timeout=60, transport=transport) as client:

@@ -70,15 +70,19 @@ def test_nothing_but_the_parts_can_be_asked_for(client: httpx.Client, path: str)
 def test_a_bundle_without_a_report_has_none(client: httpx.Client) -> None:
     assert client.get("/model").json()["report"] is None
     check_problem(client.get("/viewer/report"), 404, "not-found")
+    check_problem(client.get("/model/report"), 404, "not-found")
 
 
 def test_the_bundles_report_may_show_and_do_nothing_else(serve: Serve, tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "bundle", sizes=(64,))
     (bundle / "report.html").write_text("<style>b { color: red }</style><b>figures</b>")
+    (bundle / "report.json").write_text('{"bundle": "tiny"}')
     with serve(bundle=bundle) as running:
         where = httpx.get(f"{running.url}/model").json()["report"]
         report = httpx.get(running.url + where)
+        figures = httpx.get(running.url + "/v1/model/report")
     assert report.text.endswith("<b>figures</b>")
+    assert figures.json() == {"bundle": "tiny"}
     policy = report.headers["content-security-policy"]
     assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
     assert policy.endswith("sandbox")

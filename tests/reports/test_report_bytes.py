@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from cxrserve.bundle.contract import AdoptedSite, Bundle
+from cxrserve.bundle.adopted_site import AdoptedSite
+from cxrserve.bundle.contract import Bundle
 from cxrserve.imaging.foreign_errors import quiet
 from cxrserve.reports.dicom import ImageSummary, Reference, Refusal, study_report
 from cxrserve.reports.dicom.content import code_item

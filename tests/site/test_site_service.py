@@ -130,7 +130,10 @@ def test_json_dicom_model_and_metrics_name_the_site(serve: Serve, recalibrated: 
         assert after["score"] == before["score"]
         assert after["probability"] == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-6)
         assert after["heatmap"] == before["heatmap"] or before["positive"] != after["positive"]
-    assert model["site"] == {"name": "St Mary", "version": 1, "sha256": sha256}
+    site, previous = model["site"], read_site(recalibrated)[0].previous
+    assert (site["name"], site["version"], site["sha256"]) == ("St Mary", 1, sha256)
+    assert site["previous"] is previous is None
+    assert {outcome["finding"] for outcome in site["evidence"]} == {"Edema", "Fracture"}
     assert model["calibration"]["Edema"]["slope"] == 0.8
     assert 'site="site St Mary v1"' in metrics
     assert watch["site"] == "site St Mary v1"

@@ -1,6 +1,7 @@
 // The page of the model: shows the bundle's contract.
 import { Problem, ask, onTokenWanted } from "./api.js";
 import { byId, element, percent, whole } from "./dom.js";
+import { measuredFigures, siteFigures, watchFigures } from "./figures.js";
 import { icon } from "./icons.js";
 import { onTheme, theme, toggleTheme } from "./theme.js";
 import { askForToken } from "./token.js";
@@ -261,13 +262,36 @@ function contract(model) {
 /** @param {string} column */
 const isSize = (column) => /^\d+$/.test(column);
 
+/**
+ * A part of the page that the service may not have. @param {string} path
+ * @returns {Promise<any>}
+ */
+async function orNothing(path) {
+  try {
+    return (await ask(path)).body;
+  } catch (error) {
+    if (error instanceof Problem && error.status === 404) return null;
+    throw error;
+  }
+}
+
 async function start() {
   const place = byId("model");
   try {
-    const { body: model } = await ask("/model");
+    const [{ body: model }, report, watch] = await Promise.all([
+      ask("/model"),
+      orNothing("/model/report"),
+      orNothing("/watch"),
+    ]);
     document.title = `${model.name} ${model.version} · cxrserve`;
     place.replaceChildren(
-      ...[head, weights, metrics, operatingPoints, members, contract].flatMap((section) => section(model)),
+      ...[
+        ...head(model),
+        ...(report ? measuredFigures(report) : []),
+        ...siteFigures(model.site),
+        ...watchFigures(watch),
+        ...[weights, metrics, operatingPoints, members, contract].flatMap((section) => section(model)),
+      ].filter((part) => part !== null),
     );
   } catch (error) {
     const problem =

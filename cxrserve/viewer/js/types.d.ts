@@ -72,6 +72,8 @@ export interface DisplayHeader {
     photometric_interpretation: string;
     bits_stored: number;
     view_position: string | null;
+    /** Between rows, between columns, of the picture as it is shown. */
+    spacing_mm?: [number, number] | null;
   };
   sample: "uint8" | "uint16";
   offset: number;
@@ -81,6 +83,8 @@ export interface DisplayHeader {
   intercept: number;
   white_is_low: boolean;
   aspect: number;
+  /** The spacing is in the patient, else at the detector. */
+  is_calibrated?: boolean;
   windows: {
     label: string | null;
     centre: number;
