@@ -29,6 +29,8 @@ from cxrserve.pacs.node import Node
 from cxrserve.pacs.patient_query import patient_directory
 from cxrserve.pacs.priors import WebPriors
 from cxrserve.pacs.pull import Pull, Schedule, puller_of
+from cxrserve.pacs.worklist_manager import worklist_managers
+from cxrserve.pacs.worklist_schedule import WorklistSchedule
 from cxrserve.pipeline.pipeline import Pipeline
 from cxrserve.settings import Settings
 
@@ -70,8 +72,9 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
         reporter = ReportSender(settings)
         directory = patient_directory(rules, settings.dicom_ae_title)
         priors = WebPriors(rules.servers, max_bytes=settings.max_upload_bytes)
+        managers = worklist_managers(rules, settings.dicom_ae_title, max_bytes=settings.max_upload_bytes)
         archive = open_now.enter_context(
-            Archive.open(settings, pipeline, destinations, reporter, directory, priors)
+            Archive.open(settings, pipeline, destinations, reporter, directory, priors, managers)
         )
         node = open_now.enter_context(Node(settings, archive, pipeline.metrics)) if dicom else None
         if node is not None:
@@ -82,6 +85,7 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
             for name, source in rules.servers.items()
         }
         open_now.callback(Schedule(pulls, rules.servers if dicom else {}).close)
+        open_now.callback(WorklistSchedule(managers if dicom else {}, archive.workitems).close)
         signal.signal(signal.SIGHUP, lambda *_: threading.Thread(target=_reload, args=(archive,)).start())
         if stop.is_set():
             return 0

@@ -34,6 +34,8 @@ from cxrserve.archive.jobs.send_jobs import CommitmentJob, DeliveryJob
 from cxrserve.archive.jobs.study_job import StudyJob
 from cxrserve.archive.jobs.upgrade import upgrade_folder
 from cxrserve.archive.jobs.workers import RunJob, Workers, pools_of
+from cxrserve.archive.jobs.workitem_job import WorkitemJob
+from cxrserve.archive.jobs.workitem_offers import WorkitemOffers
 from cxrserve.archive.labels import Labels
 from cxrserve.archive.quarantine import Quarantine
 from cxrserve.archive.receipt import Receipt, Source
@@ -49,6 +51,7 @@ from cxrserve.archive.storage.retention_clock import RetentionClock
 from cxrserve.archive.storage.tables import JOBS, OBJECTS, JobKind, JobRow, JobState
 from cxrserve.archive.views.metrics import ArchiveMetrics
 from cxrserve.archive.views.worklist import Worklist
+from cxrserve.archive.workitems import WorkitemOutcome, WorklistManager
 from cxrserve.errors import ConfigurationError, TooLarge
 from cxrserve.pipeline.pipeline import Pipeline
 from cxrserve.settings import Settings
@@ -69,6 +72,7 @@ class Archive:
         jobs: waiting jobs and dead letters.
         labels: what readers say about studies.
         quarantine: objects that a person has to decide on.
+        workitems: takes offers of scheduled workitems.
     """
 
     def __init__(
@@ -79,6 +83,7 @@ class Archive:
         reporter: CommitmentReporter | None,
         directory: PatientDirectory | None,
         priors: PriorSource | None,
+        managers: Mapping[str, WorklistManager] | None,
     ) -> None:
         self._settings: Final = settings
         self._rules: Final = CurrentRules(load_rules(settings.rules))
@@ -104,10 +109,12 @@ class Archive:
             opened.callback(registry.unregister, metrics)
             self._received: Final = pipeline.metrics.received
             self._delivered: Final = pipeline.metrics.deliveries
+            self._workitems: Final = pipeline.metrics.workitems
             self.worklist: Final = Worklist(self._store, self._database)
             self.jobs: Final = JobStore(self._database)
             self.labels: Final = Labels(self._database, self.worklist)
             self.quarantine: Final = Quarantine(settings, self._store, self._database, self._alarm.ring)
+            self.workitems: Final = WorkitemOffers(self._database, self._alarm.ring, self._count_workitem)
             self._intake: Final = Intake(
                 self._store,
                 self._database,
@@ -123,7 +130,7 @@ class Archive:
                 max_pause_s=settings.delivery_max_pause_s, give_up_s=settings.delivery_give_up_s
             )
             self._queue: Final = DurableQueue(self._database, node, policy)
-            workers = self._workers(pipeline, destinations, reporter, directory, priors)
+            workers = self._workers(pipeline, destinations, reporter, directory, priors, managers)
             opened.callback(workers.close, settings.shutdown_timeout_s)
             scheduler = Scheduler(
                 self._database, self._queue, workers, self._alarm, node=node, expire=self._expire
@@ -140,6 +147,7 @@ class Archive:
         reporter: CommitmentReporter | None = None,
         directory: PatientDirectory | None = None,
         priors: PriorSource | None = None,
+        managers: Mapping[str, WorklistManager] | None = None,
     ) -> Self:
         """Open or create the archive in `settings.archive`, and take up the work that is left.
 
@@ -148,12 +156,14 @@ class Archive:
             reporter: sends Storage Commitment reports; without one this node leaves them to others.
             directory: knows whose a study is, where the rules ask the PACS.
             priors: fetches earlier studies; without one this node leaves that to others.
+            managers: one for each name in the rules' `worklists`; without any this node leaves workitems
+                to others.
 
         Raises:
             ConfigurationError: no folder set, a folder or database that cannot be used or do not belong
                 together, wrong rules, or a destination without an entry in `destinations`.
         """
-        return cls(settings, pipeline, destinations, reporter, directory, priors)
+        return cls(settings, pipeline, destinations, reporter, directory, priors, managers)
 
     def _workers(
         self,
@@ -162,6 +172,7 @@ class Archive:
         reporter: CommitmentReporter | None,
         directory: PatientDirectory | None,
         priors: PriorSource | None,
+        managers: Mapping[str, WorklistManager] | None,
     ) -> Workers:
         run: dict[JobKind, RunJob] = {
             "study": StudyJob(self._store, self._database, self._rules, pipeline).run,
@@ -173,6 +184,15 @@ class Archive:
             run["reconciliation"] = ReconciliationJob(self._database, self._intake, directory).run
         if priors is not None:
             run["priors"] = PriorJob(self._database, self._rules, self.receive, priors, self.has).run
+        if managers is not None:
+            run["workitem"] = WorkitemJob(
+                database=self._database,
+                queue=self._queue,
+                managers=managers,
+                receive=self.receive,
+                is_stored=self.has,
+                count=self._count_workitem,
+            ).run
         pools = pools_of(
             destinations,
             studies=self._settings.study_workers,
@@ -180,6 +200,7 @@ class Archive:
             commitments=reporter is not None,
             reconciliations=directory is not None,
             priors=priors is not None,
+            worklists=managers,
         )
         return Workers(self._queue, pools, run, ended=self._ended, free=self._alarm.ring)
 
@@ -190,6 +211,9 @@ class Archive:
     def _ended(self, job: JobRow, state: JobState) -> None:
         if job.kind == "delivery":
             self._delivered.labels(job.destination, state).inc()
+
+    def _count_workitem(self, worklist: str, outcome: WorkitemOutcome) -> None:
+        self._workitems.labels(worklist, outcome).inc()
 
     @property
     def rules(self) -> Rules:

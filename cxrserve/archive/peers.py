@@ -100,4 +100,33 @@ class PullServer(WebService):
     days: int = Field(1, ge=0, le=3650, description="How many days before today a study's date may lie.")
 
 
+class WorkitemCode(Strict):
+    """A code of Scheduled Workitem Code Sequence."""
+
+    value: str = Field(min_length=1, max_length=64, description="Code Value.")
+    scheme: str = Field(min_length=1, max_length=16, description="Coding Scheme Designator.")
+
+
+class WorklistPeer(WebService):
+    """A worklist manager whose workitems this station performs, by UPS-RS (PS3.18 11)."""
+
+    code: WorkitemCode | None = Field(None, description="Take workitems with this code.")
+    label: str | None = Field(None, min_length=1, max_length=64, description="Take those of this list.")
+    station: str | None = Field(
+        None, min_length=1, max_length=64, description="Code of this station; null: its AE title."
+    )
+    images: str = Field(description="One of `servers`, which has the images.")
+    every_s: float = Field(10.0, ge=1, description="How often to ask for workitems.")
+    at_once: int = Field(4, ge=1, le=1000, description="Workitems to hold at a time; others may do the rest.")
+    images_within_s: float = Field(
+        3600.0, ge=0, description="Images that `images` does not give this long end the workitem as canceled."
+    )
+
+    @model_validator(mode="after")
+    def _one_condition(self) -> Self:
+        if self.code is None and self.label is None:
+            raise ValueError("a worklist needs `code` or `label`, by which this station knows its workitems")
+        return self
+
+
 Peer = Annotated[DimsePeer | WebPeer | Hl7Peer | FhirPeer, Field(discriminator="protocol")]

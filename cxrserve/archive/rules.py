@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from cxrserve.archive.callers import Caller
 from cxrserve.archive.matching import Match, Traits
-from cxrserve.archive.peers import DimsePeer, Peer, PullServer
+from cxrserve.archive.peers import DimsePeer, Peer, PullServer, WorklistPeer
 from cxrserve.errors import ConfigurationError
 from cxrserve.schema import Strict
 
@@ -143,6 +143,9 @@ class Rules(Strict):
     callers: tuple[Caller, ...] = Field((), description="Who may send by DICOM; none: everyone may.")
     destinations: dict[_Name, Peer] = Field(default_factory=dict)
     servers: dict[_Name, PullServer] = Field(default_factory=dict, description="Where to fetch studies.")
+    worklists: dict[_Name, WorklistPeer] = Field(
+        default_factory=dict, description="Worklist managers whose workitems are performed here."
+    )
     rules: tuple[Rule, ...] = Field(min_length=1)
     patients: Patients = Patients()
     retention: Retention = Retention()
@@ -150,6 +153,12 @@ class Rules(Strict):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         self._check_patient_source()
+        for name, worklist in self.worklists.items():
+            if worklist.images not in self.servers:
+                raise ValueError(
+                    f"worklist {name}: images: no server is called {worklist.images}; there is: "
+                    f"{', '.join(self.servers) or 'none'}"
+                )
         names = [rule.name for rule in self.rules]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"several rules have the name {', '.join(doubled)}; names must differ")
@@ -224,9 +233,10 @@ class CurrentRules:
         """Use `rules` from now on.
 
         Raises:
-            RulesError: they name other destinations or servers, whose connections are made at the start.
+            RulesError: they name other destinations, servers or worklists, whose connections are made at the
+                start.
         """
-        for key in ("destinations", "servers"):
+        for key in ("destinations", "servers", "worklists"):
             if getattr(rules, key) != getattr(self.now, key):
                 raise RulesError(f"{key} differ from those at the start. Restart the station to change them.")
         if rules.patients.source != self.now.patients.source:

@@ -12,7 +12,15 @@ from pydantic import ValidationError
 
 from cxrserve.archive.callers import Caller
 from cxrserve.archive.matching import Match
-from cxrserve.archive.peers import DimsePeer, FhirPeer, Hl7Peer, PullServer, WebPeer
+from cxrserve.archive.peers import (
+    DimsePeer,
+    FhirPeer,
+    Hl7Peer,
+    PullServer,
+    WebPeer,
+    WorkitemCode,
+    WorklistPeer,
+)
 from cxrserve.archive.rules import DEFAULT, Patients, Priors, Retention, Route, Rule, Rules, RulesError
 from cxrserve.archive.tls_files import TlsFiles
 
@@ -33,6 +41,8 @@ _KEYS: Final = sorted(
             Hl7Peer,
             FhirPeer,
             PullServer,
+            WorklistPeer,
+            WorkitemCode,
             Caller,
             TlsFiles,
         )

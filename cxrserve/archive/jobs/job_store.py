@@ -13,6 +13,7 @@ from cxrserve.archive.destination import CommitmentRequest
 from cxrserve.archive.receipt import Reason
 from cxrserve.archive.storage.database import Database, sqlalchemy_url
 from cxrserve.archive.storage.tables import JOBS, QUARANTINE, STUDIES, JobKind, JobRow, JobState
+from cxrserve.archive.workitems import Task
 from cxrserve.errors import ConfigurationError, RequestError
 from cxrserve.schema import Frozen
 from cxrserve.settings import Settings
@@ -22,14 +23,16 @@ _MAX_NAMED: Final = 20
 
 
 class Job(Frozen):
-    """One job: a study's revision, its delivery to one destination, or a report of Storage Commitment.
+    """One job: a study's revision, its delivery to a destination, a Storage Commitment report, a workitem.
 
     Attributes:
         short_id: eight characters that stand for `id`, which begins like those of other jobs of its study.
-        study_instance_uid: "" for a commitment.
-        destination: of a delivery its name in the rules; of a commitment the AE title of the modality.
+        study_instance_uid: "" for a commitment and a workitem.
+        destination: of a delivery or a workitem its name in the rules; of a commitment the AE title of the
+            modality.
         files: of a delivery, below the folder results/.
         commitment: the request to report on.
+        workitem: how far it has come.
     """
 
     id: str
@@ -40,6 +43,7 @@ class Job(Frozen):
     destination: str
     files: list[str]
     commitment: CommitmentRequest | None
+    workitem: Task | None
     state: JobState
     attempts: int
     problem: dict[str, Any] | None
@@ -184,6 +188,7 @@ def _job(row: JobRow, study_instance_uid: str | None) -> Job:
         destination=row.destination,
         files=payload if row.kind == "delivery" else [],
         commitment=CommitmentRequest.model_validate(payload) if row.kind == "commitment" else None,
+        workitem=Task.model_validate(payload) if row.kind == "workitem" else None,
         state=row.state,
         attempts=row.attempts,
         problem=None if row.problem is None else json.loads(row.problem),

@@ -68,6 +68,15 @@ def _no_rule(traits: Traits) -> str:
     return f"no rule takes this object, so it was not stored. Check `match` in the rules.{hint}"
 
 
+def _unwanted(incoming: ReceivedObject, source: Source) -> Receipt | None:
+    """The outcome of an object that no rule is asked about; None for any other."""
+    if incoming.is_result:
+        return incoming.receipt("ignored", "this is a result, not a radiograph, so it was not stored.")
+    if source.patient is not None and incoming.patient.differs_from(source.patient):
+        return incoming.receipt("refused", "the image is another patient's than expected.", OTHER_PATIENT)
+    return None
+
+
 class Intake:
     """Receives objects. Thread-safe.
 
@@ -138,8 +147,8 @@ class Intake:
         self._quota.check_archive(file.size)
         rules = self._rules.now
         incoming = parse(file, source, self._limits, self._bundle, rules.keywords)
-        if incoming.is_result:
-            return incoming.receipt("ignored", "this is a result, not a radiograph, so it was not stored.")
+        if (receipt := _unwanted(incoming, source)) is not None:
+            return receipt
         if source.prior_of:
             return self._receive_prior(incoming, rules.prior_rule_for(source.prior_of, incoming.traits))
         rule = rules.rule_for(incoming.traits)
