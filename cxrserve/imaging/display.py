@@ -58,6 +58,7 @@ def display(data: bytes, preprocessing: Preprocessing, limits: Limits) -> Displa
         intercept=shown.greyscale.intercept,
         white_is_low=radiograph.white_is_low,
         aspect=1 / shown.aspect if swaps_sides(turn) else shown.aspect,
+        is_calibrated=shown.is_calibrated,
         windows=shown.greyscale.windows,
         tables=tuple(table for table, _ in tables),
         orientation=shown_directions(shown.orientation, turn) if shown.orientation else None,

@@ -62,6 +62,11 @@ class DisplayHeader(_Part):
     intercept: float = 0.0
     white_is_low: bool = Field(description="MONOCHROME1: the lowest value is shown white.")
     aspect: float = Field(1.0, gt=0.01, lt=100, description="Height of a pixel over its width.")
+    is_calibrated: bool = Field(
+        False,
+        description="The spacing in `about` is in the patient; else at the detector, where the patient "
+        "appears larger. PS3.3 10.7.1.1.",
+    )
     windows: tuple[Window, ...] = Field((), max_length=MAX_TABLES)
     tables: tuple[Table, ...] = Field((), max_length=MAX_TABLES)
     orientation: tuple[str, str] | None = Field(

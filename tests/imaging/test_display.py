@@ -124,6 +124,23 @@ def test_sides_aspect_and_person() -> None:
     assert header.study_date == "20260102"
 
 
+@pytest.mark.parametrize(
+    ("patient", "detector", "calibrated"),
+    [
+        ([0.13, 0.13], [0.143, 0.143], True),
+        ([0.143, 0.143], [0.143, 0.143], False),
+        ([0.13, 0.13], None, False),
+        (None, [0.143, 0.143], False),
+    ],
+)
+def test_a_spacing_is_calibrated_where_it_differs_from_the_detectors(
+    patient: list[float] | None, detector: list[float] | None, calibrated: bool
+) -> None:
+    header = _display(radiographs.dicom(PixelSpacing=patient, ImagerPixelSpacing=detector)).header
+    assert header.is_calibrated is calibrated
+    assert header.about.spacing_mm == tuple(patient or detector or ())
+
+
 def _lut(first: int, entries: list[int], bits: int) -> Dataset:
     item = Dataset()
     item.add_new("LUTDescriptor", "US", [len(entries), first, bits])

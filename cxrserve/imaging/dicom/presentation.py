@@ -38,6 +38,7 @@ class Presentation:
 
     greyscale: Greyscale = field(default_factory=Greyscale)
     aspect: float = 1.0
+    is_calibrated: bool = False
     orientation: Directions | None = None
     laterality: str | None = None
     patient: Person | None = None
@@ -59,6 +60,7 @@ def read_presentation(data: bytes, limits: Limits) -> Presentation:
     return Presentation(
         greyscale=read_greyscale(clean),
         aspect=_aspect(clean),
+        is_calibrated=_is_calibrated(clean),
         orientation=patient_orientation(clean),
         laterality=_laterality(clean),
         patient=Person(
@@ -112,6 +114,20 @@ def _aspect(header: Dataset) -> float:
         if height and width and height > 0 and width > 0 and 0.1 < height / width < 10:
             return height / width
     return 1.0
+
+
+def _is_calibrated(header: Dataset) -> bool:
+    """True where Pixel Spacing differs from that of the detector: it was corrected for the magnification.
+
+    PS3.3 10.7.1.1: equal values, or one of the two alone, are those of the detector.
+    """
+    pairs = [
+        (number(header, "PixelSpacing", index), number(header, "ImagerPixelSpacing", index))
+        for index in (0, 1)
+    ]
+    return all(patient and detector for patient, detector in pairs) and any(
+        patient != detector for patient, detector in pairs
+    )
 
 
 def patient_orientation(header: Dataset) -> Directions | None:

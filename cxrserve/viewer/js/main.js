@@ -4,6 +4,7 @@ import { Problem, ask, onTokenWanted } from "./api.js";
 import * as details from "./details.js";
 import { byId } from "./dom.js";
 import * as evidence from "./evidence.js";
+import * as ratioPanel from "./ratio_panel.js";
 import * as radiographs from "./radiographs.js";
 import * as findings from "./findings.js";
 import { icon } from "./icons.js";
@@ -43,6 +44,7 @@ function sync() {
   findings.sync();
   evidence.sync();
   contributions.sync();
+  ratioPanel.sync();
   whatIf.sync();
   labels.sync();
   details.sync();

@@ -1,4 +1,5 @@
 // Views: each is a canvas that shows one radiograph and handles mouse, touch and wheel.
+import { Calipers } from "./calipers.js";
 import { context2d, element, percent, short } from "./dom.js";
 import { edges, Geometry } from "./geometry.js";
 import { Painter, paintHeatmap } from "./painter.js";
@@ -46,12 +47,14 @@ export class Viewport {
       ]),
     );
     this.message = element("div", { class: "view-state", hidden: true });
+    this.calipers = new Calipers(this); // before the view's own listeners, which it may forestall
     this.node = element(
       "div",
       { class: "view" },
       this.canvas,
       ...Object.values(this.corners),
       ...Object.values(this.marks),
+      this.calipers.node,
       this.message,
     );
     new ResizeObserver(() => this.#resized()).observe(this.node);
@@ -170,6 +173,7 @@ export class Viewport {
     this.painter.paint(context, this.geometry, this.size, this.radiograph.look);
     const heatmap = this.heatmap;
     if (heatmap) paintHeatmap(context, this.geometry, this.size, heatmap, state.overlay);
+    this.calipers.draw();
     this.frames++;
     this.node.dataset.painted = this.radiograph.key;
   }

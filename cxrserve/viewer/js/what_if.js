@@ -125,7 +125,9 @@ function fill(row, point) {
   );
   byId("what-if-back").setAttribute("aria-disabled", String(isOwn));
   byId("what-if-figures").replaceChildren(figures(point, own, tried));
-  byId("what-if-verdict").textContent = isOwn ? "" : verdict(row, point.curve.thresholds[at]);
+  byId("what-if-verdict").textContent = isOwn
+    ? "Move it to see another threshold. No answer and no export changes."
+    : verdict(row, point.curve.thresholds[at]);
 }
 
 /** The shares at the operating point, and beside them those at the threshold that is tried. @param {PointWithCurve} point @param {number} own @param {number|null} at */
