@@ -11,5 +11,5 @@ quarantine.py    objects that a person has to decide on
 receipt.py       sender and outcome of a received object
 rules.py         the rules; rules_file.py: their YAML file; matching.py: which objects a rule takes
 peers.py         destinations and servers; callers.py: who may send; tls_files.py: TLS settings of a peer
-destination.py   protocols of what sends and fetches
+destination.py   protocols of what sends and fetches; workitems.py: those of worklist managers
 """

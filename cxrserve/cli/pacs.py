@@ -66,20 +66,23 @@ def serve(
 
 @pacs.command()
 def echo(
-    destination: Annotated[str, typer.Argument(help="Name of a destination in the rules.")],
+    destination: Annotated[str, typer.Argument(help="Name of a destination or a worklist in the rules.")],
     rules_file: Annotated[Path | None, typer.Option("--rules", help="YAML file of the rules.")] = None,
     assignments: SetOption = None,
 ) -> None:
-    """Check the connection to a destination: C-ECHO, or a QIDO-RS search; exit code 2 if it fails."""
+    """Check the connection to a destination or worklist: C-ECHO, or a search; exit code 2 if it fails."""
     from cxrserve.archive.rules_file import load_rules
     from cxrserve.errors import ConfigurationError
     from cxrserve.pacs.echo import echo as send_echo
 
     settings = settings_of(assignments, rules=rules_file)
-    peers = load_rules(settings.rules).destinations
+    loaded = load_rules(settings.rules)
+    peers = {**loaded.worklists, **loaded.destinations}
     if destination not in peers:
         known = ", ".join(peers) or "none"
-        raise ConfigurationError(f"the rules name no destination {destination}. They name: {known}.")
+        raise ConfigurationError(
+            f"the rules name no destination or worklist {destination}. They name: {known}."
+        )
     took_ms = send_echo(peers[destination], settings.dicom_ae_title)
     Console().print(f"{destination} answered in {took_ms:.0f} ms")
 

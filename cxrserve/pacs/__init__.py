@@ -18,6 +18,8 @@ http_limits.py            limits on the time and the answer of an HTTP exchange
 patient_query.py          C-FIND and QIDO-RS for the patient of a study
 priors.py                 QIDO-RS and WADO-RS for a patient's earlier studies
 pull.py                   QIDO-RS and WADO-RS client
+worklist_manager.py       UPS-RS client; worklist_schedule.py: searches at intervals
+workitem_dataset.py       data sets of workitems
 web_source.py             a DICOMweb server as the source of an archive
 echo.py                   connection check of a peer
 station_client.py         HTTP client of a running station

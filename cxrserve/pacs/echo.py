@@ -1,4 +1,4 @@
-"""Connection check of a peer: C-ECHO, or a QIDO-RS search for at most one study."""
+"""Connection check of a peer: C-ECHO, or a search for at most one study or workitem."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from cxrserve.archive.destination import DeliveryError
-from cxrserve.archive.peers import DimsePeer, FhirPeer, Hl7Peer, Peer
+from cxrserve.archive.peers import DimsePeer, FhirPeer, Hl7Peer, Peer, WorklistPeer
 from cxrserve.pacs.client import associated
 from cxrserve.pacs.fhir_destination import read_capabilities
 from cxrserve.pacs.hl7_destination import connect
 from cxrserve.pacs.web import translated, web_client
+from cxrserve.pacs.worklist_manager import UpsManager
 
 
-def echo(peer: Peer, calling_ae: str) -> float:
+def echo(peer: Peer | WorklistPeer, calling_ae: str) -> float:
     """Milliseconds until `peer` answered.
 
     Raises:
@@ -27,6 +28,8 @@ def echo(peer: Peer, calling_ae: str) -> float:
         connect(peer).close()
     elif isinstance(peer, FhirPeer):
         read_capabilities(peer)
+    elif isinstance(peer, WorklistPeer):
+        UpsManager(peer, {}, {}, calling_ae, max_bytes=0).check()
     elif isinstance(peer, DimsePeer):
         with associated(peer, [build_context(Verification)], calling_ae) as association:
             status = association.send_c_echo().get("Status")

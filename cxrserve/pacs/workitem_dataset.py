@@ -39,7 +39,7 @@ _PRIORITIES: Final = ("HIGH", "MEDIUM", "LOW")
 
 
 def read_workitem(dataset: Dataset) -> Workitem:
-    """What this station needs of a workitem."""
+    """The attributes of a workitem that this station needs."""
     state = text(dataset, "ProcedureStepState")
     known = {str(name): name for name in get_args(WorkitemState)}
     return Workitem(

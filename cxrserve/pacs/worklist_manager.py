@@ -95,20 +95,31 @@ class UpsManager:
         """
         found: dict[str, int] = {}
         seen: set[str] = set()
-        while len(seen) < _MAX_WORKITEMS:
-            page = self._search(len(seen))
-            new = [dataset for dataset in page if text(dataset, "SOPInstanceUID") not in seen]
-            if not new:  # the end, or a manager that ignores `offset`
-                break
-            for dataset in new:
-                uid = text(dataset, "SOPInstanceUID")
-                seen.add(uid)
-                if is_uid(uid) and is_for(dataset, self._peer, self._station):
+        received = unreadable = 0
+        while received < _MAX_WORKITEMS:
+            page = self._search(received)
+            before = len(seen)
+            for entry in page:
+                with quiet:
+                    try:
+                        dataset = Dataset.from_json(entry)
+                        uid = text(dataset, "SOPInstanceUID")
+                        is_ours = is_uid(uid) and is_for(dataset, self._peer, self._station)
+                    except FOREIGN_ERRORS:  # one that is broken must not hide the others
+                        unreadable += 1
+                        continue
+                if uid not in seen and is_ours:
                     found[uid] = priority_of(dataset)
+                seen.add(uid)
+            received += len(page)
+            if len(seen) == before:  # the end, or a manager that ignores `offset`
+                break
+        if unreadable:
+            _log.warning("%s lists %d workitems that cannot be read", self._peer.url, unreadable)
         return sorted(found, key=found.__getitem__)
 
-    def _search(self, offset: int, limit: int = _PAGE) -> list[Dataset]:
-        """One page of the scheduled workitems.
+    def _search(self, offset: int, limit: int = _PAGE) -> list[Any]:
+        """One page of the scheduled workitems, as DICOM JSON.
 
         Raises:
             DeliveryError: as `search`.
@@ -121,7 +132,7 @@ class UpsManager:
             parameters.append(("ScheduledWorkitemCodeSequence.CodingSchemeDesignator", code.scheme))
         parameters += [("includefield", field) for field in _FIELDS]
         parameters += [("limit", str(limit)), ("offset", str(offset))]
-        return self._datasets(self._exchange("GET", "workitems", params=parameters))
+        return self._content(self._exchange("GET", "workitems", params=parameters))
 
     def check(self) -> None:
         """Search for one workitem, to see that the manager answers.
@@ -136,11 +147,13 @@ class UpsManager:
         answer = self._exchange("GET", f"workitems/{uid}", refusals=_GONE)
         if not answer.ok:
             return None
-        datasets = self._datasets(answer)
-        if len(datasets) != 1:
-            raise self._no_workitems()
+        content = self._content(answer)
         with quiet:
-            return read_workitem(datasets[0])
+            try:
+                (entry,) = content
+                return read_workitem(Dataset.from_json(entry))
+            except FOREIGN_ERRORS as error:
+                raise self._no_workitems() from error
 
     def change_state(self, task: Task, state: WorkitemState) -> bool:
         """As `WorklistManager`."""
@@ -248,22 +261,19 @@ class UpsManager:
             raise translated(error, peer) from error
         return answer
 
-    def _datasets(self, answer: requests.Response) -> list[Dataset]:
-        """The workitems in an answer.
+    def _content(self, answer: requests.Response) -> list[Any]:
+        """The workitems in an answer, as DICOM JSON; some managers give a single one without its array.
 
         Raises:
-            DeliveryError: it is no DICOM JSON.
+            DeliveryError: it is no JSON.
         """
         if answer.status_code == requests.codes.no_content or not answer.content:
             return []
-        with quiet:
-            try:
-                content: Any = answer.json()
-                return [
-                    Dataset.from_json(each) for each in (content if isinstance(content, list) else [content])
-                ]
-            except FOREIGN_ERRORS as error:
-                raise self._no_workitems() from error
+        try:
+            content = answer.json()
+        except ValueError as error:
+            raise self._no_workitems() from error
+        return content if isinstance(content, list) else [content]
 
     def _no_workitems(self) -> DeliveryError:
         return DeliveryError(

@@ -8,10 +8,12 @@ import pytest
 from typer.testing import CliRunner
 
 from cxrserve.archive.matching import Traits
+from cxrserve.archive.peers import WorklistPeer
 from cxrserve.archive.rules import DEFAULT, Rules, RulesError
 from cxrserve.archive.rules_file import load_rules, parse_rules
 from cxrserve.cli.main import app
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "deploy" / "rules.example.yaml"
 SOUND = """
 quiet_time_s: 20
 otherwise: ignore
@@ -121,3 +123,44 @@ def test_the_command_checks_a_file(tmp_path: Path) -> None:
     path.write_text(SOUND.replace("stat", "fast"))
     done = CliRunner().invoke(app, ["pacs", "rules", "check", str(path)])
     assert isinstance(done.exception, RulesError)
+
+
+@pytest.mark.parametrize(
+    ("worklist", "words"),
+    [
+        ("url: https://ris.example/ups, images: archive", "a worklist needs `code` or `label`"),
+        (
+            "url: https://ris.example/ups, images: pacs, label: AI",
+            "no server is called pacs; there is: archive",
+        ),
+        ("url: https://ris.example/ups, images: archive, label: AI, every: 5", "no such key; is it every_s?"),
+    ],
+)
+def test_a_worklist_names_its_workitems_and_the_server_of_their_images(worklist: str, words: str) -> None:
+    text = f"""{SOUND}
+servers: {{archive: {{url: "https://pacs.example/dicom-web"}}}}
+worklists:
+  chest: {{{worklist}}}
+"""
+    with pytest.raises(RulesError) as refused:
+        parse_rules(text, "rules.yaml")
+    assert words in refused.value.detail
+
+
+def test_the_worklist_of_the_example_is_sound() -> None:
+    lines = EXAMPLE.read_text("utf-8").splitlines()
+    start = lines.index("# worklists:")
+    block = [line.removeprefix("# ") for line in lines[start : lines.index("", start)]]
+    assert any("# every_s" in line for line in block)
+    block = [line.replace("# ", "", 1) if line.strip().startswith("# ") else line for line in block]
+    text = "\n".join(line for line in block if "token_file" not in line)
+    servers = 'servers: {archive: {url: "https://pacs.example/dicom-web"}}'
+    (worklist,) = parse_rules(f"{SOUND}{servers}\n{text}\n", "rules.yaml").worklists.values()
+    for name in ("station", "every_s", "at_once", "images_within_s"):
+        assert name in worklist.model_fields_set
+    defaults = WorklistPeer(url="http://pacs", label="AI", images="archive")
+    assert (worklist.every_s, worklist.at_once, worklist.images_within_s) == (
+        defaults.every_s,
+        defaults.at_once,
+        defaults.images_within_s,
+    )

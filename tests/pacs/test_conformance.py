@@ -29,6 +29,7 @@ from cxrserve.pacs.presentation_contexts import (
     TRANSFER_SYNTAXES,
     offered_contexts,
 )
+from cxrserve.pacs.workitem_dataset import REASONS
 from cxrserve.settings import Settings
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "deploy" / "CONFORMANCE.md"
@@ -133,6 +134,10 @@ def test_network_services() -> None:
             ".search_for_instances(" in asks and "instances/{instance}" in asks,
             "GET" in routes,
         ),
+        "DICOMweb: UPS-RS (Unified Procedure Step, Pull)": (
+            '"workitems"' in asks and "/state" in asks,
+            False,
+        ),
         "Query/Retrieve, Study Root - FIND": ("send_c_find(" in asks, False),
     }
     said = {row[0]: tuple(cell.split()[0] == "yes" for cell in row[1:]) for row in table("Overview")}
@@ -167,3 +172,8 @@ def test_what_counts_as_delivered() -> None:
         dicom_status.DUPLICATE_SOP_INSTANCE,
         *dicom_status.WARNINGS,
     }
+
+
+def test_reasons_of_canceled_workitems() -> None:
+    stated = {cell.partition(" ")[::2] for cell in column("Reasons of canceled workitems", 0)}
+    assert stated == {(value, meaning) for value, _, meaning in REASONS.values()}

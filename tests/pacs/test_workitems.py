@@ -19,7 +19,11 @@ from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import EnhancedSRStorage, generate_uid
 
+from cxrserve.archive.destination import DeliveryError
+from cxrserve.archive.peers import WorklistPeer
+from cxrserve.pacs.echo import echo
 from cxrserve.pacs.workitem_dataset import DEFAULT_WORKITEM_CODE, REASONS
+from cxrserve.pacs.worklist_manager import UpsManager
 from tests import dcmtk
 from tests.orthanc import Orthanc, free_port
 from tests.pacs.conftest import new_chest
@@ -365,6 +369,52 @@ def test_a_manager_that_is_away_for_a_while_is_asked_again(
         running.said(r"job=\S+-workitem attempt=\d+ state=waiting outcome=not-delivered")
         with serving(manager, port):
             ended(film.entry, "COMPLETED")
+
+
+def scheduled(**elements: object) -> Dataset:
+    """A workitem for the list CHEST, without inputs."""
+    dataset = Dataset()
+    dataset.WorklistLabel = "CHEST"
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def client(url: str, **more: Any) -> UpsManager:
+    peer = WorklistPeer(url=url, label="CHEST", images="archive", timeout_s=5, **more)
+    return UpsManager(peer, {}, {}, "CXRSERVE", max_bytes=1)
+
+
+def test_a_search_reads_every_page_and_puts_high_priority_first() -> None:
+    manager = Manager()
+    priorities = ("LOW", "MEDIUM", "HIGH", "MEDIUM", "HIGH")
+    uids = [
+        manager.add(scheduled(ScheduledProcedureStepPriority=each)).dataset.SOPInstanceUID
+        for each in priorities
+    ]
+    manager.broken = ["nonsense", {"00080018": {"vr": "UI", "Value": ["../1"]}}, {"00741000": 7}]
+    with serving(manager) as url:
+        assert client(url).search() == [uids[index] for index in (2, 4, 1, 3, 0)]
+        manager.broken, manager.ignores_offset = [], True
+        assert client(url).search() == uids[1::-1], "the first page alone, and no end without one"
+
+
+def test_the_page_of_a_proxy_is_no_list_of_workitems() -> None:
+    manager = Manager()
+    manager.proxy_page = "<html>Sign in</html>"
+    with serving(manager) as url:
+        for ask in (client(url).search, lambda: client(url).retrieve("1.2")):
+            with pytest.raises(DeliveryError, match="no workitems in DICOM JSON") as refused:
+                ask()
+            assert refused.value.retryable
+
+
+def test_a_connection_is_checked() -> None:
+    with serving(Manager()) as url:
+        peer = WorklistPeer(url=url, label="CHEST", images="archive")
+        assert echo(peer, "CXRSERVE") > 0
+    with pytest.raises(DeliveryError, match="cannot be reached"):
+        echo(peer, "CXRSERVE")
 
 
 def test_the_codes_are_those_of_the_standard() -> None:

@@ -88,6 +88,9 @@ class Manager:
         waiting: the steps whose answers were held so far.
         page: largest number of workitems in one answer.
         claims: where it is set, a claim is answered only when this many performers have sent one.
+        broken: entries that are no workitems, which are listed before all others.
+        proxy_page: the answer to every request, where it is not empty.
+        ignores_offset: True for a manager that gives its first page for every page.
         gives_ended: False for a manager that gives no workitem any more once it has ended.
     """
 
@@ -99,6 +102,9 @@ class Manager:
         self.waiting: list[str] = []
         self.page = 2
         self.claims: threading.Barrier | None = None
+        self.broken: list[object] = []
+        self.proxy_page = ""
+        self.ignores_offset = False
         self.gives_ended = True
         self._lock = threading.Lock()
 
@@ -118,6 +124,8 @@ class Manager:
 
     def answer(self, request: Request, body: bytes) -> Response:
         """Answer one request."""
+        if self.proxy_page:
+            return Response(self.proxy_page, media_type="text/html")
         path = request.url.path.removeprefix("/ups/workitems").strip("/")
         try:
             if not path:
@@ -140,11 +148,11 @@ class Manager:
 
     def _search(self, request: Request) -> Response:
         keys = [(name, value) for name, value in request.query_params.multi_items()]
-        offset = int(dict(keys).get("offset", 0))
+        offset = 0 if self.ignores_offset else int(dict(keys).get("offset", 0))
         limit = min(int(dict(keys).get("limit", 100)), self.page)
         wanted = [pair for pair in keys if pair[0] not in ("limit", "offset", "includefield")]
         with self._lock:
-            found = [
+            found = self.broken + [
                 entry.dataset.to_json_dict()
                 for entry in self.entries.values()
                 if all(_matches(entry.dataset, name.split("."), value) for name, value in wanted)

@@ -110,7 +110,8 @@ JOBS: Final = Table(
     TABLES,
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),  # JobKind
-    Column("study_key", Text, sa.ForeignKey(STUDIES.c.key), index=True),  # null for a commitment
+    # null for a commitment and a workitem
+    Column("study_key", Text, sa.ForeignKey(STUDIES.c.key), index=True),
     Column("revision", Integer, nullable=False),
     Column("covers", Integer, nullable=False),  # study: objects with this `arrival` and earlier
     # delivery: its name; commitment: the AE title; workitem: the worklist's name

@@ -45,7 +45,8 @@ class ArchiveMetrics(Collector):
     def _work(self) -> list[Metric]:
         jobs = GaugeMetricFamily(
             "cxrserve_archive_jobs",
-            "Jobs that are not done, by kind (study, delivery, commitment) and state (waiting, dead).",
+            "Jobs that are not done, by kind (study, delivery, commitment, workitem and others) and state "
+            "(waiting, dead).",
             labels=("kind", "state"),
         )
         oldest = GaugeMetricFamily(
