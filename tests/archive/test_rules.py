@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cxrserve.archive.matching import Traits
 from cxrserve.archive.peers import WorklistPeer
-from cxrserve.archive.rules import DEFAULT, Rules, RulesError
+from cxrserve.archive.rules import DEFAULT, CurrentRules, Rules, RulesError
 from cxrserve.archive.rules_file import load_rules, parse_rules
 from cxrserve.cli.main import app
 
@@ -164,3 +164,16 @@ def test_the_worklist_of_the_example_is_sound() -> None:
         defaults.at_once,
         defaults.images_within_s,
     )
+
+
+def test_other_worklists_need_a_restart() -> None:
+    current = CurrentRules(parse_rules(SOUND, "rules.yaml"))
+    worklists = """
+servers: {archive: {url: "https://pacs.example/dicom-web"}}
+worklists: {ai: {url: "https://ris.example/ups", images: archive, label: AI}}
+"""
+    with_server = current.now.model_copy(update={"servers": parse_rules(SOUND + worklists, "").servers})
+    current.replace(parse_rules(SOUND, "rules.yaml"))
+    current.now = with_server
+    with pytest.raises(RulesError, match="worklists differ from those at the start"):
+        current.replace(parse_rules(SOUND + worklists, "rules.yaml"))

@@ -6,7 +6,7 @@ import io
 import json
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +85,7 @@ def case(
     pacs: Orthanc,
     folder: Path,
     *,
-    workitem: dict[str, object] | None = None,
+    workitem: Mapping[str, object] | None = None,
     stored: bool = True,
     **elements: object,
 ) -> Case:
@@ -180,15 +180,13 @@ def worker(
 def test_a_workitem_is_completed_with_the_objects_that_the_pacs_has(
     worker: Station, manager: Manager, pacs: Orthanc, tmp_path: Path
 ) -> None:
-    others = [
-        case(manager, pacs, tmp_path, workitem=changes, stored=False).entry
-        for changes in (
-            {"WorklistLabel": "KNEE"},
-            {"ScheduledWorkitemCodeSequence": [code_item("OTHER", "99TEST", "Something else")]},
-            {"ScheduledStationNameCodeSequence": [code_item("ELSEWHERE", "99TEST", "Another station")]},
-            {"InputReadinessState": "INCOMPLETE"},
-        )
+    differences: list[dict[str, object]] = [
+        {"WorklistLabel": "KNEE"},
+        {"ScheduledWorkitemCodeSequence": [code_item("OTHER", "99TEST", "Something else")]},
+        {"ScheduledStationNameCodeSequence": [code_item("ELSEWHERE", "99TEST", "Another station")]},
+        {"InputReadinessState": "INCOMPLETE"},
     ]
+    others = [case(manager, pacs, tmp_path, workitem=each, stored=False).entry for each in differences]
     own = {"ScheduledStationNameCodeSequence": [code_item("CXRSERVE", "99TEST", "This station")]}
     film = case(manager, pacs, tmp_path, workitem=own)
     entry = ended(film.entry, "COMPLETED")
@@ -244,6 +242,20 @@ def test_an_image_of_another_patient_is_not_even_stored(
     assert httpx.get(f"{worker.url}/studies/{film.study}", timeout=60).status_code == 404
 
 
+def test_an_image_whose_study_is_another_patients_is_held_and_not_reported(
+    worker: Station, manager: Manager, pacs: Orthanc, tmp_path: Path
+) -> None:
+    film = case(manager, pacs, tmp_path, workitem={"WorklistLabel": "NONE"})
+    stored = new_chest(
+        tmp_path / "stored.dcm", StudyInstanceUID=film.study, PatientID="TEMPORARY", BodyPartExamined="CHEST"
+    )
+    store(worker.url, stored)
+    film.entry.dataset.WorklistLabel = "CHEST"
+    entry = ended(film.entry, "CANCELED")
+    assert reason(entry) == codes.DCM.IncorrectWorklistEntrySelected.value
+    assert "held until a person decides" in entry.progress.ReasonForCancellation
+
+
 def test_an_image_that_is_here_already_is_not_fetched(
     worker: Station, manager: Manager, pacs: Orthanc, tmp_path: Path
 ) -> None:
@@ -270,8 +282,13 @@ def test_a_workitem_that_names_a_study_alone_is_looked_up(
     del item.ReferencedSOPSequence
     del item.SeriesInstanceUID
     film.entry.dataset.WorklistLabel = "CHEST"
+    unknown = case(manager, pacs, tmp_path, workitem={"WorklistLabel": "NONE"})
+    (item,) = unknown.entry.dataset.InputInformationSequence
+    del item.ReferencedSOPSequence
+    unknown.entry.dataset.WorklistLabel = "AWAY"
     nothing = case(manager, pacs, tmp_path, Modality="US", workitem={"InputInformationSequence": []})
     ended(film.entry, "COMPLETED")
+    assert reason(ended(unknown.entry, "CANCELED")) == codes.DCM.ObjectSetIncomplete.value
     assert reason(ended(nothing.entry, "CANCELED")) == codes.DCM.ObjectTypesNotSupported.value
 
 
@@ -407,6 +424,19 @@ def test_the_page_of_a_proxy_is_no_list_of_workitems() -> None:
             with pytest.raises(DeliveryError, match="no workitems in DICOM JSON") as refused:
                 ask()
             assert refused.value.retryable
+
+
+def test_a_token_is_read_again_for_every_request(tmp_path: Path) -> None:
+    manager, secret = Manager(), tmp_path / "token"
+    manager.token = "new"
+    secret.write_text("old")
+    with serving(manager) as url:
+        asking = client(url, token_file=secret)
+        with pytest.raises(DeliveryError, match="answered HTTP 401") as refused:
+            asking.search()
+        assert refused.value.retryable
+        secret.write_text("new\n")
+        assert asking.search() == []
 
 
 def test_a_connection_is_checked() -> None:

@@ -89,6 +89,7 @@ class Manager:
         page: largest number of workitems in one answer.
         claims: where it is set, a claim is answered only when this many performers have sent one.
         broken: entries that are no workitems, which are listed before all others.
+        token: where it is not empty, requests without this bearer token are answered with 401.
         proxy_page: the answer to every request, where it is not empty.
         ignores_offset: True for a manager that gives its first page for every page.
         gives_ended: False for a manager that gives no workitem any more once it has ended.
@@ -103,6 +104,7 @@ class Manager:
         self.page = 2
         self.claims: threading.Barrier | None = None
         self.broken: list[object] = []
+        self.token = ""
         self.proxy_page = ""
         self.ignores_offset = False
         self.gives_ended = True
@@ -124,6 +126,8 @@ class Manager:
 
     def answer(self, request: Request, body: bytes) -> Response:
         """Answer one request."""
+        if self.token and request.headers.get("Authorization") != f"Bearer {self.token}":
+            return Response(status_code=401)
         if self.proxy_page:
             return Response(self.proxy_page, media_type="text/html")
         path = request.url.path.removeprefix("/ups/workitems").strip("/")

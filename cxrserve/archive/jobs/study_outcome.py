@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +35,7 @@ class StudyOutcome:
         failed: True where the station is at fault: a damaged image, results that could not be made.
         problems: titles of the reasons why images were not analysed, each once.
         undelivered: names of the destinations that did not get all results.
+        unrecorded: True where DICOM objects were delivered by an earlier version, which kept no UIDs of them.
         outputs: the results as the destinations took them; of reports only the newest of each destination.
     """
 
@@ -42,6 +43,7 @@ class StudyOutcome:
     failed: bool
     problems: tuple[str, ...]
     undelivered: tuple[str, ...]
+    unrecorded: bool
     outputs: tuple[Output, ...]
 
 
@@ -63,7 +65,7 @@ def outcome_of(database: Database, images: Collection[str]) -> StudyOutcome | No
         jobs = _deliveries(connection, studies.values())
         if any(job.state == "waiting" for job in jobs):
             return None
-        outputs = _outputs(connection, jobs, studies)
+        objects_of = _delivered_objects(connection, jobs)
     failed = any(study.state == "failed" for study in studies.values())
     problems = [json.loads(each.problem)["title"] for each in objects if each.problem is not None]
     return StudyOutcome(
@@ -71,7 +73,10 @@ def outcome_of(database: Database, images: Collection[str]) -> StudyOutcome | No
         failed=failed or any(each.state in ("failed", "waiting") for each in objects),
         problems=tuple(dict.fromkeys(problems)),
         undelivered=tuple(dict.fromkeys(job.destination for job in jobs if not _is_delivered(job))),
-        outputs=tuple(outputs),
+        unrecorded=any(
+            _is_delivered(job) and ".dcm" in job.payload and not objects_of[job.id] for job in jobs
+        ),
+        outputs=tuple(_outputs(jobs, objects_of, studies)),
     )
 
 
@@ -92,28 +97,32 @@ def _is_delivered(job: JobRow) -> bool:
     return job.state == "done" and job.problem is None and job.attempts > 0
 
 
-def _outputs(connection: sa.Connection, jobs: Sequence[JobRow], studies: dict[str, StudyRow]) -> list[Output]:
+def _delivered_objects(connection: sa.Connection, jobs: Sequence[JobRow]) -> dict[str, list[Reference]]:
+    """The objects that each delivery has brought to its destination, by the id of its job."""
+    objects: dict[str, list[Reference]] = {job.id: [] for job in jobs}
+    query = sa.select(DELIVERED).where(DELIVERED.c.job.in_(objects)).order_by(DELIVERED.c.sop_instance_uid)
+    for row in connection.execute(query):
+        reference = Reference(
+            sop_class_uid=row.sop_class_uid,
+            sop_instance_uid=row.sop_instance_uid,
+            series_instance_uid=row.series_instance_uid,
+        )
+        objects[row.job].append(reference)
+    return objects
+
+
+def _outputs(
+    jobs: Sequence[JobRow], objects_of: Mapping[str, list[Reference]], studies: Mapping[str, StudyRow]
+) -> list[Output]:
     """The objects that destinations took, in the order of `jobs`."""
-    rows = connection.execute(
-        sa.select(DELIVERED)
-        .where(DELIVERED.c.job.in_([job.id for job in jobs]))
-        .order_by(DELIVERED.c.sop_instance_uid)
-    ).all()
     outputs: dict[tuple[str, ...], Output] = {}
     for job in jobs:
         study = studies[str(job.study_key)].study_instance_uid
-        for row in rows:
-            if row.job != job.id:
-                continue
-            is_report = row.sop_class_uid in REPORT_CLASSES.values()
-            name = ("report", study) if is_report else ("object", row.sop_instance_uid)
-            outputs[job.destination, *name] = Output(  # a later report takes the place of an earlier one
-                study_instance_uid=study,
-                object=Reference(
-                    sop_class_uid=row.sop_class_uid,
-                    sop_instance_uid=row.sop_instance_uid,
-                    series_instance_uid=row.series_instance_uid,
-                ),
-                destination=job.destination,
+        for reference in objects_of[job.id]:
+            is_report = reference.sop_class_uid in REPORT_CLASSES.values()
+            name = ("report", study) if is_report else ("object", reference.sop_instance_uid)
+            # A later report takes the place of an earlier one.
+            outputs[job.destination, *name] = Output(
+                study_instance_uid=study, object=reference, destination=job.destination
             )
     return list(outputs.values())

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +48,10 @@ from cxrserve.reports.dicom.patient import Patient
 
 _log: Final = logging.getLogger("cxrserve.archive")
 _LOOK_AGAIN_S: Final = 2.0
+_NO_OUTPUT: Final = "The results stay in the station: its rules send no DICOM object of this study."
+_UNRECORDED: Final = (
+    "The results were delivered before this version of the station, which records their UIDs, was installed."
+)
 _OTHER_PATIENT: Final = Cancellation(
     reason="wrong-patient", text="The workitem names another patient than an image of its input."
 )
@@ -179,7 +184,8 @@ class _Step:
         Raises:
             _Canceled: there is none that it takes, one is another patient's, or one does not come.
         """
-        images = self._manager.images(workitem)
+        with self._patience():
+            images = self._manager.images(workitem)
         if not images:
             raise _Canceled(
                 Cancellation(reason="not-supported", text="There is no radiograph among the inputs.")
@@ -206,15 +212,16 @@ class _Step:
             raise _Canceled(Cancellation(reason="not-supported", text=refusals[0]))
         return taken
 
-    def _take_in(self, image: WorkitemImage, patient: Patient) -> str:
-        """Fetch and store one image; the reason where the archive refuses it, else "".
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Give the workitem up once the server of its images has not answered for long enough.
 
         Raises:
-            _Canceled: it is another patient's, or its server has not given it for long enough.
-            DeliveryError: the server does not give it.
+            _Canceled: it has not.
+            DeliveryError: another try may succeed.
         """
         try:
-            data = self._manager.fetch(image)
+            yield
         except DeliveryError as error:
             limit_s = self._manager.peer.images_within_s
             if error.retryable and abs(time.time() - self._job.created) < limit_s:
@@ -223,6 +230,16 @@ class _Step:
             raise _Canceled(
                 Cancellation(reason="incomplete", text="An image of the input could not be retrieved.")
             ) from error
+
+    def _take_in(self, image: WorkitemImage, patient: Patient) -> str:
+        """Fetch and store one image; the reason where the archive refuses it, else "".
+
+        Raises:
+            _Canceled: it is another patient's, or its server has not given it for long enough.
+            DeliveryError: the server does not give it.
+        """
+        with self._patience():
+            data = self._manager.fetch(image)
         try:
             receipt = self._parts.receive(data, Source(protocol="workitem", patient=patient))
         except CxrserveError as error:
@@ -283,12 +300,9 @@ class _Step:
             raise _Canceled(
                 Cancellation(reason="equipment-failure", text=f"Results could not be delivered to {names}.")
             )
-        if not outcome.outputs:
-            raise _Canceled(  # PS3.4 Table CC.2.5-3: COMPLETED needs a value of Output Information Sequence
-                Cancellation(
-                    reason="unspecified",
-                    text="The results stay in the station: its rules send no DICOM object of this study.",
-                )
+        if not outcome.outputs:  # PS3.4 Table CC.2.5-3: COMPLETED needs Output Information Sequence
+            raise _Canceled(
+                Cancellation(reason="unspecified", text=_UNRECORDED if outcome.unrecorded else _NO_OUTPUT)
             )
         self._end("COMPLETED")
 
