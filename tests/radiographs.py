@@ -76,6 +76,11 @@ def dataset(rows: int = ROWS, columns: int = COLUMNS, **elements: object) -> Fil
 
 def dicom(rows: int = ROWS, columns: int = COLUMNS, **elements: object) -> bytes:
     """`dataset` as a file."""
+    return as_file(dataset(rows, columns, **elements))
+
+
+def as_file(made: FileDataset) -> bytes:
+    """A data set of `dataset` as a file."""
     file = io.BytesIO()
-    dataset(rows, columns, **elements).save_as(file, enforce_file_format=True)
+    made.save_as(file, enforce_file_format=True)
     return file.getvalue()

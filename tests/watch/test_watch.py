@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from cxrserve.watch.watch import MAX_GROUPS, Watch
 from tests import radiographs
 from tests.conftest import Serve
 from tests.watch.films import Calendar, film
+from tests.watch.kills import live
 
 
 def run(watch: Watch, calendar: Calendar, days: int, films: int = 100, darker: float = 0.0) -> None:
@@ -155,27 +154,11 @@ def test_two_years_of_all_stations_take_less_than_50_mib() -> None:
 
 def test_a_killed_process_loses_at_most_its_last_seconds(tmp_path: Path) -> None:
     """Each life goes on where the one before was killed: the counts never go back."""
-    path, before = tmp_path / "watch.sqlite3", 0
-    for life in range(3):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.watch.killed", str(path)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
-        lines: list[str] = []
-        for line in process.stdout:
-            lines.append(line)
-            if len(lines) >= 900 + 211 * life:
-                break
-        process.kill()
-        lines += process.communicate()[0].splitlines(keepends=True)
-        counts = [(int(line.split()[0]), float(line.split()[1])) for line in lines if line.endswith("\n")]
-        watch = Watch(path, Metrics(), key="bundle")
-        saved = watch.report().groups[0].films if watch.report().groups else 0
-        watch.close()
-        given, ended = counts[-1]
-        earlier = max((count for count, at in counts if at < ended - 3), default=0)
-        assert before + earlier <= saved <= before + given + 1
-        before = saved
+    before = 0
+    for number in range(3):
+        life = live(tmp_path / "watch.sqlite3", 900 + 211 * number)
+        assert before + life.old <= life.saved <= before + life.given + 1
+        before = life.saved
     assert before > 0
 
 
