@@ -27,7 +27,7 @@ from cxrserve.pacs.commitment import ReportSender
 from cxrserve.pacs.destinations import destinations_of
 from cxrserve.pacs.node import Node
 from cxrserve.pacs.patient_query import patient_directory
-from cxrserve.pacs.priors import WebPriors
+from cxrserve.pacs.priors import prior_source
 from cxrserve.pacs.pull import Pull, Schedule, puller_of
 from cxrserve.pacs.worklist_manager import worklist_managers
 from cxrserve.pacs.worklist_schedule import WorklistSchedule
@@ -71,7 +71,7 @@ def serve(settings: Settings, *, http: bool = True, dicom: bool = True) -> int:
         pipeline = open_now.enter_context(Pipeline(settings))
         reporter = ReportSender(settings)
         directory = patient_directory(rules, settings.dicom_ae_title)
-        priors = WebPriors(rules.servers, max_bytes=settings.max_upload_bytes)
+        priors = prior_source(rules, settings.dicom_ae_title, max_bytes=settings.max_upload_bytes)
         managers = worklist_managers(rules, settings.dicom_ae_title, max_bytes=settings.max_upload_bytes)
         archive = open_now.enter_context(
             Archive.open(settings, pipeline, destinations, reporter, directory, priors, managers)

@@ -101,6 +101,8 @@ class Puller(Protocol):
 
 IsStored = Callable[[str, str], bool]  # a SOP Instance UID and a SOP Class UID: is it stored and sound?
 Keep = Callable[[bytes], bool]  # takes in a fetched file; True where it is stored
+# Call it with SOP Instance UIDs before a PACS is asked to send these images to the port of this node.
+Expect = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +110,7 @@ class PriorsWanted:
     """A search for earlier studies of a patient.
 
     Attributes:
-        server: its name in the rules.
+        server: its name in the rules, of a server or of a DIMSE destination.
         studies: how many at the most.
         study_instance_uid, study_date: of the current study; "" for a date that is not known.
     """
@@ -124,8 +126,10 @@ class PriorsWanted:
 class PriorSource(Protocol):
     """Fetches the radiographs of a patient's earlier studies from a PACS."""
 
-    def __call__(self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, fetched: list[str]) -> None:
-        """Fetch the newest studies of which `keep` takes an image, or of which one is stored.
+    def __call__(
+        self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, expect: Expect, fetched: list[str]
+    ) -> None:
+        """Fetch the newest studies of which an image is taken in, or of which one is stored.
 
         Args:
             fetched: the Study Instance UID of each of them with a new image is added, also where an error

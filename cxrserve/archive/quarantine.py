@@ -79,7 +79,7 @@ class Quarantine:
         self._lock: Final = threading.Lock()  # one decision at a time: they share a folder
 
     def count(self) -> int:
-        """How many there are."""
+        """The number of objects."""
         with answering(), self._database.reading() as connection:
             return int(connection.execute(sa.select(sa.func.count()).select_from(QUARANTINE)).scalar_one())
 

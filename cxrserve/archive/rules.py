@@ -43,7 +43,10 @@ class Route(Strict):
 class Priors(Strict):
     """Earlier studies of the patient, fetched so that they stand beside the current one."""
 
-    server: str = Field(description="One of `servers`, which is asked by QIDO-RS and WADO-RS.")
+    server: str = Field(
+        description="One of `servers`, which is asked by QIDO-RS and WADO-RS; or a destination of the "
+        "protocol dimse, which is asked by C-FIND and C-MOVE, and must know this node's AE title and address."
+    )
     studies: int = Field(2, ge=1, le=20, description="How many, the newest first.")
 
 
@@ -171,10 +174,11 @@ class Rules(Strict):
                 raise ValueError(
                     f"rule {rule.name}: no destination is called {', '.join(unknown)}; there is: {known}"
                 )
-            if rule.priors is not None and rule.priors.server not in self.servers:
+            known_peers = [*self.servers, *self._dimse_destinations]
+            if rule.priors is not None and rule.priors.server not in known_peers:
                 raise ValueError(
-                    f"rule {rule.name}: priors: no server is called {rule.priors.server}; there is: "
-                    f"{', '.join(self.servers) or 'none'}"
+                    f"rule {rule.name}: priors: no server is called {rule.priors.server}, and no destination "
+                    f"of the protocol dimse; there is: {', '.join(known_peers) or 'none'}"
                 )
         return self
 
@@ -184,12 +188,21 @@ class Rules(Strict):
             raise ValueError(
                 "patients: `source` names the PACS to ask, and stands with conflicts: pacs alone"
             )
-        dimse = [name for name, peer in self.destinations.items() if isinstance(peer, DimsePeer)]
-        if source is not None and source not in (known := [*self.servers, *dimse]):
+        known = [*self.servers, *self._dimse_destinations]
+        if source is not None and source not in known:
             raise ValueError(
                 f"patients: no server, and no destination of the protocol dimse, is called {source}; "
                 f"there is: {', '.join(known) or 'none'}"
             )
+
+    @property
+    def _dimse_destinations(self) -> list[str]:
+        return [name for name, peer in self.destinations.items() if isinstance(peer, DimsePeer)]
+
+    @property
+    def moves_priors(self) -> bool:
+        """True where a rule has priors sent to this node by C-MOVE."""
+        return any(rule.priors is not None and rule.priors.server not in self.servers for rule in self.rules)
 
     @property
     def keywords(self) -> frozenset[str]:

@@ -16,7 +16,9 @@ transcoding.py            objects in the form that a peer accepts
 web.py                    STOW-RS client
 http_limits.py            limits on the time and the answer of an HTTP exchange
 patient_query.py          C-FIND and QIDO-RS for the patient of a study
-priors.py                 QIDO-RS and WADO-RS for a patient's earlier studies
+priors.py                 a patient's earlier studies by QIDO-RS and WADO-RS; moved_priors.py: by C-MOVE
+prior_studies.py          choice of such studies among the answers
+query_retrieve.py         C-FIND and C-MOVE
 pull.py                   QIDO-RS and WADO-RS client
 worklist_manager.py       UPS-RS client; worklist_schedule.py: searches at intervals
 workitem_dataset.py       data sets of workitems

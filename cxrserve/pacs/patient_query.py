@@ -6,20 +6,17 @@ from typing import Final
 
 import requests
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
-from pynetdicom.presentation import build_context
 
-from cxrserve.archive.destination import DeliveryError, PatientDirectory
+from cxrserve.archive.destination import PatientDirectory
 from cxrserve.archive.peers import DimsePeer, PullServer
 from cxrserve.archive.rules import Rules
 from cxrserve.imaging.dicom.dataset import text
 from cxrserve.imaging.foreign_errors import quiet
 from cxrserve.pacs.client import associated
+from cxrserve.pacs.query_retrieve import find, find_contexts
 from cxrserve.pacs.web import translated, web_client
 from cxrserve.reports.dicom.patient import Patient
 
-_STUDY_ROOT_FIND: Final = UID("1.2.840.10008.5.1.4.1.2.2.1")  # PS3.4 C.6.2.1
-_PENDING: Final = (0xFF00, 0xFF01)  # PS3.4 Table C.4-1
 _FIELDS: Final = (
     *("PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber"),
 )
@@ -51,25 +48,8 @@ class FindDirectory:
         query.StudyInstanceUID = study_instance_uid
         for keyword in _FIELDS:
             setattr(query, keyword, "")
-        matches: list[Dataset] = []
-        with (
-            quiet,
-            associated(self._peer, [build_context(_STUDY_ROOT_FIND)], self._calling_ae) as association,
-        ):
-            if not association.accepted_contexts:
-                raise DeliveryError(
-                    f"{self._peer.ae_title} does not accept Study Root C-FIND. Enable it there.",
-                    retryable=False,
-                )
-            for answer, match in association.send_c_find(query, _STUDY_ROOT_FIND):
-                status = answer.get("Status")
-                if status is None or (status not in _PENDING and status != 0):
-                    problem = "gave no answer" if status is None else f"answered {status:04X}H"
-                    raise DeliveryError(
-                        f"{self._peer.ae_title} {problem} to a C-FIND. Its log says why.", retryable=True
-                    )
-                if status in _PENDING and match is not None:
-                    matches.append(match)
+        with quiet, associated(self._peer, find_contexts(), self._calling_ae) as association:
+            matches = find(association, self._peer, query)
         return _patient(matches, study_instance_uid)
 
 

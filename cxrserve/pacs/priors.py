@@ -1,4 +1,7 @@
-"""Search for a patient's earlier studies on a DICOMweb server, by QIDO-RS and WADO-RS (PS3.18 10.6, 10.4)."""
+"""Fetch of a patient's earlier studies from the PACS that a rule names.
+
+From a DICOMweb server by QIDO-RS and WADO-RS (PS3.18 10.6, 10.4), here; from a DIMSE peer by `moved_priors`.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,38 @@ import requests
 from pydicom.dataset import Dataset
 
 from cxrserve import dicom_status
-from cxrserve.archive.destination import DeliveryError, IsStored, Keep, PriorsWanted
-from cxrserve.archive.peers import PullServer
+from cxrserve.archive.destination import DeliveryError, Expect, IsStored, Keep, PriorSource, PriorsWanted
+from cxrserve.archive.peers import DimsePeer, PullServer
+from cxrserve.archive.rules import Rules
 from cxrserve.errors import CxrserveError
-from cxrserve.imaging.dicom.dataset import text, texts
 from cxrserve.imaging.foreign_errors import quiet
+from cxrserve.pacs.moved_priors import MovedPriors
+from cxrserve.pacs.prior_studies import FIELDS, looked_at, newest_fitting
 from cxrserve.pacs.pull import instance_of, radiographs, retrieve
 from cxrserve.pacs.web import translated, web_client
 
 _log: Final = logging.getLogger("cxrserve.pacs")
-_FIELDS: Final = ("PatientID", "IssuerOfPatientID", "StudyDate", "StudyTime", "ModalitiesInStudy")
 _MAX_MATCHES: Final = 1000
-_LOOKED_AT: Final = 5  # studies for each one that is wanted: of other parts of the body nothing is kept
+
+
+def prior_source(rules: Rules, ae_title: str, *, max_bytes: int) -> PriorSource:
+    """The servers and the DIMSE destinations of the rules as a source of earlier studies. Thread-safe.
+
+    Args:
+        ae_title: of this node.
+        max_bytes: of one object that is fetched from a server.
+    """
+    web = WebPriors(rules.servers, max_bytes=max_bytes)
+    dimse = {name: peer for name, peer in rules.destinations.items() if isinstance(peer, DimsePeer)}
+    moved = MovedPriors(dimse, ae_title)
+
+    def fetch(
+        wanted: PriorsWanted, is_stored: IsStored, keep: Keep, expect: Expect, fetched: list[str]
+    ) -> None:
+        source = web if wanted.server in rules.servers else moved
+        source(wanted, is_stored, keep, expect, fetched)
+
+    return fetch
 
 
 class WebPriors:
@@ -35,12 +58,14 @@ class WebPriors:
         self._servers: Final = servers
         self._max_bytes: Final = max_bytes
 
-    def __call__(self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, fetched: list[str]) -> None:
-        """As `PriorSource`."""
+    def __call__(
+        self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, expect: Expect, fetched: list[str]
+    ) -> None:
+        """As `PriorSource`. `expect` is not used: nothing comes to the port of this node."""
         server = self._servers[wanted.server]
         first: DeliveryError | None = None
         found = 0
-        for study in earlier_studies(server, wanted)[: _LOOKED_AT * wanted.studies]:
+        for study in earlier_studies(server, wanted)[: looked_at(wanted)]:
             if found == wanted.studies:
                 break
             try:
@@ -90,32 +115,17 @@ def _images(server: PullServer, study: str) -> Iterator[tuple[tuple[str, str, st
 def earlier_studies(server: PullServer, wanted: PriorsWanted) -> list[str]:
     """Study Instance UIDs of the patient's studies up to the day of the current one, the newest first.
 
-    What the server answers is compared again: some match a Patient ID in any case, or as a pattern. A study
-    without a date counts as the oldest.
+    What the server answers is compared again.
 
     Raises:
         DeliveryError: the server did not answer.
     """
     try:
         matches = web_client(server).search_for_studies(
-            search_filters={"PatientID": wanted.patient_id}, fields=list(_FIELDS), limit=_MAX_MATCHES
+            search_filters={"PatientID": wanted.patient_id}, fields=list(FIELDS), limit=_MAX_MATCHES
         )
     except (requests.RequestException, OSError, ValueError) as error:
         raise translated(error, server) from error
     with quiet:
         studies = [Dataset.from_json(match) for match in matches]
-        fitting = [study for study in studies if _fits(study, wanted, server)]
-        fitting.sort(key=lambda study: (text(study, "StudyDate"), text(study, "StudyTime")), reverse=True)
-        return list(dict.fromkeys(text(study, "StudyInstanceUID") for study in fitting))
-
-
-def _fits(study: Dataset, wanted: PriorsWanted, server: PullServer) -> bool:
-    issuer, date = text(study, "IssuerOfPatientID"), text(study, "StudyDate")
-    modalities = texts(study, "ModalitiesInStudy")
-    return (
-        text(study, "PatientID") == wanted.patient_id
-        and (not issuer or not wanted.issuer or issuer == wanted.issuer)
-        and text(study, "StudyInstanceUID") not in ("", wanted.study_instance_uid)
-        and (not date or not wanted.study_date or date <= wanted.study_date)
-        and (not modalities or any(modality in server.modalities for modality in modalities))
-    )
+    return newest_fitting(studies, wanted, server.modalities)

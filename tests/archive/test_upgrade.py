@@ -163,8 +163,8 @@ def test_priors_of_an_earlier_version_are_known(
     settings: dict[str, Any] = {"database_url": url, "node_name": "upgraded"} if url else {}
     archive = open_archive(tmp_path / "archive", **settings)
     fetched = Source(protocol="prior", prior_of=archive.rules.rules[0].name)
-    prior = archive.receive(chest(), fetched)
     work = archive.receive(chest(), SENDER)
+    prior = archive.receive(chest(), fetched)
     archive.receive(chest(work.study_instance_uid), fetched)
     archive.close()
     run_script(

@@ -108,7 +108,11 @@ def test_fetched_priors_are_no_new_work_and_stand_below_the_opened_study(
             other = _send(running.url, "Other^Work")
             page = new_visit(running.url).page
             rows = page.locator(".study")
-            shown = lambda: rows.evaluate_all("rows => rows.map(row => row.dataset.study)")  # noqa: E731
+
+            def shown() -> list[str]:
+                found: list[str] = rows.evaluate_all("rows => rows.map(row => row.dataset.study)")
+                return found
+
             expect(rows).to_have_count(3)
             assert shown() == [other, current, prior]
             expect(rows.nth(2).locator(".tag").last).to_have_text("prior")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -15,8 +15,8 @@ from pydicom.uid import generate_uid
 from cxrserve.archive.destination import PriorsWanted
 from cxrserve.archive.peers import PullServer
 from cxrserve.pacs.priors import earlier_studies
-from tests import dcmtk
-from tests.orthanc import Orthanc
+from tests import dcmtk, radiographs
+from tests.orthanc import Orthanc, free_port, orthanc
 from tests.pacs.conftest import new_chest
 from tests.postgres import fresh_database
 from tests.stations import Station, station
@@ -36,7 +36,7 @@ def rules_for(pacs: Orthanc, **priors: object) -> dict[str, object]:
             {
                 "name": "chests",
                 "match": {"body_part": "CHEST", "calling_ae": "STORESCU"},
-                "priors": {"server": "archive", **priors},
+                "priors": {"server": "archive"} | priors,
                 "destinations": ["pacs"],
                 "results": ["report"],
             }
@@ -127,6 +127,95 @@ def test_the_last_studies_of_the_patient_come_and_stay(
     (pulled,) = [event for event in events if event["action"] == "pull"]
     assert (pulled["user"], pulled["detail"]) == ("archive", "priors")
     assert set(pulled["studies"]) == {older, newest}
+
+
+@pytest.fixture
+def moving(tmp_path: Path) -> Iterator[tuple[Orthanc, int]]:
+    """A PACS that knows a station by C-MOVE, and the DICOM port that this station must have."""
+    port = free_port()
+    with orthanc(
+        tmp_path / "orthanc", DicomModalities={"station": ["CXRSERVE", "127.0.0.1", port]}
+    ) as running:
+        yield running, port
+
+
+def put(pacs: Orthanc, study: str, patient: str, date: str, **elements: object) -> None:
+    """Store one chest image in `pacs`."""
+    about = {"PatientID": patient, "StudyDate": date, "BodyPartExamined": "CHEST", **elements}
+    uids = {"SOPInstanceUID": generate_uid(), "SeriesInstanceUID": generate_uid(), "StudyInstanceUID": study}
+    file = radiographs.dicom(120, 100, **uids, **about)
+    httpx.post(f"{pacs.url}/instances", content=file, timeout=60).raise_for_status()
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_a_dimse_peer_is_asked_by_find_and_sends_by_move(
+    tiny_bundle: Path,
+    moving: tuple[Orthanc, int],
+    postgres_cluster: str,
+    tmp_path: Path,
+    database: str,
+) -> None:
+    pacs, port = moving
+    patient = f"P-{generate_uid()[-12:]}"
+    oldest, older, newest, knee, later, ultrasound, issuer, other = (generate_uid() for _ in range(8))
+    for study, date in ((oldest, "20200101"), (older, "20220101"), (newest, "20240101"), (later, "20260401")):
+        put(pacs, study, patient, date)
+    put(pacs, older, patient, "20220101")  # a second image
+    put(pacs, older, patient, "20220101", Modality="US")
+    put(pacs, knee, patient, "20250101", BodyPartExamined="KNEE")
+    put(pacs, ultrasound, patient, "20250601", Modality="US")
+    put(pacs, issuer, patient, "20250301", IssuerOfPatientID="ELSEWHERE")
+    put(pacs, other, patient.lower(), "20250201")
+    rules = rules_for(pacs, server="pacs")
+    more = {"database_url": fresh_database(postgres_cluster)} if database == "postgres" else {}
+    archive = tmp_path / "archive"
+    audit = f"file:{archive.with_suffix('.audit')}"
+    with station(tiny_bundle, archive, rules, audit=audit, dicom_port=port, **more) as running:
+        current = send(running, tmp_path / "now.dcm", patient, IssuerOfPatientID="HERE")
+        until(lambda: studies(running, patient) == dict.fromkeys((current, older, newest), "done"), 120)
+        running.said(r"job=\S+-priors attempt=1 state=done", 120)
+        pacs.wait_for_study(current, 1, 120)
+        listed = httpx.get(f"{running.url}/studies", timeout=60).json()["studies"]
+        assert [each["prior"] for each in listed] == [False, True, True]
+        assert {each["study_instance_uid"]: each["images"] for each in listed}[older] == 2
+        running.said("server=pacs priors=2")
+    assert modalities(pacs, current) == ["SR"]
+    assert modalities(pacs, older) == ["DX", "DX", "US"], "nothing of the priors is sent"
+    assert modalities(pacs, newest) == ["DX"]
+    events = [json.loads(line) for line in archive.with_suffix(".audit").read_text().splitlines()]
+    (pulled,) = [event for event in events if event["action"] == "pull"]
+    assert (pulled["user"], pulled["detail"]) == ("pacs", "priors")
+    assert set(pulled["studies"]) == {older, newest}
+
+
+def test_a_peer_that_does_not_know_the_station_is_named(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Nothing is lost: the current study is analysed, the job stays in the queue and names the reason."""
+    patient = f"N-{generate_uid()[-12:]}"
+    with orthanc(tmp_path / "orthanc", DicomAlwaysAllowFind=True, DicomAlwaysAllowMove=True) as stranger:
+        put(stranger, generate_uid(), patient, "20240101")
+        rules = rules_for(stranger, server="pacs")
+        with station(tiny_bundle, tmp_path / "archive", rules, delivery_max_pause_s=1) as running:
+            study = send(running, tmp_path / "now.dcm", patient)
+            stranger.wait_for_study(study, 1, 120)
+            running.said(r"job=\S+-priors attempt=2 state=waiting outcome=not-delivered", 120)
+            assert studies(running, patient) == {study: "done"}
+
+
+def test_an_image_that_comes_unasked_is_work(
+    tiny_bundle: Path, moving: tuple[Orthanc, int], tmp_path: Path
+) -> None:
+    """Also from the peer that sends the priors, for the same patient."""
+    pacs, port = moving
+    patient, forwarded = f"U-{generate_uid()[-12:]}", generate_uid()
+    rules = rules_for(pacs, server="pacs")
+    rules["rules"][0]["match"] = {"body_part": "CHEST"}  # type: ignore[index]
+    with station(tiny_bundle, tmp_path / "archive", rules, dicom_port=port) as running:
+        send(running, tmp_path / "now.dcm", patient)
+        running.said(r"job=\S+-priors attempt=1 state=done", 120)
+        put(pacs, forwarded, patient, "20200101")
+        asked = {"Resources": [pacs.wait_for_study(forwarded, 1)[0]]}
+        httpx.post(f"{pacs.url}/modalities/station/store", json=asked, timeout=60).raise_for_status()
+        until(lambda: modalities(pacs, forwarded) == ["DX", "SR"], 120)
 
 
 def test_a_patient_id_is_no_pattern(pacs: Orthanc, stored: Stored) -> None:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
 
 from cxrserve.archive.destination import IsStored, PriorSource, PriorsWanted
 from cxrserve.archive.receipt import PRIOR, Receipt, Source
+from cxrserve.archive.receiving.expected_priors import payload_of, read_payload
 from cxrserve.archive.rules import CurrentRules
 from cxrserve.archive.storage.database import Database
-from cxrserve.archive.storage.tables import STUDIES, JobRow, StudyRow
+from cxrserve.archive.storage.tables import JOBS, STUDIES, JobRow, StudyRow
 from cxrserve.audit.event import AuditEvent
 from cxrserve.audit.trail import record
 
@@ -49,7 +49,7 @@ class PriorJob:
         Raises:
             DeliveryError: the server does not answer, or did not give all images; what it gave is stored.
         """
-        name = json.loads(job.payload)
+        name, expected = read_payload(job.payload)
         rule = self._rules.by_name.get(name)
         with self._database.reading() as connection:
             row = connection.execute(sa.select(STUDIES).where(STUDIES.c.key == job.study_key)).first()
@@ -72,9 +72,15 @@ class PriorJob:
             source = Source(protocol=PRIOR, prior_of=name)
             return self._receive(part10, source).outcome in ("kept", "duplicate")
 
+        def expect(sop_instance_uids: Sequence[str]) -> None:
+            expected.extend(uid for uid in sop_instance_uids if uid not in expected)
+            ours = JOBS.c.id == job.id, JOBS.c.claims == job.claims
+            with self._database.writing() as connection:
+                connection.execute(JOBS.update().where(*ours).values(payload=payload_of(name, expected)))
+
         fetched: list[str] = []
         try:
-            self._source(wanted, self._is_stored, keep, fetched)
+            self._source(wanted, self._is_stored, keep, expect, fetched)
         finally:
             if fetched:
                 record(AuditEvent(action="pull", detail="priors", user=wanted.server, studies=tuple(fetched)))

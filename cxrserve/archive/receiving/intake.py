@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Final
@@ -22,13 +23,14 @@ from typing import Final
 import sqlalchemy as sa
 
 from cxrserve.archive.matching import Traits
-from cxrserve.archive.receipt import Outcome, Reason, Receipt, Source
+from cxrserve.archive.receipt import PRIOR, Outcome, Reason, Receipt, Source
 from cxrserve.archive.receiving.corrections import (
     is_former,
     locked_study,
     patient_of_study,
     replace_image,
 )
+from cxrserve.archive.receiving.expected_priors import rule_expecting
 from cxrserve.archive.receiving.group_commit import Committer
 from cxrserve.archive.receiving.incoming_file import IncomingFile
 from cxrserve.archive.receiving.parse import ReceivedObject, parse
@@ -146,11 +148,11 @@ class Intake:
         self._quota.check_disk(0)
         self._quota.check_archive(file.size)
         rules = self._rules.now
-        incoming = parse(file, source, self._limits, self._bundle, rules.keywords)
+        incoming = self._as_expected(parse(file, source, self._limits, self._bundle, rules.keywords))
         if (receipt := _unwanted(incoming, source)) is not None:
             return receipt
-        if source.prior_of:
-            return self._receive_prior(incoming, rules.prior_rule_for(source.prior_of, incoming.traits))
+        if prior_of := incoming.source.prior_of:
+            return self._receive_prior(incoming, rules.prior_rule_for(prior_of, incoming.traits))
         rule = rules.rule_for(incoming.traits)
         if rule is None:
             outcome: Outcome = "ignored" if rules.otherwise == "ignore" else "refused"
@@ -180,6 +182,16 @@ class Intake:
             self._restore(incoming)
             return incoming.receipt("duplicate", "this object was stored before.")
         return self._received_again(incoming, policy)
+
+    def _as_expected(self, incoming: ReceivedObject) -> ReceivedObject:
+        """The object as a prior, where a job of this archive has asked a PACS to send it here."""
+        if incoming.source.protocol != "dimse" or not self._rules.now.moves_priors:
+            return incoming
+        with answering(), self._database.reading() as connection:
+            rule = rule_expecting(connection, incoming.sop_instance_uid)
+        if rule is None:
+            return incoming
+        return replace(incoming, source=replace(incoming.source, protocol=PRIOR, prior_of=rule))
 
     def _receive_prior(self, incoming: ReceivedObject, rule: Rule | None) -> Receipt:
         """An image that was fetched as a prior. It corrects nothing that is stored, and is never held."""
