@@ -91,7 +91,8 @@ def test_an_address_opens_a_study_and_a_finding(new_visit: NewVisit, archived: S
 def test_fetched_priors_are_no_new_work_and_stand_below_the_opened_study(
     new_visit: NewVisit, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    prior, about = generate_uid(), {"PatientID": "p-1", "PatientName": "P-1"}
+    prior = generate_uid()
+    about: dict[str, Any] = {"PatientID": "p-1", "PatientName": "P-1"}
     file = radiographs.dicom(
         StudyInstanceUID=prior, SOPInstanceUID=generate_uid(), StudyDate="20240105", **about
     )
