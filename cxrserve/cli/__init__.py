@@ -5,6 +5,8 @@ predict.py        many files, one answer each
 bulk.py           a whole archive of images, in parts
 image_files.py    the files that it analyses
 outcomes.py       the outcome of each file
+labelled_films.py labels beside the films, and the AUC
+open_sheets.py    opens the overlay sheets
 writers.py        writers of the answers
 output.py         the file for the answers
 bundle_summary.py a bundle in a few lines

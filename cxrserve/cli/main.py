@@ -109,6 +109,9 @@ def predict(
             "0.001 by default."
         ),
     ] = None,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the overlay sheet of each image, of ten at most.")
+    ] = False,
     url: Annotated[
         str | None,
         typer.Option(
@@ -166,6 +169,7 @@ def predict(
         format_=format or format_of(file),
         output=file,
         url=url,
+        show=open_,
         triage=(
             TriageOptions(
                 guarantee=triage,
@@ -306,8 +310,12 @@ def models_build(
         str | None,
         typer.Option(help="Precision that will be served: auto (fp16 if there is one), fp16, f32."),
     ] = None,
+    engine: Annotated[
+        Literal["tensorrt", "torch"],
+        typer.Option(help="Engine that will serve: tensorrt; or torch, which gets faster by it."),
+    ] = "tensorrt",
 ) -> None:
-    """Build a bundle's TensorRT engines for the GPUs of this machine; takes minutes, needed once.
+    """Build a bundle's engines for the GPUs of this machine; takes minutes, needed once.
 
     Each engine is compared with single precision at every batch size before it is stored. The service itself
     never builds engines.
@@ -327,6 +335,7 @@ def models_build(
             precision=settings_of(None, precision=precision).precision,
             say=lambda message: console.print(message, soft_wrap=True),
             progress=show,
+            engine=engine,
         )
 
 

@@ -56,11 +56,15 @@ class Overlays:
     bundle: Bundle
     one_sheet: bool
 
+    def sheet_of(self, file: ImageFile) -> Path:
+        """The file of its sheet."""
+        return self.folder / file.overlays.parent / f"{file.overlays.name}.png"
+
     def save(self, file: ImageFile) -> None:
         """Write FOLDER/FILE.png, or FOLDER/FILE/FINDING.png for each finding."""
         if self.one_sheet:
             sheet = page(self.reading, finding_summaries(self.reading, self.bundle), self.bundle)
-            _write(self.folder / file.overlays.parent / f"{file.overlays.name}.png", sheet)
+            _write(self.sheet_of(file), sheet)
             return
         for index in self.reading.prediction.maps:
             picture = overlay(self.reading, index, self.bundle.contract)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
 from cxrserve.cli.image_files import ImageFile, image_files, is_old_answer, read_image
+from cxrserve.cli.labelled_films import LabelledFilms
+from cxrserve.cli.open_sheets import check_count, open_sheets
 from cxrserve.cli.outcomes import Decided, NotAnalysed, Outcome, Overlays, Predicted
 from cxrserve.cli.output import Format, check_output, check_overlay_folder
 from cxrserve.cli.writers import opened_writer
@@ -61,6 +64,7 @@ def predict_files(
     output: Path | None,
     triage: TriageOptions | None = None,
     url: str | None = None,
+    show: bool = False,
 ) -> bool:
     """Analyse every file of `paths`, and all files in folders, and write the answers.
 
@@ -70,6 +74,7 @@ def predict_files(
         explain: the findings to draw, a picture of each; None: the positive ones, one sheet for each image.
         triage: only decide, under this guarantee; no overlays then.
         url: a running service that analyses; by default this process does.
+        show: open the sheet of each image when all are written; without `overlays` in a new folder.
 
     Returns:
         True if every file was answered. A file found in a folder that is no image is skipped with a
@@ -80,21 +85,20 @@ def predict_files(
             service cannot be reached.
         ConfigurationError: the bundle or the engine cannot be used.
     """
-    if triage and overlays:
-        raise RequestError("--triage computes no heatmaps; leave out --triage or --heatmaps")
-    if url and (triage or overlays):
-        raise RequestError("--url goes with neither --triage nor --heatmaps; leave it out, or leave them out")
+    _check_options(url, triage, overlays, explain, show=show)
     findings = _explain(explain or "positive")
-    files = image_files(paths)
+    console = Console(stderr=True, soft_wrap=True)
+    labelled = LabelledFilms(paths, console)
+    files = [file for file in image_files(paths) if file.named or not labelled.is_table(file.path)]
     if output:
         files = [file for file in files if not is_old_answer(file, output)]
         check_output(output, [file.path for file in files])
+    if show:
+        check_count(len(files))
+        overlays = overlays or Path(tempfile.mkdtemp(prefix="cxrserve-"))  # for this user alone
     if overlays:
         check_overlay_folder(overlays)
-    console = Console(stderr=True, soft_wrap=True)
-    tally: Counter[str] = Counter()
-    warnings: Counter[str] = Counter()
-    shares: list[float] = []
+    summary = _Summary(labelled=labelled)
     with (
         # First: nothing is written where nothing can start.
         (
@@ -108,18 +112,65 @@ def predict_files(
         bar = progress.add_task("reading", total=len(files))
         for file, outcome in _outcomes(analyst, files, settings.max_upload_bytes):
             outcome.write(file, writer, console)
-            tally[outcome.tally] += 1
-            warnings.update(outcome.warnings)
-            if outcome.work is not None:
-                shares.append(outcome.work)
+            summary.add(file, outcome)
             progress.advance(bar)
-    console.print(", ".join(f"{count} {name}" for name, count in tally.items()) or "no files")
-    for code, count in warnings.most_common():
-        console.print(f"warning {code}: {count} of {tally['answered']} images", markup=False)
-    if shares:
-        mean = sum(shares) / len(shares)
-        console.print(f"{mean:.1%} of the full work on average, {max(shares):.1%} at worst")
-    return tally["refused"] == 0 and tally["answered"] > 0
+    summary.print(console)
+    if show:
+        _show(summary.sheets, console)
+    return summary.tally["refused"] == 0 and summary.tally["answered"] > 0
+
+
+def _check_options(
+    url: str | None, triage: TriageOptions | None, overlays: Path | None, explain: str | None, *, show: bool
+) -> None:
+    if show and (url or triage or explain):
+        raise RequestError(
+            "--open shows the sheet of all positive findings: leave out --url, --triage and --findings"
+        )
+    if triage and overlays:
+        raise RequestError("--triage computes no heatmaps; leave out --triage or --heatmaps")
+    if url and (triage or overlays):
+        raise RequestError("--url goes with neither --triage nor --heatmaps; leave it out, or leave them out")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Summary:
+    """What is counted over all files, and printed at the end."""
+
+    labelled: LabelledFilms
+    tally: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
+    shares: list[float] = field(default_factory=list)
+    sheets: list[Path] = field(default_factory=list)
+
+    def add(self, file: ImageFile, outcome: Outcome) -> None:
+        """Count the outcome of a file."""
+        self.tally[outcome.tally] += 1
+        self.warnings.update(outcome.warnings)
+        if outcome.work is not None:
+            self.shares.append(outcome.work)
+        if isinstance(outcome, Predicted):
+            self.labelled.add(file.path, outcome.answer)
+            if outcome.overlays is not None:
+                self.sheets.append(outcome.overlays.sheet_of(file))
+
+    def print(self, console: Console) -> None:
+        """Print the counts, and the AUC where there are labels."""
+        console.print(", ".join(f"{count} {name}" for name, count in self.tally.items()) or "no files")
+        for code, count in self.warnings.most_common():
+            console.print(f"warning {code}: {count} of {self.tally['answered']} images", markup=False)
+        if self.shares:
+            mean = sum(self.shares) / len(self.shares)
+            console.print(f"{mean:.1%} of the full work on average, {max(self.shares):.1%} at worst")
+        self.labelled.show(console)
+
+
+def _show(sheets: Sequence[Path], console: Console) -> None:
+    """Open the sheets; name each, so that whoever has no display finds it, and can delete it."""
+    for sheet in sheets:
+        console.print(f"sheet {sheet}", markup=False)
+    if sheets and (reason := open_sheets(sheets)) is not None:
+        console.print(f"not opened: {reason}", style="yellow", markup=False)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ study.py     the study rule: maximum or mean over images
 labels.py    labels of readers, as requests and answers
 pictures.py  heatmaps and overlays as pictures
 columns.py   columns of the findings in tables
+ranking.py   the AUC of scores, and its interval
 table.py     answers as a table for a terminal, and as CSV
 fhir.py      a study's result as a FHIR R4 DiagnosticReport
 fhir_push.py  ... and as it is sent to a FHIR server

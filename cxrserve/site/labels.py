@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 from cxrserve.errors import RequestError
 from cxrserve.findings import INDEX, NAMES
 
+# Names of the same columns in other tables, as `cxrserve phantoms` and dataset manifests write them.
+_ALIASES: Final = {"path": "file", "patient_id": "patient"}
+_NOT_READ: Final = frozenset({"study_id", "view_position"})
 _PRESENT: Final = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": np.nan}
 
 
@@ -36,18 +39,21 @@ class Labels:
 def read_labels(path: Path) -> Labels:
     """Read the columns `file`, `patient` and `station` (both optional), and findings: 1, 0 or empty.
 
+    The tables of `cxrserve phantoms`, with `path` and `patient_id`, are read as well.
+
     Raises:
         RequestError: it cannot be read, a column is missing or unknown, or a cell is none of the three.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows, columns = list(reader), list(reader.fieldnames or ())
+            reader.fieldnames = [_ALIASES.get(column, column) for column in reader.fieldnames or ()]
+            rows, columns = list(reader), list(reader.fieldnames)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise RequestError(f"the table of labels {path} cannot be read: {type(error).__name__}") from None
     if "file" not in columns:
         raise RequestError(f"{path} has no column `file`; it has {', '.join(columns) or 'none'}")
-    findings = [column for column in columns if column not in ("file", "patient", "station")]
+    findings = [column for column in columns if column not in {"file", "patient", "station", *_NOT_READ}]
     if unknown := [column for column in findings if column not in INDEX]:
         raise RequestError(f"{path}: {', '.join(unknown)} are no findings. They are: {', '.join(NAMES)}")
     labels_NF = np.full((len(rows), len(NAMES)), np.nan)

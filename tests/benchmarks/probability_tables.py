@@ -16,7 +16,7 @@ from cxrserve.ensemble.heatmap import to_grey
 from cxrserve.ensemble.stack import voted
 from cxrserve.findings import INDEX, NAMES
 from training.calibration.error import error_interval
-from training.report.measures import difference_interval, placements
+from cxrserve.reports.ranking import difference_interval, placements
 
 Stored = Mapping[str, NDArray[Any]]
 # Share of full strength from which a heatmap counts as visible, and below which as dark.

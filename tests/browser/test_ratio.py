@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -12,7 +13,7 @@ from tests.browser.conftest import NewVisit, Visit, dicom_file, jpeg_file
 from tests.browser.test_access import AXE, violations
 
 FINDING = "Cardiomegaly"
-SPACED = {"ImagerPixelSpacing": [0.2, 0.8], "ViewPosition": "AP"}
+SPACED: dict[str, Any] = {"ImagerPixelSpacing": [0.2, 0.8], "ViewPosition": "AP"}
 COLUMNS_MM = radiographs.COLUMNS * 0.8
 ROWS_MM = radiographs.ROWS * 0.2
 

@@ -16,6 +16,7 @@ from cxrserve.engines.select import choose
 from cxrserve.ensemble.predictor import Predictor
 from cxrserve.ensemble.stack import sigmoid, stacked, voted
 from cxrserve.findings import INDEX, NAMES
+from cxrserve.reports.ranking import auc
 from tests.bundles import write_tiny_bundle
 from tests.training.dataset_trees import write_table
 from tests.training.quiet import Quiet
@@ -23,7 +24,6 @@ from tests.training.test_steps_films import SETS
 from training.precision.quantize.ensemble import Judged, ensemble_falls
 from training.recipes import RECIPES, CalibrationConfig, StackConfig, demo, recipe
 from training.recipes.resolve import resolve
-from training.report.measures import auc
 from training.stamp import differences, plain
 from training.steps.calibrate import Calibrate
 from training.steps.export import Export, calibrated_on_phantoms

@@ -16,9 +16,10 @@ from cxrserve.ensemble.stack import stacked, voted
 from cxrserve.findings import INDEX, NAMES
 from cxrserve.imaging.profiles import apply_profile
 from cxrserve.imaging.pyramid import build_pyramid
+from cxrserve.reports.ranking import auc
 from training.phantom import make_phantom
 from training.recipes.config import SIZES
-from training.report.measures import auc, means
+from training.report.measures import means
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 # Coarse, fine, and in between; seeds that no part of the recipe uses.

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cxrserve.findings import NAMES
-from training.report.measures import auc, means
+from cxrserve.reports.ranking import auc
+from training.report.measures import means
 from training.steps.calibration import operating_points
 
 

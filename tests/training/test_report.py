@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from cxrserve.bundle.contract import read_contract
 from cxrserve.cli.main import app
 from cxrserve.findings import NAMES
+from cxrserve.reports.ranking import auc_interval, difference_interval, placements
 from tests.bundles import write_tiny_bundle
 from training.cache import PyramidCache
 from training.datasets import read_dataset
@@ -31,14 +32,7 @@ from training.report.comparison_tables import mean_over, shared_findings, varian
 from training.report.evaluate_bundle import HTML, JSON, ReportContents, evaluate_bundle, write_comparison
 from training.report.evaluation import evaluate_scores, fold_table
 from training.report.facts import FitFacts, People, RunFacts, curves_of, fits_of
-from training.report.measures import (
-    auc_interval,
-    average_precision,
-    calibration,
-    difference_interval,
-    placements,
-    roc,
-)
+from training.report.measures import average_precision, calibration, roc
 from training.report.pooled import Pooled
 from training.report.scores import STACK, Scores, score_bundle
 from training.report.tables import auc_table

@@ -12,13 +12,14 @@ import pytest
 
 from cxrserve.bundle.contract import read_contract
 from cxrserve.findings import NAMES
+from cxrserve.reports.ranking import auc_interval, difference_interval, placements
 from tests.bundles import write_tiny_bundle
 from training.report.averages import fold_means
 from training.report.comparison_tables import folds_by_finding_table, folds_table
 from training.report.evaluate_bundle import HTML, JSON, write_comparison
 from training.report.evaluation import accuracy_table, evaluate_scores
 from training.report.facts import People
-from training.report.measures import auc_interval, difference_interval, means, placements
+from training.report.measures import means
 from training.report.own_folds import read_own_folds, repeats_of, same_split, shared_by_folds
 from training.report.pooled import Pooled
 from training.report.scores import STACK, Scores

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from cxrserve.bundle.calibration import logit
 from cxrserve.ensemble.calibration import fit_logistic
 from cxrserve.findings import NAMES
-from training.report.measures import auc
+from cxrserve.reports.ranking import auc
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from cxrserve.bundle.contract import Gate
 from cxrserve.engines.base import Engine
 from cxrserve.ensemble.stack import sigmoid
-from training.report.measures import auc
+from cxrserve.reports.ranking import auc
 
 # Both engines run once in turn in each round, so often and so long; the fastest of each counts: noise adds.
 ROUNDS: Final = 8

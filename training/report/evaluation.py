@@ -15,6 +15,7 @@ import numpy as np
 
 from cxrserve.bundle.contract import Contract
 from cxrserve.findings import NAMES
+from cxrserve.reports.ranking import Interval, Placements, auc_interval, difference_interval, placements
 from training.report.averages import Spread, complete, fold_means, means_over, spread, spreads
 from training.report.facts import FitFacts, People, age_bands
 from training.report.film_check_groups import FilmCheckResult
@@ -22,15 +23,10 @@ from training.report.footprint import Footprint
 from training.report.measures import (
     Calibration,
     DecisionCurve,
-    Interval,
-    Placements,
     accuracy,
-    auc_interval,
     average_precision,
     calibration,
     decision_curve,
-    difference_interval,
-    placements,
 )
 from training.report.pooled import Pooled
 from training.report.scores import STACK, VOTING, Scores

@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from cxrserve.site.points import share
 from training.report.evaluation import Evaluation, FindingResult
 from training.report.figures_scores import panels_of
 from training.report.film_check_groups import FilmCheckResult
@@ -32,14 +31,10 @@ def calibration_figure(evaluation: Evaluation) -> Figure:
 
 
 def _draw_reliability(axes: Axes, calibration: Calibration) -> None:
-    shares = [
-        share(round(frequency * count), count)
-        for frequency, count in zip(calibration.frequency_B, calibration.count_B, strict=True)
-    ]
     axes.vlines(
         calibration.probability_B,
-        [each.low for each in shares],
-        [each.high for each in shares],
+        calibration.low_B,
+        calibration.high_B,
         color=_BAND,
         alpha=0.4,
         linewidth=4,

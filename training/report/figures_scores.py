@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from cxrserve.findings import NAMES
+from cxrserve.reports.ranking import Interval
 from training.report.evaluation import Evaluation, FindingResult
-from training.report.measures import Curve, Interval, precision_recall, roc
+from training.report.measures import Curve, precision_recall, roc
 from training.report.pooled import Pooled
 from training.report.scores import STACK, VOTING, Scores
 from training.report.style import (

@@ -18,9 +18,9 @@ from cxrserve.bundle.contract import load_bundle
 from cxrserve.film_check.decision import decide
 from cxrserve.film_check.look import Looker
 from cxrserve.findings import NAMES
+from cxrserve.reports.ranking import Interval
 from training.datasets.samples import Samples
 from training.report.facts import People, age_bands
-from training.report.measures import Interval
 from training.triage.check import clopper_pearson
 
 # Below so many images a share says little; such groups are left out, as the note under the table states.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
+from cxrserve.reports.ranking import Interval
 from training.report.evaluation import Evaluation, FindingResult
 from training.report.facts import FitFacts
 from training.report.film_check_groups import FilmCheckResult
 from training.report.footprint import Footprint
 from training.report.html import Cell, Markup, table
-from training.report.measures import Interval
 from training.report.scores import STACK, VOTING
 from training.report.style import label_of, signed
 
