@@ -9,9 +9,9 @@ every scale would wait for the largest to be there, and early decisions, which m
 
 base.py            the engine protocol
 buckets.py         batches of fixed sizes for a GPU
-build.py           building GPU engines ahead, each through its gate
+build.py           building engines ahead, each through its gate
 cuda.py            the little of the CUDA runtime that an engine needs
-engine_cache.py    cache folder of built TensorRT engines
+engine_cache.py    cache folder of built engines
 gate.py            the gate for engines on a GPU
 onnxruntime.py     ONNX Runtime
 openvino.py        OpenVINO on the CPU
@@ -19,6 +19,8 @@ select.py          selection of the engine, and the reason
 tensorrt.py        TensorRT on a GPU
 tensorrt_build.py  building with TensorRT
 torch.py           torch, on a GPU or a CPU
+torch_build.py     building torch's packages
 torch_graph.py     a member's graph run by torch
 torch_operators.py operators of ONNX in torch
+torch_package.py   packages that torch compiled ahead
 """

@@ -1,4 +1,4 @@
-"""Cache folder of built TensorRT engines. An engine is code, so only files from this folder are loaded.
+"""Cache folder of built engines: TensorRT's and torch's. An engine is code: only what lies here is loaded.
 
 The folder is $XDG_CACHE_HOME/cxrserve/engines (~/.cache otherwise), readable and writable by its owner alone.
 A file is named by the hash of everything it depends on. The description beside it holds the hash of the file
@@ -23,12 +23,19 @@ _OTHERS_MAY_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class EngineKey(Strict):
-    """Everything that a built engine depends on."""
+    """Everything that a built engine depends on.
+
+    Attributes:
+        builder: the library and its version, e.g. `TensorRT 11.4.0`.
+        architecture: the instructions that the device knows.
+        device: the GPU's name, or the CPU's.
+        driver: of the GPU.
+    """
 
     onnx_sha256: str
-    tensorrt: str
+    builder: str
     architecture: str
-    gpu: str
+    device: str
     driver: str
     precision: str
     buckets: tuple[int, ...]
@@ -77,10 +84,15 @@ def prepare(folder: Path) -> None:
     _check_owner(folder)
 
 
+def file_of(folder: Path, key: EngineKey) -> Path:
+    """The file of the engine for `key`; it need not have been built."""
+    return folder / f"{key.digest}.engine"
+
+
 def keep(folder: Path, key: EngineKey, engine: bytes, gates: tuple[BuiltGate, ...]) -> Path:
     """Write an engine that passed its gate; its description comes last, so that a kill leaves none."""
     prepare(folder)
-    file = folder / f"{key.digest}.engine"
+    file = file_of(folder, key)
     built = Built(key=key, sha256=hashlib.sha256(engine).hexdigest(), gates=gates)
     for path, content in ((file, engine), (_description(file), built.model_dump_json(indent=1).encode())):
         write_atomically(path, content, mode=0o600)
@@ -93,7 +105,7 @@ def find(folder: Path, key: EngineKey) -> tuple[bytes, Built] | None:
     Raises:
         EngineError: the folder or a file is not ours alone, or the file is not what was built.
     """
-    file = folder / f"{key.digest}.engine"
+    file = file_of(folder, key)
     if not _description(file).exists():
         return None
     for path in (folder, file, _description(file)):
@@ -115,9 +127,9 @@ def find(folder: Path, key: EngineKey) -> tuple[bytes, Built] | None:
 def not_built(size: int, key: EngineKey) -> EngineError:
     """The error for an engine that `find` did not find."""
     return EngineError(
-        f"no TensorRT engine was built for the member of size {size} ({key.precision}, TensorRT "
-        f"{key.tensorrt}, {key.gpu}, driver {key.driver}). It takes minutes and is never done while "
-        f"serving: {_BUILD}{' --precision f32' * (key.precision == 'f32')}"
+        f"no engine was built for the member of size {size} ({key.precision}, {key.builder}, {key.device}, "
+        f"driver {key.driver}). It takes minutes and is never done while serving: "
+        f"{_BUILD}{' --precision f32' * (key.precision == 'f32')}"
     )
 
 

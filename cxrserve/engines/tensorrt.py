@@ -66,9 +66,9 @@ def key_of(model: bytes, size: int, precision: ActualPrecision, device: int) -> 
     """The key of the engine that `model` needs on `device`."""
     return EngineKey(
         onnx_sha256=hashlib.sha256(model).hexdigest(),
-        tensorrt=VERSION,
+        builder=f"TensorRT {VERSION}",
         architecture=cuda.architecture(device),
-        gpu=cuda.device_name(device),
+        device=cuda.device_name(device),
         driver=cuda.driver_version(),
         precision=precision,
         buckets=buckets_of(size),

@@ -1,17 +1,18 @@
 """PyTorch: a member's ONNX graph as torch operations; on a GPU, a CUDA graph is recorded for each bucket.
 
-For GPU machines that have torch and neither TensorRT nor ONNX Runtime's CUDA provider. Nothing is built ahead
-and nothing is compiled: each start records it again, in seconds, and compares the recordings of one
-image and of the largest batch with ONNX Runtime on the CPU. On a CPU it runs in f32, so that all but the
+For GPU machines that have torch and neither TensorRT nor ONNX Runtime's CUDA provider. Serving compiles
+nothing: each start records it again, in seconds, and compares the recordings of one image and of the largest
+batch with ONNX Runtime on the CPU. `cxrserve models build --engine torch` compiles packages ahead
+(`torch_package`), which then take the place of the operations. On a CPU it runs in f32, so that all but the
 recording is tested; OpenVINO is faster there. It has not run on a GPU yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from cxrserve.engines.base import ActualPrecision, Output
 from cxrserve.engines.buckets import buckets_of, split
 from cxrserve.engines.gate import gate
 from cxrserve.engines.torch_graph import TorchGraph
+from cxrserve.engines.torch_package import packages_of
 from cxrserve.errors import EngineError
 from cxrserve.findings import NAMES
 from cxrserve.settings import Precision
@@ -70,8 +72,22 @@ def choose_precision(requested: Precision) -> ActualPrecision:
     return "f32"
 
 
+def place(device: int) -> str:
+    """Torch's name of the GPU `device`; of the CPU, where it computes on none."""
+    return f"cuda:{device}" if on_gpu() else "cpu"
+
+
+def buckets_for(graph: TorchGraph, size: int) -> tuple[int, ...]:
+    """Numbers of images of one run of `graph`: one on a CPU, or where it takes no more."""
+    return buckets_of(size) if on_gpu() and graph.free_batch else (1,)
+
+
 class TorchEngine:
-    """One member in torch, on one GPU or on the CPU."""
+    """One member in torch, on one GPU or on the CPU.
+
+    Attributes:
+        packaged: numbers of images for which a package was built on this machine, and is used.
+    """
 
     name = "torch"
 
@@ -87,40 +103,75 @@ class TorchEngine:
         device: int = 0,
     ) -> None:
         self.precision: ActualPrecision = variant or precision
-        self.max_images = 1
-        self._threads = max(1, threads // streams)
-        self._recordings: Recordings | None = None
-        gpu = on_gpu()
+        where = place(device)
         with _errors_of_cuda():
-            self._graph = TorchGraph(model, size=size, device=f"cuda:{device}" if gpu else "cpu")
-        if gpu:
-            self._record(model, size, threads, device)
+            graph = TorchGraph(model, size=size, device=where)
+            buckets = buckets_for(graph, size)
+            packages = packages_of(
+                model, precision=self.precision, buckets=buckets, device=where, runners=streams
+            )
+            self._runs = runs_of(
+                graph, packages, size=size, buckets=buckets, device=where, threads=max(1, threads // streams)
+            )
+        self.packaged: Final = tuple(packages)
+        self.max_images = buckets[-1]
+        if isinstance(self._runs, Recordings):
+            self._gate(model, size, threads)
 
-    def _record(self, model: bytes, size: int, threads: int, device: int) -> None:
+    def _gate(self, model: bytes, size: int, threads: int) -> None:
         from cxrserve.engines.onnxruntime import OnnxRuntimeEngine
 
-        buckets = buckets_of(size) if self._graph.free_batch else (1,)
-        with _errors_of_cuda():
-            self._recordings = Recordings(self._graph, size=size, device=device, buckets=buckets)
-        self.max_images = buckets[-1]
         reference = OnnxRuntimeEngine(model, size=size, precision="f32", threads=threads, cpu=True)
         gate(self, reference, size, tuple(sorted({1, self.max_images})))
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
         """Run on uint8 [N, 1, S, S]; on a CPU one image after the other."""
-        if self._recordings is not None:
-            with _errors_of_cuda():
-                return self._recordings.run(image_N1SS)
+        with _errors_of_cuda():
+            return self._runs.run(image_N1SS)
+
+    def replica(self) -> TorchEngine | None:
+        """Itself on a CPU, where runs share the weights alone. None on a GPU: its buffers hold one batch."""
+        return None if isinstance(self._runs, Recordings) else self
+
+
+class Runs(Protocol):
+    """A graph, or its package for one number of images."""
+
+    def run(self, image_N1SS: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and maps of uint8 [N, 1, S, S], in float32, on the same device."""
+        ...
+
+
+def runs_of(
+    graph: TorchGraph,
+    packages: Mapping[int, Runs],
+    *,
+    size: int,
+    buckets: tuple[int, ...],
+    device: str,
+    threads: int,
+) -> Recordings | OneByOne:
+    """Runs of `graph` on `device`, by a package for each bucket that has one."""
+    if device == "cpu":
+        return OneByOne(packages.get(1, graph), threads)
+    taken = {bucket: packages.get(bucket, graph) for bucket in buckets}
+    return Recordings(taken, size=size, device=torch.device(device))
+
+
+class OneByOne:
+    """Runs on the CPU: one image after the other, with a number of threads."""
+
+    def __init__(self, runs: Runs, threads: int) -> None:
+        self._runs, self._threads = runs, threads
+
+    def run(self, image_N1SS: NDArray[np.uint8]) -> Output:
+        """Run on uint8 [N, 1, S, S]."""
         with torch.inference_mode(), _threads(self._threads):
-            answers = [self._graph.run(torch.from_numpy(image[None])) for image in image_N1SS.copy()]
+            answers = [self._runs.run(torch.from_numpy(image[None])) for image in image_N1SS.copy()]
         return Output(
             logits_NF=np.concatenate([logits.numpy() for logits, _ in answers]),
             maps_NFhw=np.concatenate([maps.numpy() for _, maps in answers]),
         )
-
-    def replica(self) -> TorchEngine | None:
-        """Itself on a CPU, where runs share the weights alone. None on a GPU: its buffers hold one batch."""
-        return self if self._recordings is None else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -134,12 +185,15 @@ class _Recording:
 
 
 class Recordings:
-    """The runs of a graph on a GPU, recorded for each bucket of images: one call instead of one a kernel."""
+    """Runs on a GPU, recorded for each bucket of images: one call instead of one a kernel.
 
-    def __init__(self, graph: TorchGraph, *, size: int, device: int, buckets: tuple[int, ...]) -> None:
-        self._size, self._buckets = size, buckets
-        self._device = torch.device("cuda", device)
-        largest, cells = buckets[-1], size // STRIDE
+    Args:
+        runs: by their number of images, ascending.
+    """
+
+    def __init__(self, runs: Mapping[int, Runs], *, size: int, device: torch.device) -> None:
+        self._size, self._buckets, self._device = size, tuple(runs), device
+        largest, cells = self._buckets[-1], size // STRIDE
         self._images = torch.empty((largest, 1, size, size), dtype=torch.uint8, pin_memory=True)
         self._logits = torch.empty((largest, len(NAMES)), pin_memory=True)
         self._maps = torch.empty((largest, len(NAMES), cells, cells), pin_memory=True)
@@ -148,23 +202,23 @@ class Recordings:
             self._pool = torch.cuda.graph_pool_handle()
             # The largest first: the smaller ones find its memory in the pool. One owner runs one at a time.
             self._recorded: Final = {
-                bucket: self._record(graph, bucket) for bucket in sorted(buckets, reverse=True)
+                bucket: self._record(runs[bucket], bucket) for bucket in reversed(self._buckets)
             }
 
-    def _record(self, graph: TorchGraph, bucket: int) -> _Recording:
+    def _record(self, runs: Runs, bucket: int) -> _Recording:
         image = torch.zeros((bucket, 1, self._size, self._size), dtype=torch.uint8, device=self._device)
         self._stream.wait_stream(torch.cuda.current_stream())
         # Single precision is float32 all through, not TensorFloat-32 with its ten bits.
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             with torch.cuda.stream(self._stream):
                 for _ in range(_WARM_UP):
-                    graph.run(image)
+                    runs.run(image)
             self._stream.synchronize()
             recorded = torch.cuda.CUDAGraph()
             with torch.cuda.graph(
                 recorded, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"
             ):
-                logits, maps = graph.run(image)
+                logits, maps = runs.run(image)
         return _Recording(graph=recorded, image=image, logits=logits, maps=maps)
 
     def run(self, image_N1SS: NDArray[np.uint8]) -> Output:

@@ -13,7 +13,15 @@ from onnx import TensorProto, numpy_helper
 from torch import Tensor
 
 from cxrserve.engines.base import Shape, check_signature
-from cxrserve.engines.torch_operators import OPERATORS, SPLITTERS, Attributes, Operator, Splitter, Unknown
+from cxrserve.engines.torch_operators import (
+    OPERATORS,
+    SPLITTERS,
+    Attributes,
+    Operator,
+    Splitter,
+    Unknown,
+    numbered,
+)
 from cxrserve.errors import BundleError
 
 # Before, shapes of several operators were attributes; after, operators may mean something else.
@@ -154,7 +162,7 @@ def _tensor(array: NDArray[np.generic], device: str) -> Tensor:
     """
     value = torch.from_numpy(np.array(array))
     if value.dtype == torch.int64:
-        return value
+        return numbered(value)
     value = value.to(device)
     return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
 

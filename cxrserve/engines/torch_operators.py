@@ -48,9 +48,16 @@ def _optional(inputs: Inputs, position: int) -> Tensor | None:
     return inputs[position] if len(inputs) > position else None
 
 
+def numbered(value: Tensor) -> Tensor:
+    """A constant of integers that knows its numbers; to an export, reading them would be a computation."""
+    value.numbers = value.reshape(-1).tolist()  # type: ignore[attr-defined]
+    return value
+
+
 def _integers(value: Tensor) -> list[int]:
     """Shapes, axes and paddings: integers, which lie in the host's memory."""
-    return [int(each) for each in value.reshape(-1).tolist()]
+    numbers: list[int] | None = getattr(value, "numbers", None)
+    return [int(each) for each in value.reshape(-1).tolist()] if numbers is None else numbers
 
 
 def _sides(attributes: Attributes) -> tuple[int, int, int, int]:

@@ -26,9 +26,9 @@ from tests.engines.host_cuda import HostCuda
 SIZE = 64
 KEY = EngineKey(
     onnx_sha256="ab" * 32,
-    tensorrt="11.4.0",
+    builder="TensorRT 11.4.0",
     architecture="sm_90",
-    gpu="NVIDIA H200",
+    device="NVIDIA H200",
     driver="580.65.06",
     precision="fp16",
     buckets=(1, 2, 4),
@@ -65,9 +65,9 @@ def test_a_built_engine_is_found_by_all_that_it_depends_on(tmp_path: Path) -> No
     assert (found[0], found[1].gates) == (b"engine", GATES)
     others = {
         "onnx_sha256": "cd" * 32,
-        "tensorrt": "11.5.0",
+        "builder": "TensorRT 11.5.0",
         "architecture": "sm_100",
-        "gpu": "NVIDIA B200",
+        "device": "NVIDIA B200",
         "driver": "590.1",
         "precision": "f32",
         "buckets": (1, 2),
