@@ -4,6 +4,7 @@ accept.py           content negotiation: the form of the answer that a client wa
 about.py            routes about the service
 access.py           access control
 app.py              the FastAPI application
+archived_images.py  routes that display and predict an image of the archive
 audit.py            records each HTTP request to patient data in the audit trail
 compression.py      gzip for response bodies
 connections.py      limits of open connections

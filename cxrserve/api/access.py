@@ -35,6 +35,8 @@ _SCOPES: Final[dict[tuple[str, str], Scope]] = {
     ("GET", "/studies/{study}"): "read",
     ("GET", "/studies/{study}/images/{image}"): "read",
     ("GET", "/studies/{study}/images/{image}/answer"): "read",
+    ("GET", "/studies/{study}/images/{image}/display"): "read",
+    ("POST", "/studies/{study}/images/{image}/predict"): "read",
     ("GET", "/studies/{study}/results"): "read",
     ("GET", "/studies/{study}/fhir"): "read",
     ("GET", "/studies/{study}/labels"): "read",
@@ -43,6 +45,10 @@ _SCOPES: Final[dict[tuple[str, str], Scope]] = {
     ("GET", "/quarantine"): "read",
     ("GET", "/quarantine/{sha256}"): "read",
     ("POST", "/quarantine/{sha256}/{decision}"): "quarantine",
+}
+# A prediction of a stored image is a prediction as well.
+_SECOND_SCOPES: Final[dict[tuple[str, str], Scope]] = {
+    ("POST", "/studies/{study}/images/{image}/predict"): "predict"
 }
 _JWT_START: Final = "ey"  # "{" in base64, as every JWT begins
 _HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[0-9A-Za-z.-]{1,253})(:[0-9]{1,5})?")
@@ -96,12 +102,12 @@ async def require_client(request: Request) -> None:
         raise
     record.client = client.name
     request.state.client = client
-    scope = scope_of(path, request.method)
-    if not client.may(scope):
-        raise ScopeMissing(
-            f"this client may not make such requests: they need the scope {scope} (CXRSERVE_CLIENTS). Ask "
-            "the administrator for it."
-        )
+    for scope in (scope_of(path, request.method), _SECOND_SCOPES.get((request.method, path))):
+        if not client.may(scope):
+            raise ScopeMissing(
+                f"this client may not make such requests: they need the scope {scope} (CXRSERVE_CLIENTS). "
+                "Ask the administrator for it."
+            )
 
 
 def may(request: Request, scope: Scope) -> bool:

@@ -16,6 +16,7 @@ from cxrserve import __version__
 from cxrserve.api import (
     about,
     access,
+    archived_images,
     dicomweb,
     docs,
     labels,
@@ -95,6 +96,7 @@ def create_app(
         app.state.pull_places = threading.BoundedSemaphore(_MAX_REQUESTED_PULLS)
         app.include_router(dicomweb.router, dependencies=[Depends(access.protect_patients)])
         app.include_router(studies.router)
+        app.include_router(archived_images.router)
         app.include_router(labels.router)
         from cxrserve.api import quarantine  # needs the extra [pacs]
 

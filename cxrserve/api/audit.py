@@ -17,6 +17,8 @@ _ACTIONS: Final[dict[tuple[str, str], Action]] = {
     ("GET", "/studies/{study}"): "read",
     ("GET", "/studies/{study}/images/{image}"): "read",
     ("GET", "/studies/{study}/images/{image}/answer"): "read",
+    ("GET", "/studies/{study}/images/{image}/display"): "read",
+    ("POST", "/studies/{study}/images/{image}/predict"): "predict",
     ("GET", "/studies/{study}/results"): "read",
     ("GET", "/studies/{study}/fhir"): "read",
     ("GET", "/studies/{study}/labels"): "read",

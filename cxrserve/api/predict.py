@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, Field
@@ -14,7 +14,7 @@ from cxrserve.api import dicom_response, openapi, picture_response, upload
 from cxrserve.api.accept import FHIR_TYPE, PNG_TYPE, AnswerForm, answer_form
 from cxrserve.api.dicom_response import ImageResult
 from cxrserve.api.fhir_response import fhir_body
-from cxrserve.api.predict_request import FAILURES, PredictRequest, run_request
+from cxrserve.api.predict_request import FAILURES, PredictRequest, Take, kept_upload, run_request
 from cxrserve.api.problems import FileRefused
 from cxrserve.api.service import Service, service_of
 from cxrserve.ensemble.predictor import Explain, explained
@@ -83,6 +83,7 @@ class ImageQuery(PredictQuery):
 
 ServiceOf = Annotated[Service, Depends(service_of)]
 QueryOf = Annotated[PredictQuery, Query()]
+FORMS_OF_AN_IMAGE: Final[dict[int | str, dict[str, Any]]] = {200: {"content": _FORMS | _PNG}}
 ImageQueryOf = Annotated[ImageQuery, Query()]
 
 
@@ -90,7 +91,7 @@ ImageQueryOf = Annotated[ImageQuery, Query()]
     "/predict",
     response_model=Answer,
     summary="Predict one radiograph: 14 probabilities and heatmaps",
-    responses=openapi.problems(*FAILURES, 410) | {200: {"content": _FORMS | _PNG}},
+    responses=openapi.problems(*FAILURES, 410) | FORMS_OF_AN_IMAGE,
     openapi_extra=openapi.body(upload.RAW_TYPES, several=False),
 )
 async def predict(request: Request, query: ImageQueryOf, service: ServiceOf) -> Response:
@@ -98,6 +99,14 @@ async def predict(request: Request, query: ImageQueryOf, service: ServiceOf) -> 
 
     The file is DICOM, JPEG or PNG. Its content decides, not its name or the Content-Type. Research use only.
     """
+    take = None if query.upload is None else kept_upload(request, service, query.upload)
+    return await predict_image(request, query, service, take)
+
+
+async def predict_image(
+    request: Request, query: PredictQuery, service: Service, take: Take | None
+) -> Response:
+    """Predict the image of the body, or the one that `take` takes, in the form that the request asks for."""
     form = answer_form(request, query.accept)
     images = _Images(query)
     if form == "png":
@@ -111,7 +120,7 @@ async def predict(request: Request, query: ImageQueryOf, service: ServiceOf) -> 
         result = images.predict_dicom(predict_request, files[0], 0)
         return _DICOM_FORMS[form]([result], predict_request.bundle)
 
-    return await run_request(request, service, query.priority, work, max_files=1, kept=query.upload)
+    return await run_request(request, service, query.priority, work, max_files=1, take=take)
 
 
 @router.post(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from fastapi import Request, Response
@@ -60,6 +60,8 @@ class PredictRequest:
 
 
 Work = Callable[[PredictRequest, list[bytes]], Body]
+# Takes a file that the service has already; the transfer holds its memory.
+Take = Callable[[Transfer], Awaitable[bytes]]
 
 
 async def run_request(
@@ -69,12 +71,12 @@ async def run_request(
     work: Work,
     *,
     max_files: int,
-    kept: str | None = None,
+    take: Take | None = None,
 ) -> Response:
     """Receive the files and run `work` on a thread. Cancel it when the client disconnects.
 
     Args:
-        kept: the name of an upload that the service holds and that takes the place of the body.
+        take: takes a file of the service in the place of the body.
     """
     pipeline = service.pipeline
     record = record_of(request.scope)
@@ -82,10 +84,10 @@ async def run_request(
     record.priority = priority
     with service.reserve_image(priority) as reservation, service.uploads.begin(record.address) as transfer:
         received: list[bytearray] | list[bytes]
-        if kept is None:
+        if take is None:
             received = await upload.receive(request, service.settings, transfer, max_files=max_files)
         else:
-            received = [_taken(request, service, kept, transfer)]
+            received = [await take(transfer)]
         transfer.arrived()
         reservation.confirm()
         async with cancelled_on_disconnect(request) as cancellation:
@@ -113,15 +115,19 @@ async def run_request(
                 raise ClientDisconnect from None
 
 
-def _taken(request: Request, service: Service, name: str, transfer: Transfer) -> bytes:
-    """The file of an upload that the service holds, now held by `transfer`.
+def kept_upload(request: Request, service: Service, name: str) -> Take:
+    """Take the file of an earlier upload that the service holds.
 
-    Raises:
+    Taking it raises:
         RequestError: the request has a body as well.
         UploadGone: there is no such upload.
     """
-    if upload.has_body(request):
-        raise RequestError("the request has a body and names an earlier `upload`. Send one of them.")
-    data = service.kept.take(record_of(request.scope), name)
-    transfer.hold(len(data))
-    return data
+
+    async def take(transfer: Transfer) -> bytes:
+        if upload.has_body(request):
+            raise RequestError("the request has a body and names an earlier `upload`. Send one of them.")
+        data = service.kept.take(record_of(request.scope), name)
+        transfer.hold(len(data))
+        return data
+
+    return take

@@ -23,6 +23,7 @@ from cxrserve.api.about import REPORT_FILE, REPORT_PATH, read_report
 from cxrserve.api.compression import compressed, wants_gzip
 from cxrserve.api.login import user_of
 from cxrserve.api.paced_response import PacedResponse
+from cxrserve.api.predict_request import Take
 from cxrserve.api.request_log import record_of
 from cxrserve.api.service import Service, service_of
 from cxrserve.api.transfers import Pace, Transfer
@@ -164,15 +165,20 @@ class DisplayQuery(Strict):
     )
 
 
+DISPLAYED: Final[dict[str, Any]] = {
+    "description": "Four bytes with the length of a JSON header, little endian; the header "
+    "(`DisplayHeader`), padded with blanks; the samples row by row, little endian; the tables.",
+    "content": {DISPLAY_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+}
+
+
 @router.post(
     "/display",
     response_class=Response,
     summary="Decode a radiograph for display: stored values at full depth, and how to show them",
     responses={
         200: {
-            "description": "Four bytes with the length of a JSON header, little endian; the header "
-            "(`DisplayHeader`), padded with blanks; the samples row by row, little endian; the tables.",
-            "content": {DISPLAY_TYPE: {"schema": {"type": "string", "format": "binary"}}},
+            **DISPLAYED,
             "headers": {
                 UPLOAD_HEADER: {
                     "description": "With `keep`: the name of the file for `POST /predict`. Absent where "
@@ -190,14 +196,27 @@ async def display(request: Request, query: Annotated[DisplayQuery, Query()], ser
 
     If the file names the patient, so does the header. It is returned to the client and not stored.
     """
+
+    async def receive(transfer: Transfer) -> bytes:
+        return bytes((await upload.receive(request, service.settings, transfer, max_files=1)).pop())
+
+    return await displayed(request, service, receive, keep=query.keep)
+
+
+async def displayed(request: Request, service: Service, take: Take, *, keep: bool = False) -> Response:
+    """Decode the file that `take` takes, and answer with its pixels.
+
+    Args:
+        keep: hold the file for a prediction.
+    """
     pipeline = service.pipeline
     record = record_of(request.scope)
     with service.reserve() as reservation, service.uploads.begin(record.address) as transfer:
-        received = await upload.receive(request, service.settings, transfer, max_files=1)
+        received = [await take(transfer)]
         compress = wants_gzip(request)
 
         def decode() -> tuple[bytes, list[memoryview], str]:
-            data = bytes(received.pop())
+            data = received.pop()
             record.received(data)
             image = pipeline.display(data, timeout_s=service.settings.request_timeout_s)
             return data, *_frame(image, compress=compress)
@@ -207,7 +226,7 @@ async def display(request: Request, query: Annotated[DisplayQuery, Query()], ser
         transfer.hold(size)
         reservation.keep()  # the image stays in memory until a slow client has read it
         transfer.keep()
-        name = service.kept.keep(record, data) if query.keep else None
+        name = service.kept.keep(record, data) if keep else None
     headers = {"Content-Length": str(size), "Vary": "Accept-Encoding"}
     if name is not None:
         headers[UPLOAD_HEADER] = name

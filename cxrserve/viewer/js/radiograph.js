@@ -1,4 +1,5 @@
-// An open radiograph: its file, its picture, its answer. Files stay in this page.
+// An open radiograph: its picture, its answer, and its file, which stays in this page. An image of the archive has no
+// file here: the service displays and analyses its own.
 import { Problem, askUntilAnswered } from "./api.js";
 import { readPicture } from "./picture.js";
 import { readHeatmap } from "./heatmap.js";
@@ -21,22 +22,21 @@ let count = 0;
 /** @returns {Task} */
 const task = () => ({ stage: "idle", share: 0, problem: null, retryAt: 0 });
 
+/** @typedef {{study: string, image: string, isDone: boolean}} Archived its Study and SOP Instance UID in the archive */
+
 /** One open radiograph. Its file is sent for display; the request for its answer names that upload. */
 export class Radiograph {
   /**
    * @param {string} name shown as text
-   * @param {() => Promise<Blob>} file
-   * @param {(() => Promise<import("./types.d.ts").Answer|null>)|null} stored gets the answer from the archive
-   * @param {string|null} study its Study Instance UID in the archive
+   * @param {(() => Promise<Blob>)|Archived} source its file, or where it lies in the archive
    */
-  constructor(name, file, stored = null, study = null) {
+  constructor(name, source) {
     this.key = `radiograph-${++count}`;
     this.name = name;
-    this.file = file;
-    this.stored = stored;
-    this.study = study;
-    /** @type {string|null} its SOP Instance UID there */
-    this.image = null;
+    this.file = typeof source === "function" ? source : null;
+    this.archived = typeof source === "function" ? null : source;
+    this.study = this.archived?.study ?? null;
+    this.image = this.archived?.image ?? null;
     /** @type {Blob|null} */
     this.blob = null;
     this.display = task();
@@ -97,7 +97,7 @@ export class Radiograph {
     const heatmap =
       source === "ensemble" ? report?.heatmap : report?.scales.find((each) => each.size === source)?.heatmap;
     if (!heatmap) {
-      if (report && this.stored && this.heatmaps.stage === "idle")
+      if (report && this.archived && this.heatmaps.stage === "idle")
         void this.#run(this.heatmaps, () => this.#loadHeatmaps());
       return null;
     }
@@ -164,8 +164,7 @@ export class Radiograph {
 
   /** A stored answer has few heatmaps; request the others when needed, if the model is still the same. */
   async #loadHeatmaps() {
-    await this.#load();
-    const { body } = await this.#post(PREDICT, "json", this.heatmaps);
+    const { body } = await this.#post(`${this.#place}${PREDICT}`, "json", this.heatmaps);
     if (!this.answer) return;
     if (body.model.sha256 !== this.answer.model.sha256) {
       throw new Problem({
@@ -177,7 +176,13 @@ export class Radiograph {
     this.answer = { ...this.answer, findings: body.findings };
   }
 
+  /** The path of an image of the archive; empty for a file of this page. */
+  get #place() {
+    return this.archived ? `/studies/${this.archived.study}/images/${this.archived.image}` : "";
+  }
+
   async #load() {
+    if (!this.file) return;
     this.loading ??= this.file().finally(() => (this.loading = null));
     const blob = await this.loading;
     try {
@@ -195,22 +200,29 @@ export class Radiograph {
   /** @param {(upload: string|null) => void} onUpload called as soon as the service has the file */
   async #display(onUpload) {
     await this.#load();
-    const { body } = await this.#post("/display?keep=true", "bytes", this.display, {
-      onHead: (header) => onUpload(header("X-Upload")),
-    });
+    const { body } = this.archived
+      ? await this.#post(`${this.#place}/display`, "bytes", this.display, { method: "GET" })
+      : await this.#post("/display?keep=true", "bytes", this.display, {
+          onHead: (header) => onUpload(header("X-Upload")),
+        });
     this.picture = readPicture(body);
     this.firstLook = firstLook(this.picture);
     this.look ??= this.firstLook;
   }
 
   async #predict() {
-    if (this.stored) {
-      this.prediction.stage = "working";
-      this.answer = await this.stored();
-      if (this.answer) return;
-    }
+    if (this.archived) return this.#predictArchived(this.archived);
     await this.#load();
     const { body } = (await this.#predictUpload()) ?? (await this.#post(PREDICT, "json", this.prediction));
+    this.answer = body;
+  }
+
+  /** The stored answer, or a prediction of an image that waits for one. @param {Archived} archived */
+  async #predictArchived({ isDone }) {
+    this.prediction.stage = "working";
+    const { body } = isDone
+      ? await this.#post(`${this.#place}/answer`, "json", this.prediction, { method: "GET" })
+      : await this.#post(`${this.#place}${PREDICT}`, "json", this.prediction);
     this.answer = body;
   }
 

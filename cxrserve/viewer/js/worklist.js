@@ -185,17 +185,8 @@ function openImages(uid, body) {
 }
 
 /** @param {string} uid @param {import("./types.d.ts").StudyImage} image @param {string} name */
-function archived(uid, image, name) {
-  const path = `/studies/${uid}/images/${image.sop_instance_uid}`;
-  const file = async () => (await ask(path, { as: "blob" })).body;
-  const stored = async () => {
-    if (image.state !== "done") return null;
-    return (await ask(`${path}/answer`)).body;
-  };
-  return Object.assign(new Radiograph(name, file, stored, uid), {
-    image: image.sop_instance_uid,
-  });
-}
+const archived = (uid, image, name) =>
+  new Radiograph(name, { study: uid, image: image.sop_instance_uid, isDone: image.state === "done" });
 
 function frame() {
   const search = element("input", {
