@@ -14,16 +14,16 @@ from training.phantom.phantom import Phantom
 COLUMNS, ROWS = 2500, 3056
 
 
-def native_phantom(seed: int) -> Phantom:
-    """A phantom with its stored values enlarged to the native size."""
+def native_phantom(seed: int, *, columns: int = COLUMNS, rows: int = ROWS) -> Phantom:
+    """A phantom with its stored values enlarged to the native size, or another."""
     phantom = make_phantom(seed)
     stored_HW = phantom.radiograph.pixels_HW
-    enlarged_HW = cv2.resize(stored_HW, (COLUMNS, ROWS), interpolation=cv2.INTER_CUBIC)
+    enlarged_HW = cv2.resize(stored_HW, (columns, rows), interpolation=cv2.INTER_CUBIC)
     low, high = int(stored_HW.min()), int(stored_HW.max())
     radiograph = dataclasses.replace(
         phantom.radiograph,
         pixels_HW=enlarged_HW.clip(low, high).astype(stored_HW.dtype),
-        about=dataclasses.replace(phantom.radiograph.about, rows=ROWS, columns=COLUMNS),
+        about=dataclasses.replace(phantom.radiograph.about, rows=rows, columns=columns),
     )
     return dataclasses.replace(phantom, radiograph=radiograph)
 
