@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import signal
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pydicom.uid import EnhancedSRStorage, generate_uid
 
 from cxrserve.archive.destination import DeliveryError
 from cxrserve.archive.peers import WorklistPeer
+from cxrserve.archive.storage.files import key_of
 from cxrserve.pacs.echo import echo
 from cxrserve.pacs.workitem_dataset import DEFAULT_WORKITEM_CODE, REASONS
 from cxrserve.pacs.worklist_manager import UpsManager
@@ -272,6 +274,22 @@ def test_an_image_that_is_here_already_is_not_fetched(
     assert by_store == objects(pacs, here.study, "SR", "OT", "PR")
     assert reason(ended(wrong.entry, "CANCELED")) == codes.DCM.IncorrectWorklistEntrySelected.value
     assert reason(ended(missing.entry, "CANCELED")) == codes.DCM.ObjectSetIncomplete.value
+
+
+def test_results_of_an_earlier_version_are_not_reported_with_uids_that_nobody_knows(
+    worker: Station, manager: Manager, pacs: Orthanc, tmp_path: Path
+) -> None:
+    film = case(manager, pacs, tmp_path, workitem={"WorklistLabel": "NONE"})
+    store(worker.url, film.path)
+    until(lambda: len(objects(pacs, film.study, "SR", "OT", "PR")) == 3 or None)
+    worker.said(rf"job={key_of(film.study)}-1-web attempt=1 state=done")
+    worker.said(rf"job={key_of(film.study)}-1-pacs attempt=1 state=done")
+    with closing(sqlite3.connect(worker.archive / "index.db", timeout=30)) as database, database:
+        database.execute("DELETE FROM cxrserve_delivered WHERE job LIKE ?", (f"{key_of(film.study)}%",))
+    film.entry.dataset.WorklistLabel = "CHEST"
+    entry = ended(film.entry, "CANCELED")
+    assert reason(entry) == codes.DCM.DiscontinuedForUnspecifiedReason.value
+    assert entry.progress.ReasonForCancellation.startswith("The results were delivered before this version")
 
 
 def test_a_workitem_that_names_a_study_alone_is_looked_up(
