@@ -49,6 +49,22 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def alone(images: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one machine makes of the images: the folders `answers` and `results`."""
+    folder = tmp_path_factory.mktemp("alone")
+    settings = Settings(bundle=tiny_bundle, threads=2, decode_workers=1)
+    options = Options(part_images=PART, dicom=str(folder / "results"))
+    assert predict_in_parts(open_source(str(images)), settings, str(folder / "answers"), options)
+    return folder
+
+
+def begun_as(alone: Path, results: Path) -> None:
+    """Let DICOM results say the time of those of one machine, which is that of their folder's beginning."""
+    results.mkdir()
+    shutil.copy(alone / "results" / "results.json", results)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """The files below a folder; those that a killed process left unfinished are no answers."""
     return {
@@ -56,6 +72,11 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file() and not path.name.startswith(".")
     }
+
+
+def named_rows(answers: Path) -> list[str]:
+    """The images of all rows, in the order of the parts."""
+    return [row["file"] for path in sorted(answers.glob("part-*")) for row in pq.read_table(path).to_pylist()]
 
 
 def command(images: Path, bundle: Path, output: Path, dicom: Path, address: str) -> list[str]:
@@ -121,16 +142,36 @@ def test_an_image_that_kills_its_reader_is_given_up_with_its_part(
     assert f"{part_file(1)}: it was begun 3 times, and its reader died each time" in strict.stderr
 
 
-def test_with_a_reader_and_a_node_killed_the_bytes_are_those_of_one_machine(
-    cluster: RayCluster, images: Path, tiny_bundle: Path, tmp_path: Path
+def test_a_killed_driver_goes_on_with_the_same_command(
+    cluster: RayCluster, images: Path, alone: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    settings = Settings(bundle=tiny_bundle, threads=2, decode_workers=1)
-    options = Options(part_images=PART, dicom=str(tmp_path / "one results"))
-    assert predict_in_parts(open_source(str(images)), settings, str(tmp_path / "one"), options)
-    # The time that is written into DICOM results is that of their folder's beginning.
-    (tmp_path / "results").mkdir()
-    shutil.copy(tmp_path / "one results" / "results.json", tmp_path / "results")
+    """The process of the command dies without a word; nothing is missing, and nothing doubled."""
+    begun_as(alone, tmp_path / "results")
+    answers = tmp_path / "answers"
+    words = command(images, tiny_bundle, answers, tmp_path / "results", cluster.address)
+    parts = -(-(IMAGES + 1) // PART)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: process.poll() is not None or len(list(answers.glob("part-*"))) >= 2)
+    finally:
+        process.kill()
+    process.wait()
+    until(lambda: not cluster.processes("MapWorker", "cxrserve.imaging"))
+    finished = {path.name: path.stat().st_mtime_ns for path in answers.glob("part-*")}
+    assert 2 <= len(finished) < parts
 
+    again = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
+    assert f"{len(finished)} parts were done before" in again.stderr
+    assert {name: (answers / name).stat().st_mtime_ns for name in finished} == finished
+    assert contents(answers) == contents(alone / "answers")
+    assert contents(tmp_path / "results") == contents(alone / "results")
+    assert named_rows(answers) == sorted(path.name for path in images.iterdir())
+
+
+def test_with_a_reader_and_a_node_killed_the_bytes_are_those_of_one_machine(
+    cluster: RayCluster, images: Path, alone: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    begun_as(alone, tmp_path / "results")
     words = command(images, tiny_bundle, tmp_path / "answers", tmp_path / "results", cluster.address)
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     try:
@@ -149,14 +190,9 @@ def test_with_a_reader_and_a_node_killed_the_bytes_are_those_of_one_machine(
     assert process.returncode == 0, said
     assert "images/s, 0:" in said
     assert f"without DICOM results: {IMAGES // 2} of {IMAGES} images: no DICOM file" in said
-    assert contents(tmp_path / "answers") == contents(tmp_path / "one")
-    assert contents(tmp_path / "results") == contents(tmp_path / "one results")
-    rows = [
-        row
-        for path in sorted((tmp_path / "answers").glob("part-*"))
-        for row in pq.read_table(path).to_pylist()
-    ]
-    assert [row["file"] for row in rows] == sorted(path.name for path in images.iterdir())
+    assert contents(tmp_path / "answers") == contents(alone / "answers")
+    assert contents(tmp_path / "results") == contents(alone / "results")
+    assert named_rows(tmp_path / "answers") == sorted(path.name for path in images.iterdir())
 
     again = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE_S)
     parts = -(-(IMAGES + 1) // PART)
