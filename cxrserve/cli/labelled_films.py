@@ -72,6 +72,8 @@ class LabelledFilms:
         _, patient_N = np.unique([self._rows[film][0] for film in self._seen], return_inverse=True)
         table = Table(header_style="dim", title_justify="left")
         table.title = f"AUC by finding, on {len(self._seen)} films of {LABELS_FILE}"
+        table.caption = "no interval: too few films, or all ranked right; then the AUC says little"
+        table.caption_justify = "left"
         table.add_column("finding", no_wrap=True)
         for heading in ("with", "without", "AUC", "95 % interval"):
             table.add_column(heading, justify="right")

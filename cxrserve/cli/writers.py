@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
 from rich.console import Console
 
@@ -14,6 +14,8 @@ from cxrserve.cli.output import Format, opened
 from cxrserve.reports.answer import Answer
 from cxrserve.reports.table import CsvWriter, answer_line, answer_table
 from cxrserve.reports.triage import TriageAnswer, triage_table
+
+_WIDTH_FOR_SCALES: Final = 110  # columns; with fewer, Rich would break each cell into three lines
 
 
 class Writer(Protocol):
@@ -70,7 +72,8 @@ class _TableWriter:
         self._console = Console(file=stream)
 
     def answered(self, path: str, answer: Answer) -> None:
-        self._console.print(answer_table(path, answer))
+        wide = self._console.width >= _WIDTH_FOR_SCALES
+        self._console.print(answer_table(path, answer, with_scales=wide))
         for warning in answer.warnings:
             self._console.print(f"  note: {warning.message}", style="dim", markup=False)
 

@@ -28,20 +28,27 @@ _IMAGE_COLUMNS = (
 )
 
 
-def answer_table(title: str, answer: Answer) -> Table:
-    """One radiograph: a row for each finding, a column for each scale; positive findings stand out."""
+def answer_table(title: str, answer: Answer, *, with_scales: bool = True) -> Table:
+    """One radiograph: a row for each finding, a column for each scale; positive findings stand out.
+
+    Args:
+        with_scales: False for a terminal that is too narrow for the scales' columns.
+    """
     table = Table(title=Text(title), title_justify="left", header_style=_FAINT)
+    if not with_scales:
+        table.caption = "a wider terminal shows each scale"
+        table.caption_justify = "left"
     table.add_column("finding", no_wrap=True)
     table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("operating point", justify="right")
-    for scale in answer.findings[0].scales:
+    for scale in answer.findings[0].scales if with_scales else ():
         table.add_column(f"{scale.size} px", justify="right")
     for finding in answer.findings:
         table.add_row(
             finding.finding,
             _figure(finding.probability) + (" ●" if finding.positive else "  "),
             _figure(finding.threshold),
-            *(_share(scale) for scale in finding.scales),
+            *(_share(scale) for scale in finding.scales if with_scales),
             style=_STRONG if finding.positive else "",
         )
     return table

@@ -121,6 +121,10 @@ def test_a_table_by_default(films: Path, tiny_bundle: Path) -> None:
     done = run("predict", films / "a.jpg", "--bundle", tiny_bundle)
     assert done.returncode == 0
     assert all(name in done.stdout for name in NAMES)
+    assert "512 px" in done.stdout
+    narrow = run("predict", films / "a.jpg", "--bundle", tiny_bundle, COLUMNS="80").stdout
+    assert "operating point" in narrow
+    assert len(narrow.splitlines()) < len(NAMES) + 10, "a line for each finding"
 
 
 def test_odd_paths_stop_nothing(films: Path, tiny_bundle: Path, tmp_path: Path, chest_jpeg: bytes) -> None:
