@@ -118,8 +118,8 @@ def connected(address: str) -> Cluster:
     """
     if address.startswith("ray://"):
         raise ClusterError(
-            f"--ray {address}: run the command on a machine of the cluster with --ray auto, or as a job: "
-            "ray job submit -- cxrserve predict … --ray auto"
+            f"--ray {address}: the Ray client (ray://) is not supported. Run the command on a machine of the "
+            "cluster with --ray auto, or as a job: ray job submit -- cxrserve predict … --ray auto"
         )
     try:
         if address != "auto":  # ray waits for minutes where nobody listens

@@ -106,10 +106,16 @@ def test_a_machine_too_small_is_refused_with_the_numbers(
 def test_no_cluster_is_refused_before_anything_is_written(
     images: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    for address in ("127.0.0.1:1", "ray://127.0.0.1:10001"):
+    for address, why in (
+        ("127.0.0.1:1", "no cluster can be reached there"),
+        (
+            "ray://127.0.0.1:10001",
+            "the Ray client (ray://) is not supported. Run the command on a machine of",
+        ),
+    ):
         said = predict(images, "--output", tmp_path / "out", "--ray", address, "--bundle", tiny_bundle)
         assert said.returncode == 2, said.stderr
-        assert f"--ray {address}: " in said.stderr
+        assert f"--ray {address}: {why}" in said.stderr
     assert not (tmp_path / "out").exists()
 
 
