@@ -121,6 +121,14 @@ class Member(Strict):
         "its map likewise. Empty: stacked as it is.",
     )
 
+    @model_validator(mode="after")
+    def _check_calibration(self) -> Self:
+        if bent := [name for name, each in self.calibration.items() if each.method == "beta"]:
+            raise ValueError(
+                f"a member's logits get a slope and an intercept; {', '.join(bent)} has a beta map"
+            )
+        return self
+
     def supports(self, name: str) -> bool:
         """True if it was trained to predict the finding `name`."""
         return self.findings is None or name in self.findings

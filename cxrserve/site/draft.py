@@ -127,13 +127,12 @@ def shifted(before: Calibration, finding: str, prevalence: float) -> Calibration
     if not 0 < prevalence < 1:
         raise RequestError(f"--prevalence {finding}={prevalence:g}: a prevalence lies between 0 and 1")
     old = before.events / (before.events + before.non_events)
-    return Calibration(
-        slope=before.slope,
-        intercept=before.intercept + float(logit(np.array(prevalence)) - logit(np.array(old))),
-        data=f"{before.data}; intercept shifted from a prevalence of {old:.4f} to {prevalence:g}",
-        events=before.events,
-        non_events=before.non_events,
+    moved = before.followed_by(
+        1.0,
+        float(logit(np.array(prevalence)) - logit(np.array(old))),
+        f"{before.data}; intercept shifted from a prevalence of {old:.4f} to {prevalence:g}",
     )
+    return moved.model_copy(update={"events": before.events, "non_events": before.non_events})
 
 
 def _given(finding: str, prevalence: float) -> Outcome:

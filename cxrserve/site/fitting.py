@@ -38,8 +38,9 @@ def fit_finding(
 ) -> tuple[Calibration | None, Outcome]:
     """The calibration to adopt, or None, with the reason.
 
-    It is adopted if the checking half's log loss falls by more than one standard error; then it is fitted
-    once more on all films.
+    A logistic map after the bundle's own calibration is fitted, with the ridge of few labels: it changes
+    nothing unless the films say so. It is adopted if the checking half's log loss falls by more than one
+    standard error; then it is fitted once more on all films.
     """
     known_N = ~np.isnan(labels_N) & ~np.isnan(scores_N)
     scores_N, positive_N = scores_N[known_N], labels_N[known_N] == 1
@@ -76,7 +77,7 @@ def fit_finding(
             f"{events} films with the finding and {len(scores_N) - events} without: each half of the "
             f"patients needs {MIN_EVENTS} of both"
         )
-    tried = fit(scores_N[half_N], positive_N[half_N], data=data)
+    tried = fit(scores_N[half_N], positive_N[half_N], data=data, before=before)
     losses_before = _losses(before.apply(scores_N[~half_N]), positive_N[~half_N])
     losses_after = _losses(tried.apply(scores_N[~half_N]), positive_N[~half_N])
     gains = losses_before - losses_after
@@ -90,7 +91,7 @@ def fit_finding(
             losses=losses,
         )
     weak = f"; weak, with {events} films that show the finding" if events < _WEAK_EVENTS else ""
-    return fit(scores_N, positive_N, data=data), outcome(
+    return fit(scores_N, positive_N, data=data, before=before), outcome(
         f"log loss of the checking half falls by {gain:.4f} (standard error {error:.4f}){weak}",
         adopted=True,
         checked=len(gains),

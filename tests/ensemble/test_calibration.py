@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression  # type: ignore[import-untyped]
 
 from cxrserve.bundle.calibration import Calibration, identity, logit
-from cxrserve.ensemble.calibration import MIN_SLOPE, fit, fit_logistic, log_loss
+from cxrserve.ensemble.calibration import MIN_SLOPE, fit, fit_beta, fit_logistic, log_loss
 from cxrserve.ensemble.stack import sigmoid
 
 slopes = st.floats(0.3, 3)
@@ -129,3 +129,68 @@ def test_log_loss_is_lower_after_the_fit_and_finite_at_the_ends() -> None:
     assert log_loss(calibrated_N, positive_N) < log_loss(scores_N, positive_N)
     assert np.isfinite(log_loss(np.array([0.0, 1.0]), np.array([True, False])))
     assert logit(0.5) == 0
+
+
+@given(
+    arrays(np.float64, 20, elements=st.floats(1e-3, 1 - 1e-3)),
+    st.floats(0.1, 5),
+    st.floats(0.1, 5),
+    intercepts,
+)
+def test_a_beta_map_is_undone_and_keeps_the_order(
+    scores_N: np.ndarray, low: float, high: float, intercept: float
+) -> None:
+    beta = Calibration(method="beta", slope=low, slope_high=high, intercept=intercept, data="nothing")
+    mapped_N = beta.apply(np.sort(scores_N))
+    assert np.all(np.diff(mapped_N) >= 0)
+    np.testing.assert_allclose(beta.apply(beta.invert(mapped_N)), mapped_N, atol=1e-12)
+    equal = Calibration(slope=low, intercept=intercept, data="nothing")
+    bent = Calibration(method="beta", slope=low, slope_high=low, intercept=intercept, data="nothing")
+    np.testing.assert_allclose(bent.apply(scores_N), equal.apply(scores_N), atol=1e-12)
+    after = beta.followed_by(0.7, -0.2, "nothing")
+    np.testing.assert_allclose(after.logits(scores_N), 0.7 * beta.logits(scores_N) - 0.2, atol=1e-12)
+
+
+def test_a_beta_map_is_inverted_to_every_score() -> None:
+    small_N = 10.0 ** np.arange(-9, -1)
+    scores_N = np.concatenate([small_N, np.linspace(0.01, 0.99, 99), 1 - small_N])
+    for low, high in ((0.02, 4.0), (4.0, 0.02), (1.0, 1.0), (2.5, 0.7)):
+        beta = Calibration(method="beta", slope=low, slope_high=high, intercept=0.4, data="nothing")
+        back_N = beta.invert(beta.apply(scores_N))
+        np.testing.assert_allclose(beta.apply(back_N), beta.apply(scores_N), rtol=1e-9, atol=1e-12)
+    assert np.isnan(beta.invert(np.nan))
+
+
+def test_a_beta_map_without_its_second_slope_is_refused() -> None:
+    for wrong in ({"method": "beta"}, {"method": "logistic", "slope_high": 1.0}):
+        with pytest.raises(ValidationError, match="slope_high"):
+            Calibration.model_validate({"data": "nothing", **wrong})
+
+
+def test_the_beta_fit_is_that_of_scikit_learn_and_keeps_its_bound() -> None:
+    logits_N, _ = _drawn(np.random.default_rng(1), 4000, 0.3)
+    scores_N = sigmoid(logits_N)
+    truth = Calibration(method="beta", slope=1.8, slope_high=0.6, intercept=0.3, data="nothing")
+    positive_N = np.random.default_rng(2).random(4000) < truth.apply(scores_N)
+    ours = fit_beta(scores_N, positive_N, data="drawn", ridge=0)
+    columns_N2 = np.column_stack([np.log(scores_N), -np.log1p(-scores_N)])
+    theirs = LogisticRegression(C=np.inf, tol=1e-12, max_iter=10000).fit(columns_N2, positive_N)
+    assert [ours.slope, ours.slope_high] == pytest.approx(theirs.coef_[0].tolist(), abs=1e-5)
+    assert ours.intercept == pytest.approx(theirs.intercept_[0], abs=1e-5)
+    # Frequencies that fall as scores near 1 rise: no slope may be negative.
+    falling_N = np.random.default_rng(3).random(4000) < np.where(scores_N < 0.5, scores_N, 1 - scores_N)
+    bounded = fit_beta(scores_N, falling_N, data="drawn")
+    assert min(bounded.slope, bounded.slope_high or 0) == MIN_SLOPE
+
+
+def test_a_site_of_few_films_changes_little_of_the_bundles_own_map() -> None:
+    """The ridge pulls toward what was before, whatever that is."""
+    logits_N, positive_N = _drawn(np.random.default_rng(4), 60, 0.2)
+    before = Calibration(slope=2.0, intercept=1.0, data="the bundle")
+    scores_N = before.invert(sigmoid(logits_N))
+    far = fit(scores_N, positive_N, data="site")
+    near = fit(scores_N, positive_N, data="site", before=before)
+    assert abs(near.slope - 2) < abs(far.slope - 2)
+    assert near.slope == pytest.approx(2, rel=0.1)
+    few = fit(scores_N, np.zeros(60, bool), data="site", before=before)
+    assert (few.slope, few.intercept) == (2.0, 1.0)

@@ -18,18 +18,15 @@ from cxrserve.bundle.calibration import Calibration, Unit
 from cxrserve.bundle.contract import Contract
 from cxrserve.bundle.operating_point import MeasuredShare, OperatingPoint, Target
 from cxrserve.bundle.threshold_counts import threshold_counts
-from cxrserve.ensemble.calibration import RIDGE, fit, log_loss
+from cxrserve.ensemble.calibration import log_loss
 from cxrserve.findings import NAMES
+from training.calibration.chosen import chosen_fit
 from training.triage.check import clopper_pearson
 
 Floats = NDArray[np.float64]
 
 # With fewer present images than this a finding keeps the bundle's common heatmap scale.
 MIN_MAXIMA: Final = 10
-# From this many units of the rarer class on the data may say what the slope is; the ridge of a site's few
-# labels would hold it near 1.
-MANY: Final = 50
-RIDGE_OF_MANY: Final = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,22 +82,13 @@ def _of_unit(
         known_N = ~np.isnan(units.labels_NF[:, index]) & ~np.isnan(units.scores_NF[:, index])
         scores_N = units.scores_NF[known_N, index]
         positive_N = units.labels_NF[known_N, index] > 0.5
-        calibration = fit(
-            scores_N,
-            positive_N,
-            data=f"{len(scores_N)} {units.data}",
-            ridge=ridge_for(positive_N),
+        calibration = chosen_fit(
+            scores_N, positive_N, units.study_N[known_N], data=f"{len(scores_N)} {units.data}"
         )
         score_threshold = float(contract.calibration_of(name, unit).invert(point.threshold))
         calibrations[name] = calibration
         points[name] = measured(point, score_threshold, calibration, scores_N, positive_N, units.data, unit)
     return calibrations, points
-
-
-def ridge_for(positive_N: NDArray[np.bool_]) -> float:
-    """The ridge of a fit on these labels: `RIDGE` where a class is rare, `RIDGE_OF_MANY` else."""
-    fewer = min(int(positive_N.sum()), int((~positive_N).sum()))
-    return RIDGE if fewer < MANY else RIDGE_OF_MANY
 
 
 def measured(

@@ -187,16 +187,17 @@ def _of_dataset(spec: str, predictor: Predictor) -> Iterator[Source]:
 
 
 def show(table: list[Gain], console: Console) -> None:
-    """Print slope, intercept and log loss by finding."""
+    """Print map, slopes, intercept and log loss by finding."""
     rows = Table(header_style="dim", title="Calibration", title_justify="left")
-    for heading in ("finding", "events", "slope", "intercept", "log loss before", "after"):
-        rows.add_column(heading, justify="left" if heading == "finding" else "right")
+    for heading in ("finding", "events", "map", "slope", "intercept", "log loss before", "after"):
+        rows.add_column(heading, justify="left" if heading in ("finding", "map") else "right")
     for gain in table:
         calibration = gain.calibration
         rows.add_row(
             gain.finding,
             str(calibration.events),
-            f"{calibration.slope:.3f}",
+            calibration.method,
+            " to ".join(f"{slope:.3f}" for slope in (calibration.slope, calibration.slope_high) if slope),
             f"{calibration.intercept:+.3f}",
             f"{gain.before:.4f}",
             f"{gain.after:.4f}",

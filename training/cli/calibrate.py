@@ -39,9 +39,10 @@ def calibrate(
     """Calibrate a bundle's probabilities, measure its operating points, and fix a heatmap scale per finding.
 
     The networks, the stack and all decisions stay as they are: each threshold is carried through the
-    calibration. What changes is the probability, p = σ(slope · logit(score) + intercept), and the colours of
-    the heatmaps, which get one linear scale for each finding. With --stack calibrated the stack is another
-    one, its operating points are chosen again, and figures and early decisions of the old one are removed.
+    calibration. What changes is the probability: a logistic map of the score or, where hundreds of labels
+    show that it is better, a beta map. The heatmaps get one linear scale of colours for each finding. With
+    --stack calibrated the stack is another one, its operating points are chosen again, and figures and early
+    decisions of the old one are removed.
     """
     from training.calibration.images import calibrate_bundle
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from cxrserve.ensemble.calibration import MIN_EVENTS, fit_logistic
-from training.calibration.bundle import ridge_for
+from training.calibration.chosen import ridge_for
 from training.recipes import StackConfig
 
 Floats = NDArray[np.float64]

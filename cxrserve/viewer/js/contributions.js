@@ -33,7 +33,7 @@ export function sync() {
     element(
       "p",
       { class: "footnote" },
-      report.calibration === "logistic"
+      report.calibration && report.calibration !== "identity"
         ? `Width is weight, height is probability; the area is the ensemble’s score, ${report.score?.toFixed(2)} before calibration.`
         : "Width is weight, height is probability; the area is the ensemble’s probability.",
     ),

@@ -200,7 +200,7 @@ function operatingPoints(model) {
   const calibration =
     model.calibration === "identity"
       ? "The stack’s probabilities are not calibrated further."
-      : "Probabilities are calibrated by finding: σ(slope · logit(score) + intercept), where the score is the stack’s.";
+      : "Probabilities are calibrated by finding, from the stack’s score: a logistic map with a slope and an intercept, or a beta map with two slopes. Both keep the order of scores.";
   return [
     element("h2", {}, "Operating points and calibration"),
     element(

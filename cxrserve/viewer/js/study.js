@@ -60,7 +60,8 @@ const EDGE = Number.EPSILON;
 function calibrated(score, calibration) {
   if (!calibration || calibration.method === "identity") return score;
   const inside = Math.min(Math.max(score, EDGE), 1 - EDGE);
-  const logit = calibration.slope * Math.log(inside / (1 - inside)) + calibration.intercept;
+  const { slope, slope_high: high, intercept } = calibration;
+  const logit = slope * Math.log(inside) - (high ?? slope) * Math.log1p(-inside) + intercept;
   return 1 / (1 + Math.exp(-logit));
 }
 

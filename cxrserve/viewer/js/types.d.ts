@@ -127,8 +127,9 @@ export interface ThresholdCounts {
 
 /** p = σ(slope · logit(score) + intercept), or the score itself. */
 export interface Calibration {
-  method: "identity" | "logistic";
+  method: "identity" | "logistic" | "beta";
   slope: number;
+  slope_high?: number | null;
   intercept: number;
 }
 
