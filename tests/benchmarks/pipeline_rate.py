@@ -69,7 +69,7 @@ class Load:
         self.rate, self.bytes = 0.0, 0
 
     def run(self, clients: int, seconds: float) -> None:
-        """Let `clients` read; count for `seconds`, after each has had its first answer."""
+        """Let `clients` read; count for `seconds` or longer, after each has had its first answer."""
         warm = threading.Barrier(clients + 1)
         threads = [threading.Thread(target=self._read, args=(warm,)) for _ in range(clients)]
         for thread in threads:
@@ -77,6 +77,8 @@ class Load:
         warm.wait()
         began, before = time.perf_counter(), self._answers
         time.sleep(seconds)
+        while self._answers - before < clients and all(thread.is_alive() for thread in threads):
+            time.sleep(0.05)  # a rate of fewer answers would say nothing
         self.rate = (self._answers - before) / (time.perf_counter() - began)
         self._over.set()
         for thread in threads:
