@@ -18,11 +18,15 @@ import subprocess
 import sys
 import uuid
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.resources import files
 from urllib.parse import quote
 
 from packaging.requirements import Requirement
 
 ROOT = "cxrserve"
+# The first line about the package in the README of a folder with files of npm: name, version, owner, licence.
+VENDORED = ("api/swagger_ui",)
+ABOUT = re.compile(r"^(\S+) (\d\S*) \(npm\), (.+?), ([A-Za-z0-9.-]+): see LICENSE", re.MULTILINE)
 
 
 def name_of(raw: str) -> str:
@@ -85,6 +89,41 @@ def component(name: str, dist: Distribution) -> dict[str, object]:
     return entry
 
 
+def vendored(folder: str) -> dict[str, object] | None:
+    """A package of npm whose files are in cxrserve, with the hash of each; None where they were taken out."""
+    place = files(ROOT).joinpath(folder)
+    if not place.is_dir():
+        return None
+    about = ABOUT.search(place.joinpath("README.md").read_text(encoding="utf-8"))
+    if about is None:
+        raise SystemExit(f"{folder}/README.md does not name the package, its version and its licence.")
+    name, version, owner, licence = about.groups()
+    purl = f"pkg:npm/{name}@{version}"
+    parts = sorted(part.name for part in place.iterdir() if part.name.endswith((".js", ".css")))
+    return {
+        "type": "library",
+        "bom-ref": purl,
+        "name": name,
+        "version": version,
+        "purl": purl,
+        "supplier": {"name": owner},
+        "licenses": [{"expression": licence}],
+        "components": [
+            {
+                "type": "file",
+                "name": part,
+                "hashes": [
+                    {
+                        "alg": "SHA-256",
+                        "content": hashlib.sha256(place.joinpath(part).read_bytes()).hexdigest(),
+                    }
+                ],
+            }
+            for part in parts
+        ],
+    }
+
+
 def debian() -> list[dict[str, object]]:
     """The packages of a Debian system."""
     form = "${db:Status-Status}\t${Package}\t${Version}\t${Architecture}\n"
@@ -111,20 +150,19 @@ def bill(extras: list[str], *, system: bool) -> dict[str, object]:
     components = {name: component(name, dist) for name, dist in sorted(distributions.items())}
     references = {name: str(entry["bom-ref"]) for name, entry in components.items()}
     root = components.pop(ROOT)
+    copies = [entry for folder in VENDORED if (entry := vendored(folder)) is not None]
     packages = debian() if system else []
+    needed = {name: [references[need] for need in needs[name] if need in references] for name in references}
+    needed[ROOT] += [str(entry["bom-ref"]) for entry in copies]
     document: dict[str, object] = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
         "metadata": {"component": root},
-        "components": [*components.values(), *packages],
+        "components": [*components.values(), *copies, *packages],
         "dependencies": [
-            {
-                "ref": references[name],
-                "dependsOn": sorted(references[need] for need in needs[name] if need in references),
-            }
-            for name in sorted(references)
+            {"ref": references[name], "dependsOn": sorted(needed[name])} for name in sorted(references)
         ],
     }
     content = json.dumps(document, sort_keys=True)

@@ -139,13 +139,30 @@ def test_the_bill_of_materials_is_valid_complete_and_repeats() -> None:
     assert [error.message for error in validator().iter_errors(document)] == []
     names = {component["name"] for component in document["components"]}
     wanted = {name for extra in ("", *EXTRAS) for name in installed_with(extra)} - {"cxrserve"}
-    assert names == wanted
+    assert names == wanted | {"swagger-ui-dist"}
     assert len(names) > 40
     references = {component["bom-ref"] for component in document["components"]}
     for entry in document["dependencies"]:
         assert set(entry["dependsOn"]) <= references
     document["components"][0]["type"] = "nonsense"
     assert list(validator().iter_errors(document))
+
+
+def test_the_bill_names_the_copy_of_swagger_ui() -> None:
+    folder = ROOT / "cxrserve" / "api" / "swagger_ui"
+    document = json.loads(bill())
+    (copy,) = [part for part in document["components"] if part["name"] == "swagger-ui-dist"]
+    assert f"swagger-ui-dist {copy['version']} (npm)" in (folder / "README.md").read_text(encoding="utf-8")
+    script = (folder / "swagger-ui-bundle.js").read_text(encoding="utf-8")
+    assert f'"{copy["version"]}"' in script, "the script names its version"
+    assert copy["licenses"] == [{"expression": "Apache-2.0"}]
+    hashes = {part["name"]: part["hashes"][0]["content"] for part in copy["components"]}
+    assert {part["hashes"][0]["alg"] for part in copy["components"]} == {"SHA-256"}
+    shipped = [path for path in folder.iterdir() if path.suffix in (".js", ".css")]
+    assert hashes == {path.name: sha256(path.read_bytes()).hexdigest() for path in shipped}
+    assert len(hashes) == 2
+    (root,) = [each for each in document["dependencies"] if each["ref"].startswith("pkg:pypi/cxrserve@")]
+    assert copy["bom-ref"] in root["dependsOn"]
 
 
 @pytest.mark.skipif(shutil.which("dpkg-query") is None, reason="dpkg-query is not installed")
