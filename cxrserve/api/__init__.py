@@ -13,6 +13,7 @@ dicomweb.py         STOW-RS
 disconnect.py       cancels a request's work when its client disconnects
 docs.py             routes of the page that shows the OpenAPI document
 fhir_response.py    builds the FHIR form of a prediction
+handshakes.py       TLS handshakes that fail, logged and recorded
 kept_uploads.py     files that were received for display and are held for a minute
 labels.py           routes of readers' labels
 lingering.py        A transport with a lingering close

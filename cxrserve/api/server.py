@@ -17,6 +17,7 @@ from cxrserve import __version__
 from cxrserve.allocator import give_back_large_buffers
 from cxrserve.api.app import create_app
 from cxrserve.api.connections import ConnectionLimits
+from cxrserve.api.handshakes import record_failed_handshakes
 from cxrserve.api.protocol import TimeLimitedProtocol
 from cxrserve.api.service import Service
 from cxrserve.audit.trail import open_trail
@@ -70,6 +71,7 @@ class Server(uvicorn.Server):
         """Start as uvicorn does, with a TLS context that follows its files."""
         if self._tls is not None:
             self.config.ssl = self._tls.for_asyncio()
+            record_failed_handshakes(asyncio.get_running_loop())
         await super().startup(sockets)
 
     async def on_tick(self, counter: int) -> bool:

@@ -40,9 +40,9 @@ class AuditEvent:
     Attributes:
         action: what was done. "correct": a study or an image was moved to another patient or order;
             "release": an object was let out of quarantine; "label": a reader gave labels; "export": films
-            and labels were copied out of the archive; "login": a sign-in, or a refused token;
-            "refused": any other refused access; "association": a refused DICOM association; "retry" and
-            "purge": jobs of the queue.
+            and labels were copied out of the archive; "login": a sign-in, or a refused token or client
+            certificate; "refused": any other refused access; "association": a refused DICOM association;
+            "retry" and "purge": jobs of the queue.
         outcome: "failure" if the request was refused, "error" if the service failed.
         detail: the slug of the problem, or "ok".
         user: the client's name, the calling AE title, or "" if there is neither.

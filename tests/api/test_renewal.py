@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import ssl
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from cxrserve.api.server import check_transport, http_tls
+from cxrserve.audit.trail import open_trail
 from cxrserve.errors import ConfigurationError
 from tests.conftest import MakeSettings, Serve
 from tests.pacs.certificates import Authority, Pair
@@ -107,6 +109,34 @@ def test_a_revoked_client_certificate_is_refused_at_once(
         assert not _is_let_in(running, authority, known)
         authority.revocation_list()
         assert _is_let_in(running, authority, known)
+
+
+def test_a_refused_client_certificate_is_in_the_audit_trail(
+    serve: Serve, authority: Authority, tmp_path: Path, make_settings: MakeSettings
+) -> None:
+    known, lost = authority.signed("registered"), authority.signed("withdrawn")
+    stranger = Authority(tmp_path / "stranger").signed("of-another-authority")
+    trail = tmp_path / "audit.jsonl"
+
+    def failures() -> list[dict[str, object]]:
+        events = [json.loads(line) for line in trail.read_text().splitlines()]
+        return [event for event in events if event["detail"] == "tls"]
+
+    with (
+        open_trail(make_settings(audit=f"file:{trail}")),
+        guarded(serve, authority, authority.revocation_list(lost)) as running,
+    ):
+        assert _is_let_in(running, authority, known)
+        for number, pair in enumerate((lost, stranger, None), start=1):
+            assert not _is_let_in(running, authority, pair)
+            until(lambda expected=number: len(failures()) == expected, 60)  # type: ignore[misc]
+        with socket.create_connection(("127.0.0.1", running.port), 60) as plain:
+            plain.sendall(b"GET /healthz HTTP/1.1\r\n\r\n")
+            until(lambda: len(failures()) == 4, 60)
+        assert _is_let_in(running, authority, known)
+    (event,) = {(each["action"], each["outcome"], each["address"]) for each in failures()}
+    assert event == ("login", "failure", "127.0.0.1")
+    assert len(failures()) == 4
 
 
 def _asked(
