@@ -10,13 +10,14 @@ from typing import Final
 
 import numpy as np
 
+from cxrserve.bundle.adopted_site import Outcome
 from cxrserve.bundle.calibration import Calibration, logit
 from cxrserve.bundle.contract import Contract
 from cxrserve.bundle.operating_point import DecisionPair, OperatingPoint, Target
 from cxrserve.bundle.triage_calibration import Arithmetic
 from cxrserve.errors import RequestError
 from cxrserve.findings import INDEX, NAMES
-from cxrserve.site.file import Outcome, Site, moved_point, with_pair
+from cxrserve.site.file import Site, moved_point, with_pair
 from cxrserve.site.films import Films
 from cxrserve.site.fitting import fit_finding
 from cxrserve.site.pairs import PairWish, pair_for

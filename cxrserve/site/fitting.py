@@ -12,9 +12,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from cxrserve.bundle.adopted_site import Outcome
 from cxrserve.bundle.calibration import Calibration
 from cxrserve.ensemble.calibration import MIN_EVENTS, fit
-from cxrserve.site.file import Outcome
 
 Floats = NDArray[np.float64]
 MIN_FILMS: Final = 50  # fewer labelled films adopt nothing

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
-from pydicom.datadict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
