@@ -19,6 +19,7 @@ import http.client
 import json
 import os
 import random
+import shutil
 import statistics
 import sys
 import tempfile
@@ -132,6 +133,7 @@ def ray_serve(site: Path, port: int, *, replicas: int) -> Iterator[RayServe]:
         for process in service.processes():
             with contextlib.suppress(psutil.Error):
                 process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def films() -> dict[str, bytes]:
@@ -205,14 +207,14 @@ def crowd(ports: Sequence[int], count: int, seconds: float, turns: int = 2) -> N
             asked[side] += clients_at(port, count, seconds / turns, data)
     print(f"\n| {count} clients | 200 | median s | 503 | p99 s | without Retry-After | others |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for name, side in zip(("serve", "Ray Serve"), asked, strict=True):
-        answers, refusals = ([each for each in side if each.status == status] for status in (200, 503))
+    for name, told in zip(("serve", "Ray Serve"), asked, strict=True):
+        answers, refusals = ([each for each in told if each.status == status] for status in (200, 503))
         silent = sum(not each.says_when for each in refusals)
         print(
             f"| {name} | {len(answers)} | {_percentile(answers, 50):.2f} | {len(refusals)} | "
-            f"{_percentile(refusals, 99):.2f} | {silent} | {len(side) - len(answers) - len(refusals)} |"
+            f"{_percentile(refusals, 99):.2f} | {silent} | {len(told) - len(answers) - len(refusals)} |"
         )
-    plain, behind = (_percentile([each for each in side if each.status == 200], 50) for side in asked)
+    plain, behind = (_percentile([each for each in told if each.status == 200], 50) for told in asked)
     print(f"\naccepted answers take {behind / plain:.2f} times as long behind Ray Serve", flush=True)
 
 
