@@ -35,6 +35,9 @@ _SEAM_REGION: Final = (0.35, 0.65)
 _SEAM_STEP: Final = 16  # grey levels, in the median over the seam
 _SEAM_TIMES: Final = 3  # the step at the seam over the usual one
 _GAP_SHARE: Final = 0.95
+# From this on, of 255, a strip may be the mediastinum of a film whose range it exceeds, white all the way.
+# The edges of the mediastinum are soft; a white gap between two images has hard ones, which are a step.
+_DENSE: Final = 230
 
 
 class Borders(NamedTuple):
@@ -63,13 +66,14 @@ def appearance_warnings(radiograph: Radiograph, *, full_range: bool) -> tuple[Im
     rows, columns = pixels_HW.shape
     sampled = pixels_HW[:: max(1, rows // _SAMPLED_SIDE), :: max(1, columns // _SAMPLED_SIDE)]
     sample_hw = (sampled.astype(np.float32) - lowest) * np.float32(255 / (highest - lowest))
+    dense_hw = sample_hw if not radiograph.inverted_by else 255 - sample_hw
     wasted = _grey_range(sample_hw)
     return (
         *wasted,
         *(_dark_range(radiograph.about.bits_stored, lowest, highest) if full_range else ()),
         *_shape(rows, columns),
         # In a few grey levels, everything looks even.
-        *(() if wasted else (*_frame(sample_hw), *_seams(sample_hw))),
+        *(() if wasted else (*_frame(sample_hw), *_seams(sample_hw, dense_hw))),
     )
 
 
@@ -167,8 +171,15 @@ def _shape(rows: int, columns: int) -> tuple[ImageWarning, ...]:
     )
 
 
-def _seams(sample_hw: Sample) -> tuple[ImageWarning, ...]:
-    if not (_has_seam(sample_hw) or _has_seam(sample_hw.T)):
+def _seams(sample_hw: Sample, dense_hw: Sample) -> tuple[ImageWarning, ...]:
+    """Two images side by side, or one above the other.
+
+    Args:
+        dense_hw: the sample with what is dense as bright.
+    """
+    is_dense_w = np.median(dense_hw, axis=0) >= _DENSE
+    # No organ lies across a chest from side to side.
+    if not (_has_seam(sample_hw, is_dense_w) or _has_seam(sample_hw.T, np.zeros(len(sample_hw), bool))):
         return ()
     return _warning(
         WarningCode.SEVERAL_IMAGES,
@@ -177,8 +188,8 @@ def _seams(sample_hw: Sample) -> tuple[ImageWarning, ...]:
     )
 
 
-def _has_seam(sample_hw: Sample) -> bool:
-    """Whether a line near the middle divides the picture, or an even strip does."""
+def _has_seam(sample_hw: Sample, is_dense_w: NDArray[np.bool_]) -> bool:
+    """Whether a line near the middle divides the picture, or an even strip does that may not be an organ."""
     width = sample_hw.shape[1]
     first, last = (round(share * width) for share in _SEAM_REGION)
     steps_hw = np.abs(np.diff(sample_hw[:, first:last], axis=1))
@@ -187,5 +198,6 @@ def _has_seam(sample_hw: Sample) -> bool:
         return True
     middle_hw = sample_hw[:, first:last]
     even = (np.abs(middle_hw - np.median(middle_hw, axis=0)) <= _SAME_GREY).mean(axis=0) >= _GAP_SHARE
+    gap = even & ~is_dense_w[first:last]
     # A picture that is even all over has no gap: both sides must hold something.
-    return bool(even.any() and not even[0] and not even[-1] and sample_hw.std() > 2 * _SAME_GREY)
+    return bool(gap.any() and not even[0] and not even[-1] and sample_hw.std() > 2 * _SAME_GREY)

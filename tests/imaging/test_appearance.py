@@ -75,6 +75,26 @@ def test_two_images_in_one(axis: int) -> None:
     assert codes(png(np.concatenate(halves, axis))) == ["several-images"]
 
 
+@pytest.mark.parametrize("grey", [0, 128, 255])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_gap_of_any_grey_is_seen(axis: int, grey: int, inverted: bool) -> None:
+    gap = np.full((480, 12) if axis else (12, 400), grey * 16, np.uint16)
+    halves = [FILM[:, ::2], gap, FILM[:, 1::2]] if axis else [FILM[::2], gap, FILM[1::2]]
+    both = np.concatenate(halves, axis)
+    data = makers.dicom(4095 - both, photometric="MONOCHROME1") if inverted else makers.dicom(both)
+    assert "several-images" in codes(data)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_mediastinum_that_is_white_all_the_way_down_is_no_gap(inverted: bool) -> None:
+    across = np.arange(400)
+    white = 4095 * np.exp(-(((across - 200) / 40.0) ** 8))  # soft edges, as a body has them
+    film = np.maximum(FILM, white[None]).astype(np.uint16)
+    data = makers.dicom(4095 - film, photometric="MONOCHROME1") if inverted else makers.dicom(film)
+    assert codes(data) == []
+
+
 def test_one_hot_pixel() -> None:
     hot = FILM.copy()
     hot[200, 200] = 65535
