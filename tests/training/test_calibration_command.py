@@ -21,6 +21,7 @@ from training.calibration import kept
 from training.calibration.bundle import Labelled, calibrated_contract, gains, heatmap_scales
 from training.calibration.images import calibrate_bundle, kept_of_phantoms
 from training.phantom import write_phantoms
+from training.steps.model_card import refresh_card, write_card
 
 
 def _images(count: int, *, a_study: int = 1, seed: int = 0) -> Labelled:
@@ -135,3 +136,18 @@ def test_an_interrupted_calibration_goes_on_from_its_outputs(
 def test_outputs_are_kept_of_phantoms_alone(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="--outputs"):
         calibrate_bundle(tiny_bundle, data="folder:x", phantoms=0, seed=0, version=None, outputs=tmp_path)
+
+
+def test_a_card_of_ours_follows_the_calibration_and_another_stays(contract: Contract, tmp_path: Path) -> None:
+    calibrated = calibrated_contract(contract, _images(1200))
+    assert not refresh_card(tmp_path, calibrated)
+    (tmp_path / "README.md").write_text("# Our own words")
+    assert not refresh_card(tmp_path, calibrated)
+    assert (tmp_path / "README.md").read_text() == "# Our own words"
+    write_card(tmp_path, contract, {})
+    assert "is the stack's sum, which is not calibrated" in (tmp_path / "README.md").read_text()
+    assert refresh_card(tmp_path, calibrated)
+    card = (tmp_path / "README.md").read_text()
+    edema = calibrated.operating_points["Edema"]
+    assert "Fitted on 1200 drawn images" in card
+    assert f"| Edema | logistic | {edema.events} | {edema.non_events} | {edema.threshold:.3f} |" in card

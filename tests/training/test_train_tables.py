@@ -12,7 +12,7 @@ from cxrserve.bundle.contract import Contract, Metrics, read_contract
 from cxrserve.findings import NAMES
 from tests.bundles import write_tiny_bundle
 from training.cli.tables import recipes_table, result_table
-from training.recipes import RECIPES, recipe
+from training.recipes import RECIPES
 from training.report.averages import over_folds
 from training.steps.model_card import write_card
 
@@ -68,7 +68,7 @@ def test_the_printed_table_is_over_the_folds(contract: Contract) -> None:
 
 
 def test_the_card_is_over_the_folds_and_says_what_a_file_must_be(contract: Contract, tmp_path: Path) -> None:
-    text = write_card(tmp_path, recipe("haque2021"), contract, {}).read_text(encoding="utf-8")
+    text = write_card(tmp_path, contract, {}).read_text(encoding="utf-8")
     assert "| Atelectasis | 0.700 ± 0.141 | **0.800** ± 0.141 |" in text
     assert "| **mean** | 0.700 | 0.800 |" in text
     assert "over the 2 folds and seeds" in text

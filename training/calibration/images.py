@@ -28,8 +28,10 @@ from training.calibration.restack import parts, restacked_contract
 from training.datasets import read_dataset
 from training.datasets.labels import LabelPolicy
 from training.phantom.pyramids import drawn_pyramids
+from training.report.evaluate_bundle import JSON
 from training.report.files import FileSamples, decoding
 from training.report.heatmaps import HEATMAP_PERCENTILE
+from training.steps.model_card import refresh_card
 
 Source = tuple[int, Iterator[tuple[Levels, NDArray[np.floating], int]]]
 StackChoice = Literal["keep", "calibrated"]
@@ -78,6 +80,10 @@ def calibrate_bundle(
         calibrated = calibrated.model_copy(update={"version": version})
     write_contract(bundle, calibrated)
     show(table, Console())
+    if not refresh_card(bundle, calibrated):
+        console.print(f"{bundle} has no model card of the usual kind; nothing in its README.md was changed")
+    if (bundle / JSON).exists():
+        console.print(f"{bundle / JSON} measures the bundle as it was: run `cxrserve evaluate` again")
     return calibrated
 
 

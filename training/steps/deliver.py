@@ -134,7 +134,7 @@ def _write_bundle(run: Run, trial: Trial, test: PyramidCache) -> Contract:
     _write_contract(run.out, contract)
     if (bundle / PATIENTS).exists():
         write_atomically(run.out / PATIENTS, (bundle / PATIENTS).read_bytes())
-    write_card(run.out, run.recipe, contract, _pointing(run.out, test))
+    write_card(run.out, contract, _pointing(run.out, test))
     return contract
 
 

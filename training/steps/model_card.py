@@ -8,35 +8,50 @@ from typing import Final
 
 from cxrserve.bundle.contract import Contract, Lineage
 from training.datasets.pictures import expected_inputs
-from training.recipes import PhantomData, Recipe
 from training.report.heatmaps import HEATMAP_PERCENTILE
 from training.report.measures import means
 from training.report.scores import STACK, VOTING
 
 CARD: Final = "README.md"
+_TITLE: Final = "# The bundle "
+# In the data of a bundle that was trained on drawings alone.
+OF_PHANTOMS: Final = "phantoms, seeds from"
 
 
-def write_card(folder: Path, recipe: Recipe, contract: Contract, pointing: dict[str, float]) -> Path:
+def write_card(folder: Path, contract: Contract, pointing: dict[str, float]) -> Path:
     """Write `README.md` into the bundle's folder.
 
     Args:
         pointing: by finding, the share of heatmaps whose maximum lies on the finding.
     """
     path = folder / CARD
-    path.write_text("\n".join(_lines(recipe, contract, pointing)) + "\n", encoding="utf-8")
+    path.write_text("\n".join(_lines(contract, pointing)) + "\n", encoding="utf-8")
     return path
 
 
-def _lines(recipe: Recipe, contract: Contract, pointing: dict[str, float]) -> list[str]:
+def refresh_card(folder: Path, contract: Contract) -> bool:
+    """Write the card of a bundle whose contract has changed, if the one that is there is a card of this kind.
+
+    Returns:
+        False where the folder has another README.md, which is left as it is, or none.
+    """
+    path = folder / CARD
+    if not path.is_file() or _TITLE not in path.read_text(encoding="utf-8"):
+        return False
+    write_card(folder, contract, {})
+    return True
+
+
+def _lines(contract: Contract, pointing: dict[str, float]) -> list[str]:
     lineage = contract.lineage
     return [
-        f"# The bundle `{contract.name}` {contract.version}",
+        f"{_TITLE}`{contract.name}` {contract.version}",
         "",
         contract.intended_use,
         "",
         *(f"- {limit}" for limit in contract.limits),
         "",
-        f"Made by `cxrserve train --recipe {recipe.name}` on {lineage.created} from {lineage.data}. "
+        f"Made by `cxrserve train --recipe {lineage.recipe}` on {lineage.created} from {lineage.data}. "
         f"Profile `{contract.preprocessing.profile}`, fit `{contract.preprocessing.fit}`.",
         "",
         *(_provenance(lineage)),
@@ -53,7 +68,8 @@ def _lines(recipe: Recipe, contract: Contract, pointing: dict[str, float]) -> li
             for member in contract.members
         ),
         "",
-        *_measured(contract, pointing, drawn=isinstance(recipe.data, PhantomData)),
+        *_measured(contract, pointing, drawn=OF_PHANTOMS in lineage.data),
+        *_calibration(contract),
         *film_check_lines(contract),
     ]
 
@@ -73,7 +89,7 @@ _CAVEAT = {
 
 def _measured(contract: Contract, pointing: dict[str, float], *, drawn: bool) -> list[str]:
     if contract.metrics is None:
-        return []
+        return ["## AUC", "", "Not measured since the stack was fitted; `cxrserve evaluate` does it."]
     folds, table = contract.metrics.folds, contract.metrics.auc
     deviations: dict[str, dict[str, float | None]] = {}
     measured = f"On {contract.metrics.data}, through the path that serves."
@@ -114,9 +130,50 @@ def _measured(contract: Contract, pointing: dict[str, float], *, drawn: bool) ->
             for name, weights in zip(contract.findings, contract.stack, strict=True)
         ),
         "",
+        _heatmap_scale(contract, "phantoms" if drawn else "images"),
+    ]
+
+
+def _heatmap_scale(contract: Contract, images: str) -> str:
+    scales = contract.heatmap_scales.values()
+    if scales:
+        return (
+            f"Heatmaps have a scale for each finding, with full strength from {min(scales):g} to "
+            f"{max(scales):g} nats on: the median of the maxima over images where it is present and found."
+        )
+    return (
         f"Heatmaps are shown at full strength from {contract.heatmap_scale:g} on: the {HEATMAP_PERCENTILE}th "
-        "percentile of the maxima over present findings of the validation "
-        f"{'phantoms' if drawn else 'images'}.",
+        f"percentile of the maxima over present findings of the validation {images}."
+    )
+
+
+def _calibration(contract: Contract) -> list[str]:
+    """The section on calibration and operating points: the map, its data, and what was measured."""
+    if isinstance(contract.calibration, str):
+        return ["", "## Calibration", "", "None: a probability is the stack's sum, which is not calibrated."]
+    rows = []
+    for name, point in contract.operating_points.items():
+        calibration = contract.calibration_of(name)
+        measured = [
+            f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})" if share else "–"
+            for share in map(point.measured.get, ("sensitivity", "specificity"))
+        ]
+        rows.append(
+            f"| {name} | {calibration.method} | {calibration.events} | {calibration.non_events} | "
+            f"{point.threshold:.3f} | {' | '.join(measured)} |"
+        )
+    fitted_on = dict.fromkeys(calibration.data for calibration in contract.calibration.values())
+    return [
+        "",
+        "## Calibration and operating points",
+        "",
+        f"Fitted on {'; '.join(fitted_on)}, which trained no network. Events and non-events are images with "
+        "and without the finding; shares are those at the operating point, with 95 % intervals (Clopper and "
+        "Pearson), on the same images.",
+        "",
+        "| finding | map | events | non-events | threshold | sensitivity | specificity |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
     ]
 
 

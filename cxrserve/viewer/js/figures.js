@@ -131,12 +131,21 @@ function refusals(report) {
 }
 
 /**
- * What was measured of the bundle. @param {Evaluation} report
+ * What was measured of the bundle. @param {Evaluation} report @param {string} sha256 of the bundle
  */
-export function measuredFigures(report) {
+export function measuredFigures(report, sha256) {
   const findings = report.findings.filter((finding) => finding.calibration);
   const on = `${whole(report.count)} ${report.unit} of ${report.data}`;
   return [
+    report.sha256 === sha256
+      ? null
+      : element(
+          "p",
+          { class: "sub alarmed" },
+          "The figures below are of an earlier state of this bundle, with the SHA-256 ",
+          element("code", {}, `${report.sha256.slice(0, 16)}…`),
+          ". `cxrserve evaluate` measures it as it is.",
+        ),
     ...multiples(
       "Reliability",
       `How often the finding was there, by the probability that was said: ${on}. On the dotted line probabilities are frequencies. Lines are 95 % intervals, a dot grows with its images.`,

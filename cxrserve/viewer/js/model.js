@@ -287,7 +287,7 @@ async function start() {
     place.replaceChildren(
       ...[
         ...head(model),
-        ...(report ? measuredFigures(report) : []),
+        ...(report ? measuredFigures(report, model.sha256) : []),
         ...siteFigures(model.site),
         ...watchFigures(watch),
         ...[weights, metrics, operatingPoints, members, contract].flatMap((section) => section(model)),

@@ -172,6 +172,7 @@ export interface EvaluatedFinding {
 
 /** The bundle's `report.json`. */
 export interface Evaluation {
+  sha256: string;
   count: number;
   unit: string;
   data: string;
