@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from cxrserve.ensemble.heatmap import to_grey
 from cxrserve.ensemble.stack import voted
 from cxrserve.findings import INDEX, NAMES
-from training.calibration.error import error_interval
 from cxrserve.reports.ranking import difference_interval, placements
+from training.calibration.error import error_interval
 
 Stored = Mapping[str, NDArray[Any]]
 # Share of full strength from which a heatmap counts as visible, and below which as dark.
