@@ -101,8 +101,6 @@ class Puller(Protocol):
 
 IsStored = Callable[[str, str], bool]  # a SOP Instance UID and a SOP Class UID: is it stored and sound?
 Keep = Callable[[bytes], bool]  # takes in a fetched file; True where it is stored
-# Call it with SOP Instance UIDs before a PACS is asked to send these images to the port of this node.
-Expect = Callable[[Sequence[str]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,11 +121,23 @@ class PriorsWanted:
     study_date: str
 
 
+class Arrivals(Protocol):
+    """Images that a PACS is asked to send to the port of this node, or of another node of the archive."""
+
+    def expect(self, sop_instance_uids: Sequence[str]) -> None:
+        """Announce them. Before the PACS is asked: else they count as new work."""
+        ...
+
+    def has_come(self, sop_instance_uid: str) -> bool:
+        """True once such an image was taken in, or ignored because it does not fit the rule."""
+        ...
+
+
 class PriorSource(Protocol):
     """Fetches the radiographs of a patient's earlier studies from a PACS."""
 
     def __call__(
-        self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, expect: Expect, fetched: list[str]
+        self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, arrivals: Arrivals, fetched: list[str]
     ) -> None:
         """Fetch the newest studies of which an image is taken in, or of which one is stored.
 

@@ -9,7 +9,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pynetdicom.association import Association
 
-from cxrserve.archive.destination import DeliveryError, Expect, IsStored, Keep, PriorsWanted
+from cxrserve.archive.destination import Arrivals, DeliveryError, IsStored, Keep, PriorsWanted
 from cxrserve.archive.peers import DimsePeer
 from cxrserve.imaging.dicom.dataset import text
 from cxrserve.imaging.dicom.identity import is_uid
@@ -21,6 +21,10 @@ from cxrserve.pacs.query_retrieve import find, find_and_move_contexts, move
 
 _UTF_8: Final = "ISO_IR 192"
 _POLL_S: Final = 0.2
+
+
+class _NotArrived(DeliveryError):
+    """The peer says that it has sent an image, and it has not come: the others are not asked for now."""
 
 
 class MovedPriors:
@@ -35,7 +39,7 @@ class MovedPriors:
         self._ae_title: Final = ae_title
 
     def __call__(
-        self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, expect: Expect, fetched: list[str]
+        self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, arrivals: Arrivals, fetched: list[str]
     ) -> None:
         """As `PriorSource`. `keep` is not used: the objects come to the port of this node."""
         peer = self._peers[wanted.server]
@@ -48,7 +52,9 @@ class MovedPriors:
                 if not association.is_established:
                     break
                 try:
-                    known, new = self._fetch(association, peer, study, is_stored, expect)
+                    known, new = self._fetch(association, peer, study, is_stored, arrivals)
+                except _NotArrived:
+                    raise
                 except DeliveryError as error:
                     first = first or error
                     continue
@@ -59,7 +65,7 @@ class MovedPriors:
             raise first
 
     def _fetch(
-        self, association: Association, peer: DimsePeer, study: str, is_stored: IsStored, expect: Expect
+        self, association: Association, peer: DimsePeer, study: str, is_stored: IsStored, arrivals: Arrivals
     ) -> tuple[bool, bool]:
         """Have the images of a study sent; whether any was stored before, and whether any is now.
 
@@ -69,18 +75,19 @@ class MovedPriors:
         images = list(_images(association, peer, study))
         missing = [image for image in images if not _any_class(is_stored, image)]
         if missing:
-            expect([str(image.SOPInstanceUID) for image in missing])
+            arrivals.expect([str(image.SOPInstanceUID) for image in missing])
         new = False
         first: DeliveryError | None = None
         for image in missing:
             try:
-                complete = move(association, peer, image, self._ae_title)
+                move(association, peer, image, self._ae_title)
+                _wait_for(image, peer, arrivals)
             except DeliveryError as error:
-                if not association.is_established:
+                if isinstance(error, _NotArrived) or not association.is_established:
                     raise
                 first = first or error
                 continue
-            new |= _any_class(is_stored, image) if complete else _arrives(is_stored, image, peer.timeout_s)
+            new |= _any_class(is_stored, image)
         if first is not None:
             raise first
         return len(missing) < len(images), new
@@ -136,11 +143,18 @@ def _any_class(is_stored: IsStored, image: Dataset) -> bool:
     return any(is_stored(str(image.SOPInstanceUID), sop_class) for sop_class in STORAGE_CLASSES)
 
 
-def _arrives(is_stored: IsStored, image: Dataset, timeout_s: float) -> bool:
-    """Wait for an image that the peer sends after its answer, without saying so."""
-    until = time.monotonic() + timeout_s
-    while not _any_class(is_stored, image):
+def _wait_for(image: Dataset, peer: DimsePeer, arrivals: Arrivals) -> None:
+    """Wait for an image: a peer may say that it has sent it before it does so.
+
+    Raises:
+        DeliveryError: it has not come in the time that the peer has for an answer.
+    """
+    until = time.monotonic() + peer.timeout_s
+    while not arrivals.has_come(str(image.SOPInstanceUID)):
         if time.monotonic() > until:
-            return False
+            raise _NotArrived(
+                f"{peer.ae_title} says that it has sent an image, which has not arrived. Check that it sends "
+                "to this station, and this station's log.",
+                retryable=True,
+            )
         time.sleep(_POLL_S)
-    return True

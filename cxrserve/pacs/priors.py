@@ -13,7 +13,7 @@ import requests
 from pydicom.dataset import Dataset
 
 from cxrserve import dicom_status
-from cxrserve.archive.destination import DeliveryError, Expect, IsStored, Keep, PriorSource, PriorsWanted
+from cxrserve.archive.destination import Arrivals, DeliveryError, IsStored, Keep, PriorSource, PriorsWanted
 from cxrserve.archive.peers import DimsePeer, PullServer
 from cxrserve.archive.rules import Rules
 from cxrserve.errors import CxrserveError
@@ -39,10 +39,10 @@ def prior_source(rules: Rules, ae_title: str, *, max_bytes: int) -> PriorSource:
     moved = MovedPriors(dimse, ae_title)
 
     def fetch(
-        wanted: PriorsWanted, is_stored: IsStored, keep: Keep, expect: Expect, fetched: list[str]
+        wanted: PriorsWanted, is_stored: IsStored, keep: Keep, arrivals: Arrivals, fetched: list[str]
     ) -> None:
         source = web if wanted.server in rules.servers else moved
-        source(wanted, is_stored, keep, expect, fetched)
+        source(wanted, is_stored, keep, arrivals, fetched)
 
     return fetch
 
@@ -59,9 +59,9 @@ class WebPriors:
         self._max_bytes: Final = max_bytes
 
     def __call__(
-        self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, expect: Expect, fetched: list[str]
+        self, wanted: PriorsWanted, is_stored: IsStored, keep: Keep, arrivals: Arrivals, fetched: list[str]
     ) -> None:
-        """As `PriorSource`. `expect` is not used: nothing comes to the port of this node."""
+        """As `PriorSource`. `arrivals` is not used: nothing comes to the port of this node."""
         server = self._servers[wanted.server]
         first: DeliveryError | None = None
         found = 0

@@ -55,18 +55,16 @@ def find(association: Association, peer: DimsePeer, query: Dataset) -> list[Data
     return matches
 
 
-def move(association: Association, peer: DimsePeer, what: Dataset, destination: str) -> bool:
+def move(association: Association, peer: DimsePeer, what: Dataset, destination: str) -> None:
     """Have the peer send what the unique keys in `what` name to the AE title `destination`.
 
-    Returns:
-        True where it says that it has sent everything; False where it does not say how much.
+    Some peers answer before they have sent it.
 
     Raises:
         DeliveryError: the peer does not accept C-MOVE, does not know `destination`, gives no answer, or did
             not send all of it; without patient data.
     """
     _check_accepts(association, peer, _MOVE, "C-MOVE")
-    last = Dataset()
     for answer, _ in association.send_c_move(what, destination, _MOVE):
         status = _status(answer, peer, "C-MOVE")
         if status == _UNKNOWN_DESTINATION:
@@ -81,11 +79,14 @@ def move(association: Association, peer: DimsePeer, what: Dataset, destination: 
                 "everything. Its log says why; this station's log has a line for each object that came.",
                 retryable=True,
             )
-        last = answer
-    return bool(last.get("NumberOfCompletedSuboperations"))
 
 
 def _check_accepts(association: Association, peer: DimsePeer, syntax: UID, service: str) -> None:
+    if not association.is_established:
+        raise DeliveryError(
+            f"{peer.ae_title} has ended the association before a {service}. Its log says why.",
+            retryable=True,
+        )
     if syntax not in [context.abstract_syntax for context in association.accepted_contexts]:
         raise DeliveryError(
             f"{peer.ae_title} does not accept Study Root {service}. Enable it there.", retryable=False

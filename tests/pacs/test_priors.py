@@ -130,12 +130,12 @@ def test_the_last_studies_of_the_patient_come_and_stay(
 
 
 @pytest.fixture
-def moving(tmp_path: Path) -> Iterator[tuple[Orthanc, int]]:
+def moving(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[tuple[Orthanc, int]]:
     """A PACS that knows a station by C-MOVE, and the DICOM port that this station must have."""
     port = free_port()
-    with orthanc(
-        tmp_path / "orthanc", DicomModalities={"station": ["CXRSERVE", "127.0.0.1", port]}
-    ) as running:
+    known = {"station": ["CXRSERVE", "127.0.0.1", port]}
+    more = getattr(request, "param", {})
+    with orthanc(tmp_path / "orthanc", DicomModalities=known, **more) as running:
         yield running, port
 
 
@@ -186,6 +186,22 @@ def test_a_dimse_peer_is_asked_by_find_and_sends_by_move(
     (pulled,) = [event for event in events if event["action"] == "pull"]
     assert (pulled["user"], pulled["detail"]) == ("pacs", "priors")
     assert set(pulled["studies"]) == {older, newest}
+
+
+@pytest.mark.parametrize("moving", [{"SynchronousCMove": False}], indirect=True)
+def test_a_peer_may_send_after_its_answer(
+    tiny_bundle: Path, moving: tuple[Orthanc, int], tmp_path: Path
+) -> None:
+    pacs, port = moving
+    patient, prior = f"L-{generate_uid()[-12:]}", generate_uid()
+    put(pacs, prior, patient, "20240101")
+    archive = tmp_path / "archive"
+    with station(tiny_bundle, archive, rules_for(pacs, server="pacs"), dicom_port=port) as running:
+        current = send(running, tmp_path / "now.dcm", patient)
+        running.said(r"job=\S+-priors server=pacs priors=1", 120)
+        until(lambda: studies(running, patient) == dict.fromkeys((current, prior), "done"), 120)
+        pacs.wait_for_study(current, 1, 120)
+    assert modalities(pacs, prior) == ["DX"]
 
 
 def test_a_peer_that_does_not_know_the_station_is_named(tiny_bundle: Path, tmp_path: Path) -> None:

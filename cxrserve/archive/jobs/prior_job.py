@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from cxrserve.archive.destination import IsStored, PriorSource, PriorsWanted
 from cxrserve.archive.receipt import PRIOR, Receipt, Source
-from cxrserve.archive.receiving.expected_priors import payload_of, read_payload
+from cxrserve.archive.receiving.expected_priors import expect, has_arrived, rule_of
 from cxrserve.archive.rules import CurrentRules
 from cxrserve.archive.storage.database import Database
 from cxrserve.archive.storage.tables import JOBS, STUDIES, JobRow, StudyRow
@@ -49,7 +49,7 @@ class PriorJob:
         Raises:
             DeliveryError: the server does not answer, or did not give all images; what it gave is stored.
         """
-        name, expected = read_payload(job.payload)
+        name = rule_of(job.payload)
         rule = self._rules.by_name.get(name)
         with self._database.reading() as connection:
             row = connection.execute(sa.select(STUDIES).where(STUDIES.c.key == job.study_key)).first()
@@ -72,16 +72,26 @@ class PriorJob:
             source = Source(protocol=PRIOR, prior_of=name)
             return self._receive(part10, source).outcome in ("kept", "duplicate")
 
-        def expect(sop_instance_uids: Sequence[str]) -> None:
-            expected.extend(uid for uid in sop_instance_uids if uid not in expected)
-            ours = JOBS.c.id == job.id, JOBS.c.claims == job.claims
-            with self._database.writing() as connection:
-                connection.execute(JOBS.update().where(*ours).values(payload=payload_of(name, expected)))
-
         fetched: list[str] = []
         try:
-            self._source(wanted, self._is_stored, keep, expect, fetched)
+            self._source(wanted, self._is_stored, keep, _Arrivals(self._database, job), fetched)
         finally:
             if fetched:
                 record(AuditEvent(action="pull", detail="priors", user=wanted.server, studies=tuple(fetched)))
         _log.info("job=%s server=%s priors=%d", job.id, wanted.server, len(fetched))
+
+
+class _Arrivals:
+    """As `Arrivals`, in the row of the job; not once another node has taken it over."""
+
+    def __init__(self, database: Database, job: JobRow) -> None:
+        self._database: Final = database
+        self._which: Final = sa.and_(JOBS.c.id == job.id, JOBS.c.claims == job.claims)
+
+    def expect(self, sop_instance_uids: Sequence[str]) -> None:
+        with self._database.writing() as connection:
+            expect(connection, self._which, sop_instance_uids)
+
+    def has_come(self, sop_instance_uid: str) -> bool:
+        with self._database.reading() as connection:
+            return has_arrived(connection, self._which, sop_instance_uid)

@@ -30,7 +30,7 @@ from cxrserve.archive.receiving.corrections import (
     patient_of_study,
     replace_image,
 )
-from cxrserve.archive.receiving.expected_priors import rule_expecting
+from cxrserve.archive.receiving.expected_priors import note_arrival, rule_expecting
 from cxrserve.archive.receiving.group_commit import Committer
 from cxrserve.archive.receiving.incoming_file import IncomingFile
 from cxrserve.archive.receiving.parse import ReceivedObject, parse
@@ -194,6 +194,13 @@ class Intake:
         return replace(incoming, source=replace(incoming.source, protocol=PRIOR, prior_of=rule))
 
     def _receive_prior(self, incoming: ReceivedObject, rule: Rule | None) -> Receipt:
+        receipt = self._take_prior(incoming, rule)
+        if self._rules.now.moves_priors:
+            with answering(), self._database.writing() as connection:
+                note_arrival(connection, incoming.sop_instance_uid)
+        return receipt
+
+    def _take_prior(self, incoming: ReceivedObject, rule: Rule | None) -> Receipt:
         """An image that was fetched as a prior. It corrects nothing that is stored, and is never held."""
         if rule is None:
             return incoming.receipt("ignored", "this image does not fit the rule that asked for priors.")
