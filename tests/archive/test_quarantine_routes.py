@@ -14,7 +14,7 @@ from cxrserve.api.server import Server
 from cxrserve.audit.trail import open_trail
 from cxrserve.pipeline.pipeline import Pipeline
 from tests.archive.conftest import SENDER, OpenArchive, chest, study_of
-from tests.archive.test_corrections import RIGHT, TEMPORARY
+from tests.archive.test_corrections import RIGHT, TEMPORARY, with_elements
 from tests.conftest import MakeSettings
 from tests.servers import running_server
 from tests.waiting import until
@@ -98,3 +98,23 @@ def test_a_quarantined_object_is_listed_and_decided_on(
         rows = [json.loads(line) for line in trail.read_text().splitlines()]
         (seen,) = [row for row in rows if row["action"] == "read" and row["outcome"] == "success"]
         assert (seen["user"], seen["patients"]) == ("viewer", ["REAL-1", "TMP-1"])
+
+
+def test_a_copy_of_a_stored_image_cannot_be_moved(open_archive: OpenArchive, tmp_path: Path) -> None:
+    """It is stored under its study's patient already: moving it would be refused."""
+    rules = {
+        "servers": {"pacs": {"url": "http://127.0.0.1:9"}},
+        "patients": {"conflicts": "pacs", "source": "pacs"},
+    }
+    archive = open_archive(tmp_path / "archive", rules=rules)
+    file = chest(**TEMPORARY)
+    receipt = archive.receive(file, SENDER)
+    study_of(archive, receipt)
+    assert archive.receive(with_elements(file, PatientID="REAL-1"), SENDER).outcome == "held"
+    other = chest(receipt.study_instance_uid, rows=104, PatientID="REAL-1")
+    assert archive.receive(other, SENDER).outcome == "held"
+    copy, image = archive.quarantine.objects()
+    assert copy.sop_instance_uid == receipt.sop_instance_uid
+    assert copy.decisions == ["release", "drop"]
+    assert image.decisions == ["release", "move", "drop"]
+    assert archive.quarantine.count() == 2
