@@ -11,7 +11,7 @@ import { update } from "./store.js";
 /** @type {Part[]} */
 export const PARTS = ["heart", "thorax"];
 export const FINDING = "Cardiomegaly";
-/** Where the lines lie before they are drawn: shares of the picture across, and down. @type {Record<Part, [number, number, number]>} */
+/** The places of the lines before they are drawn: shares of the picture across, and down. @type {Record<Part, [number, number, number]>} */
 const PLACES = { heart: [0.35, 0.65, 0.62], thorax: [0.12, 0.88, 0.72] };
 /** Share of the picture's shorter side below which a drag was a click. */
 const SHORTEST = 0.02;
