@@ -1,4 +1,4 @@
-"""Whatever stands in a file's header, no word of it reaches the watch, its page's data or the metrics."""
+"""No word of a file's header reaches the watch, the data of its page or the metrics."""
 
 from __future__ import annotations
 

@@ -27,8 +27,9 @@ from training.triage.check import clopper_pearson
 MIN_IMAGES: Final = 20
 # Images that are looked at, evenly over the test set where it has more.
 MAX_IMAGES: Final = 3000
-# Groups of this many images or more are judged: refused more than `UNEVEN` times as often as the others?
+# Groups with fewer images are not compared with the others.
 MIN_JUDGED: Final = 50
+# A group is uneven where it is refused more than this many times as often as the others.
 UNEVEN: Final = 3.0
 
 

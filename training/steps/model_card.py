@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from cxrserve.bundle.contract import Contract, Lineage
+from cxrserve.bundle.operating_point import OperatingPoint
 from training.datasets.pictures import expected_inputs
 from training.report.heatmaps import HEATMAP_PERCENTILE
 from training.report.measures import means
@@ -154,13 +155,9 @@ def _calibration(contract: Contract) -> list[str]:
     rows = []
     for name, point in contract.operating_points.items():
         calibration = contract.calibration_of(name)
-        measured = [
-            f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})" if share else "–"
-            for share in map(point.measured.get, ("sensitivity", "specificity"))
-        ]
         rows.append(
             f"| {name} | {calibration.method} | {calibration.events} | {calibration.non_events} | "
-            f"{point.threshold:.3f} | {' | '.join(measured)} |"
+            f"{point.threshold:.3f} | {_share(point, 'sensitivity')} | {_share(point, 'specificity')} |"
         )
     fitted_on = dict.fromkeys(calibration.data for calibration in contract.calibration.values())
     return [
@@ -175,6 +172,11 @@ def _calibration(contract: Contract) -> list[str]:
         "|---|---|---|---|---|---|---|",
         *rows,
     ]
+
+
+def _share(point: OperatingPoint, name: Literal["sensitivity", "specificity"]) -> str:
+    share = point.measured.get(name)
+    return f"{share.value:.3f} ({share.low:.3f} to {share.high:.3f})" if share else "–"
 
 
 def film_check_lines(contract: Contract) -> list[str]:

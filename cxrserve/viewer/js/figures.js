@@ -131,7 +131,7 @@ function refusals(report) {
 }
 
 /**
- * What was measured of the bundle. @param {Evaluation} report @param {string} sha256 of the bundle
+ * The figures of the bundle. @param {Evaluation} report @param {string} sha256 of the bundle
  */
 export function measuredFigures(report, sha256) {
   const findings = report.findings.filter((finding) => finding.calibration);
@@ -161,7 +161,7 @@ export function measuredFigures(report, sha256) {
 }
 
 /**
- * What the site’s own file changed. @param {AdoptedSite|null|undefined} site
+ * The changes of the site’s own file. @param {AdoptedSite|null|undefined} site
  */
 export function siteFigures(site) {
   if (!site)
@@ -228,7 +228,7 @@ export function siteFigures(site) {
 }
 
 /**
- * What the watch says, in one sentence. @param {{alarm: boolean, summary: string}|null} watch
+ * One sentence of the watch. @param {{alarm: boolean, summary: string}|null} watch
  */
 export const watchFigures = (watch) =>
   watch
