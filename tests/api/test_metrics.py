@@ -67,7 +67,7 @@ def test_a_prediction_is_measured_at_every_stage(serve: Serve, chest_jpeg: bytes
 
 def test_rejections_are_counted_by_reason(serve: Serve, chest_jpeg: bytes) -> None:
     with (
-        serve(max_waiting=0, request_timeout_s=0.5) as running,
+        serve(max_waiting=0, request_timeout_s=5) as running,
         httpx.Client(base_url=running.url, timeout=60) as client,
         at_the_gate(running.server.service.pipeline, held=True) as gate,
         ThreadPoolExecutor(1) as threads,
