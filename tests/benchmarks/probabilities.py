@@ -1,7 +1,7 @@
 """Probabilities, ranking and heatmaps of a bundle on fresh phantoms, through `POST /predict`.
 
     python -m tests.benchmarks.probabilities score models/demo runs/demo.npz --phantoms 3000
-    python -m tests.benchmarks.probabilities tables runs/before.npz runs/after.npz
+    python -m tests.benchmarks.probabilities tables runs/demo.npz --bundle models/demo
 
 `score` starts `cxrserve serve`, draws each phantom as 12-bit DICOM, posts it with `heatmaps=all`, and keeps
 what the answer says; a second call goes on where the first one stopped. `tables` prints Markdown:
@@ -155,6 +155,7 @@ def main() -> None:
     scoring.add_argument("--workers", type=int, default=2)
     tables = commands.add_parser("tables")
     tables.add_argument("scored", type=Path, nargs="+")
+    tables.add_argument("--bundle", type=Path, help="Undo its members' calibration for voting and scales.")
     arguments = parser.parse_args()
     if arguments.command == "score":
         score(
@@ -165,7 +166,7 @@ def main() -> None:
             workers=arguments.workers,
         )
     else:
-        print_tables(arguments.scored)
+        print_tables(arguments.scored, arguments.bundle)
 
 
 if __name__ == "__main__":
