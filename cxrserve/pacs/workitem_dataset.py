@@ -38,17 +38,35 @@ _NOT_READY: Final = ("INCOMPLETE", "UNAVAILABLE")
 _PRIORITIES: Final = ("HIGH", "MEDIUM", "LOW")
 
 
+class NoPatient(Exception):
+    """A workitem names a patient in a form that cannot be compared."""
+
+
 def read_workitem(dataset: Dataset) -> Workitem:
-    """The attributes of a workitem that this station needs."""
+    """The attributes of a workitem that this station needs.
+
+    Raises:
+        NoPatient: Patient ID or issuer is there, and is no single text.
+    """
     state = text(dataset, "ProcedureStepState")
     known = {str(name): name for name in get_args(WorkitemState)}
     return Workitem(
         uid=text(dataset, "SOPInstanceUID"),
         state=known.get(state, ""),
-        patient=Patient(patient_id=text(dataset, "PatientID"), issuer=text(dataset, "IssuerOfPatientID")),
+        patient=Patient(
+            patient_id=_one_text(dataset, "PatientID"), issuer=_one_text(dataset, "IssuerOfPatientID")
+        ),
         codes=tuple(_codes(dataset, "ScheduledWorkitemCodeSequence")),
         inputs=tuple(_inputs(dataset)),
     )
+
+
+def _one_text(dataset: Dataset, keyword: str) -> str:
+    """The element's only value, "" where it is absent or empty; a number must not read as "no patient"."""
+    value = dataset.get(keyword)
+    if value is not None and not isinstance(value, str):
+        raise NoPatient(keyword)
+    return text(dataset, keyword)
 
 
 def _codes(dataset: Dataset, keyword: str) -> Iterator[Code]:

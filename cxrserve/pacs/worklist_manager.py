@@ -21,6 +21,7 @@ from cxrserve.pacs.presentation_contexts import STORAGE_CLASSES
 from cxrserve.pacs.pull import instance_of, radiographs, retrieve
 from cxrserve.pacs.web import session, translated
 from cxrserve.pacs.workitem_dataset import (
+    NoPatient,
     is_for,
     performed_update,
     priority_of,
@@ -151,9 +152,22 @@ class UpsManager:
         with quiet:
             try:
                 (entry,) = content
-                return read_workitem(Dataset.from_json(entry))
+                workitem = read_workitem(Dataset.from_json(entry))
+            except NoPatient as error:
+                raise DeliveryError(
+                    f"{self._peer.url} gives a workitem whose {error} is no single text (PS3.18 F.2.3), so "
+                    "that its images cannot be compared with its patient. It must give it as a string.",
+                    retryable=False,
+                ) from error
             except FOREIGN_ERRORS as error:
                 raise self._no_workitems() from error
+        if workitem.uid not in ("", uid):
+            raise DeliveryError(
+                f"{self._peer.url} gives another workitem than the one that it is asked for. Check any proxy "
+                "before it.",
+                retryable=True,
+            )
+        return workitem
 
     def change_state(self, task: Task, state: WorkitemState) -> bool:
         """As `WorklistManager`."""

@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from pydicom import Dataset, dcmread
+from pydicom.datadict import tag_for_keyword
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import EnhancedSRStorage, generate_uid
@@ -26,6 +27,7 @@ from cxrserve.archive.storage.files import key_of
 from cxrserve.pacs.echo import echo
 from cxrserve.pacs.workitem_dataset import DEFAULT_WORKITEM_CODE, REASONS
 from cxrserve.pacs.worklist_manager import UpsManager
+from cxrserve.reports.dicom.patient import Patient
 from tests import dcmtk
 from tests.orthanc import Orthanc, free_port
 from tests.pacs.conftest import new_chest
@@ -442,6 +444,33 @@ def test_the_page_of_a_proxy_is_no_list_of_workitems() -> None:
             with pytest.raises(DeliveryError, match="no workitems in DICOM JSON") as refused:
                 ask()
             assert refused.value.retryable
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "IssuerOfPatientID"])
+@pytest.mark.parametrize("value", [[4711], ["A", "B"], [{"Alphabetic": "A"}]])
+def test_a_patient_that_is_no_text_is_not_taken_for_none(keyword: str, value: list[object]) -> None:
+    manager = Manager()
+    entry = manager.add(scheduled(PatientID="A", IssuerOfPatientID="HERE"))
+    uid = entry.dataset.SOPInstanceUID
+    with serving(manager) as url:
+        found = client(url).retrieve(uid)
+        assert found is not None
+        assert found.patient == Patient(patient_id="A", issuer="HERE")
+        content = entry.dataset.to_json_dict()
+        content[f"{tag_for_keyword(keyword):08X}"] = {"vr": "LO", "Value": value}
+        manager.json = [content]
+        with pytest.raises(DeliveryError, match=f"whose {keyword} is no single text") as refused:
+            client(url).retrieve(uid)
+        assert not refused.value.retryable
+
+
+def test_another_workitem_is_not_taken_for_the_one_that_was_asked_for() -> None:
+    manager = Manager()
+    one, other = (manager.add(scheduled()).dataset for _ in range(2))
+    with serving(manager) as url:
+        manager.json = [other.to_json_dict()]
+        with pytest.raises(DeliveryError, match="gives another workitem"):
+            client(url).retrieve(one.SOPInstanceUID)
 
 
 def test_a_token_is_read_again_for_every_request(tmp_path: Path) -> None:

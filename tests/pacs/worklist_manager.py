@@ -91,6 +91,7 @@ class Manager:
         broken: entries that are no workitems, which are listed before all others.
         token: where it is not empty, requests without this bearer token are answered with 401.
         proxy_page: the answer to every request, where it is not empty.
+        json: the answer to Retrieve, in the place of the workitem that is asked for; None: that one.
         ignores_offset: True for a manager that gives its first page for every page.
         gives_ended: False for a manager that gives no workitem any more once it has ended.
     """
@@ -106,6 +107,7 @@ class Manager:
         self.broken: list[object] = []
         self.token = ""
         self.proxy_page = ""
+        self.json: list[object] | None = None
         self.ignores_offset = False
         self.gives_ended = True
         self._lock = threading.Lock()
@@ -169,6 +171,8 @@ class Manager:
             if entry.state in _FINAL and not self.gives_ended:
                 raise Refused(409, "The submitted request is inconsistent with the current state.")
             assert "TransactionUID" not in entry.dataset
+            if self.json is not None:
+                return _json(self.json)
             return _json([entry.dataset.to_json_dict()])
 
     def _change_state(self, entry: Entry, body: bytes) -> str:
