@@ -33,7 +33,7 @@ ServiceOf = Annotated[Service, Depends(service_of)]
     summary="Decode a received image for display",
     responses={200: DISPLAYED, **openapi.problems(*_GONE, 413, 422, 500, 503, 504)},
 )
-async def display(request: Request, study: StudyUid, image: SopUid, service: ServiceOf) -> Response:
+async def display_received(request: Request, study: StudyUid, image: SopUid, service: ServiceOf) -> Response:
     """The same answer as that of POST /display for the file of the image."""
     return await displayed(request, service, _archived(request, service, study, image))
 
@@ -44,7 +44,7 @@ async def display(request: Request, study: StudyUid, image: SopUid, service: Ser
     summary="Predict a received image",
     responses=openapi.problems(*FAILURES, *_GONE) | FORMS_OF_AN_IMAGE,
 )
-async def predict(
+async def predict_received(
     request: Request,
     study: StudyUid,
     image: SopUid,
