@@ -55,10 +55,12 @@ def rules_for(pacs: Orthanc, url: str, **more: object) -> dict[str, Any]:
         "servers": {
             "archive": {"url": pacs.dicom_web},
             "away": {"url": f"http://127.0.0.1:{free_port()}", "timeout_s": 1},
+            "swapping": {"url": f"{url}/images"},
         },
         "worklists": {
             "chest": {**worklist, "label": "CHEST", "code": CODE},
             "away": {**worklist, "label": "AWAY", "images": "away", "images_within_s": 0},
+            "swapped": {**worklist, "label": "SWAPPED", "images": "swapping"},
         },
         "rules": [
             {"name": "lost", "match": {"tags": {"StudyDescription": "LOST"}}, "destinations": ["lost"]},
@@ -244,6 +246,34 @@ def test_an_image_of_another_patient_is_not_even_stored(
     assert reason(entry) == codes.DCM.IncorrectWorklistEntrySelected.value
     assert not entry.performed.OutputInformationSequence
     assert httpx.get(f"{worker.url}/studies/{film.study}", timeout=60).status_code == 404
+
+
+def test_a_workitem_without_a_patient_has_the_images_of_one_alone(
+    worker: Station, manager: Manager, pacs: Orthanc, tmp_path: Path
+) -> None:
+    nobody: dict[str, object] = {"PatientID": "", "WorklistLabel": "NONE"}
+    film = case(manager, pacs, tmp_path, workitem=nobody)
+    stranger = case(manager, pacs, tmp_path, workitem=nobody, PatientID="ANOTHER")
+    both = [each.entry.dataset.InputInformationSequence[0] for each in (film, stranger)]
+    film.entry.dataset.InputInformationSequence = both
+    film.entry.dataset.WorklistLabel = "CHEST"
+    entry = ended(film.entry, "CANCELED")
+    assert reason(entry) == codes.DCM.IncorrectWorklistEntrySelected.value
+    assert httpx.get(f"{worker.url}/studies/{film.study}", timeout=60).status_code == 200
+    assert httpx.get(f"{worker.url}/studies/{stranger.study}", timeout=60).status_code == 404
+
+
+def test_an_object_that_was_not_asked_for_is_no_input(
+    worker: Station, manager: Manager, pacs: Orthanc, tmp_path: Path
+) -> None:
+    film = case(manager, pacs, tmp_path, workitem={"WorklistLabel": "NONE"})
+    (item,) = film.entry.dataset.InputInformationSequence
+    (reference,) = item.ReferencedSOPSequence
+    reference.ReferencedSOPInstanceUID = generate_uid()
+    manager.image = film.path.read_bytes()
+    film.entry.dataset.WorklistLabel = "SWAPPED"
+    entry = ended(film.entry, "CANCELED")
+    assert entry.progress.ReasonForCancellation.startswith("The server gave another object")
 
 
 def test_an_image_whose_study_is_another_patients_is_held_and_not_reported(

@@ -91,6 +91,7 @@ class Manager:
         broken: entries that are no workitems, which are listed before all others.
         token: where it is not empty, requests without this bearer token are answered with 401.
         proxy_page: the answer to every request, where it is not empty.
+        image: the answer of a WADO-RS server, whatever object it is asked for.
         json: the answer to Retrieve, in the place of the workitem that is asked for; None: that one.
         ignores_offset: True for a manager that gives its first page for every page.
         gives_ended: False for a manager that gives no workitem any more once it has ended.
@@ -107,6 +108,7 @@ class Manager:
         self.broken: list[object] = []
         self.token = ""
         self.proxy_page = ""
+        self.image = b""
         self.json: list[object] | None = None
         self.ignores_offset = False
         self.gives_ended = True
@@ -277,11 +279,16 @@ def serving(manager: Manager, port: int = 0) -> Iterator[str]:
     async def answer(request: Request) -> Response:
         return await run_in_threadpool(manager.answer, request, await request.body())
 
+    async def image(_: Request) -> Response:
+        body = b"--b\r\nContent-Type: application/dicom\r\n\r\n" + manager.image + b"\r\n--b--\r\n"
+        return Response(body, media_type='multipart/related; type="application/dicom"; boundary=b')
+
     methods = ["GET", "POST", "PUT"]
     app = Starlette(
         routes=[
             Route("/ups/workitems", answer, methods=methods),
             Route("/ups/workitems/{path:path}", answer, methods=methods),
+            Route("/ups/images/{path:path}", image),
         ]
     )
     server = uvicorn.Server(

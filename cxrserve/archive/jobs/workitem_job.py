@@ -53,7 +53,8 @@ _UNRECORDED: Final = (
     "The results were delivered before this version of the station, which records their UIDs, was installed."
 )
 _OTHER_PATIENT: Final = Cancellation(
-    reason="wrong-patient", text="The workitem names another patient than an image of its input."
+    reason="wrong-patient",
+    text="An image of the input is another patient's than the workitem, or than another image of it.",
 )
 
 
@@ -191,15 +192,18 @@ class _Step:
                 Cancellation(reason="not-supported", text="There is no radiograph among the inputs.")
             )
         taken, refusals, fetched = [], [], dict[str, set[str]]()
+        patient = workitem.patient
         try:
             for image in images:
                 if not self._parts.is_stored(image.sop_instance_uid, image.sop_class_uid):
-                    refusal = self._take_in(image, workitem.patient)
+                    refusal = self._take_in(image, patient)
                     if refusal:
                         refusals.append(refusal)
                         continue
                     fetched.setdefault(image.server, set()).add(image.study_instance_uid)
-                self._check_patient(image.sop_instance_uid, workitem.patient)
+                stored = self._check_patient(image.sop_instance_uid, patient)
+                if not patient.patient_id:  # then the first image says whose the others must be
+                    patient = stored
                 taken.append(image.sop_instance_uid)
         finally:
             for server, studies in fetched.items():
@@ -256,10 +260,14 @@ class _Step:
                     "until a person decides.",
                 )
             )
-        return "" if receipt.outcome in ("kept", "duplicate") else receipt.detail
+        if receipt.outcome not in ("kept", "duplicate"):
+            return receipt.detail
+        if receipt.sop_instance_uid != image.sop_instance_uid:
+            return "The server gave another object than the one that it was asked for."
+        return ""
 
-    def _check_patient(self, sop_instance_uid: str, patient: Patient) -> None:
-        """Compare the patient of a stored image; a workitem may be older than a correction.
+    def _check_patient(self, sop_instance_uid: str, patient: Patient) -> Patient:
+        """Compare the patient of a stored image, and return it; a workitem may be older than a correction.
 
         Raises:
             _Canceled: the workitem names another patient, also than before any correction.
@@ -270,6 +278,7 @@ class _Step:
         stored = Patient(patient_id=study.patient_id, issuer=study.patient_id_issuer)
         if stored.differs_from(patient) and not was_corrected(study, patient):
             raise _Canceled(_OTHER_PATIENT)
+        return stored
 
     # End
 
