@@ -150,9 +150,14 @@ def draw_scale(
         return
     # On the square-root curve of `heatmap.to_grey` a quarter of the value stands half-way.
     middle = full_strength / (2 if curve == "linear" else 4)
-    draw.text((left + width // 2, top + 20), f"{middle:.2g}", fill=FAINT, font=font, anchor="ma")
-    draw.text((right, top + 20), f"{full_strength:.3g} +", fill=FAINT, font=font, anchor="ra")
+    draw.text((left + width // 2, top + 20), _figure(middle, 2), fill=FAINT, font=font, anchor="ma")
+    draw.text((right, top + 20), f"{_figure(full_strength, 3)} +", fill=FAINT, font=font, anchor="ra")
     draw.text((right, top + 42), "evidence (Grad-CAM), nats", fill=FAINT, font=font, anchor="ra")
+
+
+def _figure(value: float, digits: int) -> str:
+    """`value` with that many significant digits; whole and without an exponent from 100 on."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.{digits}g}"
 
 
 def png(picture: Picture) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def test_its_own_figures_say_that_the_stack_is_best_on_average() -> None:
     assert metrics is not None
     mean = means(metrics.auc)
     assert mean["stack"] == max(mean.values())
+
+
+def test_no_group_is_refused_far_more_often_than_the_others() -> None:
+    report = json.loads((DEMO / "report.json").read_text(encoding="utf-8"))
+    groups = report["film_check"]["groups"]
+    assert {"all", "finding"} <= {group["by"] for group in groups}
+    assert not [group["group"] for group in groups if group["uneven"]]
+    assert report["sha256"] == load_bundle(DEMO).sha256, "the report is of this very bundle"
 
 
 @dataclass(frozen=True)
