@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pydicom.config import disable_value_validation
 from pydicom.uid import generate_uid
 
 from cxrserve.archive.archive import Archive
-from cxrserve.archive.receipt import Receipt
+from cxrserve.archive.receipt import Receipt, Source
 from cxrserve.archive.storage.files import key_of
 from cxrserve.errors import CxrserveError, OutOfResources, TooLarge, UnreadableImage
 from tests import radiographs
@@ -78,6 +78,45 @@ def test_the_same_object_twice_is_one(archive: Archive, tmp_path: Path) -> None:
     data = chest()
     assert [archive.receive(data, SENDER).outcome for _ in range(2)] == ["kept", "duplicate"]
     assert len(objects(tmp_path / "archive")) == 1
+
+
+@pytest.mark.parametrize("coerced", [False, True])
+@pytest.mark.parametrize("where", ["sqlite", "postgres"])
+def test_a_prior_that_its_modality_sends_too_is_work(
+    open_archive: OpenArchive,
+    tmp_path: Path,
+    where: str,
+    coerced: bool,
+    request: pytest.FixtureRequest,
+) -> None:
+    """A second study of one day may be in the PACS, and be fetched as a prior, before it comes by itself."""
+    url = request.getfixturevalue("postgres_url") if where == "postgres" else ""
+    peer = Peer()
+    archive = open_archive(tmp_path / "archive", peer, **({"database_url": url} if url else {}))
+    film = chest(InstitutionName="AS SENT")
+    fetched = Source(protocol="prior", prior_of="all")
+    prior = archive.receive(chest_again(film, InstitutionName="COERCED") if coerced else film, fetched)
+    assert study_of(archive, prior).prior
+    assert not peer.received
+
+    assert archive.receive(film, SENDER).outcome == "kept"
+    until(lambda: len(peer.of("SR")) == len(peer.of("OT")) == 1 or None)
+    study = study_of(archive, prior)
+    assert (study.prior, len(study.images)) == (False, 1)
+    assert archive.worklist.studies()[0].images == 1
+    with archive.worklist.image(study.study_instance_uid, prior.sop_instance_uid) or io.BytesIO() as file:
+        assert file.read() == film
+    assert archive.receive(film, SENDER).outcome == "duplicate"
+    assert archive.receive(film, fetched).outcome == "duplicate"
+
+
+def chest_again(film: bytes, **elements: object) -> bytes:
+    """The same image with other elements in its header."""
+    dataset, written = dcmread(io.BytesIO(film)), io.BytesIO()
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    dataset.save_as(written)
+    return written.getvalue()
 
 
 @pytest.mark.parametrize("damage", [b"", b"flipped"])

@@ -158,6 +158,7 @@ class Intake:
             outcome: Outcome = "ignored" if rules.otherwise == "ignore" else "refused"
             return incoming.receipt(outcome, _no_rule(incoming.traits))
         policy = conflicts or rules.patients.conflicts
+        row = ObjectRecord(incoming=incoming, rule=rule, quiet_s=rules.quiet_s(rule), conflicts=policy)
         with answering():
             before = self._content_hash_of(incoming.sop_instance_uid)
         if before is None:
@@ -167,7 +168,6 @@ class Intake:
                 if conflict is not None and conflict[1] == "other":
                     return self._hold(incoming, policy)
             file.commit(self._store.object_path(incoming.sha256))
-            row = ObjectRecord(incoming=incoming, rule=rule, quiet_s=rules.quiet_s(rule), conflicts=policy)
             before = self._committer.commit(row)
             if before is None:
                 self._quota.add(file.size)
@@ -178,10 +178,16 @@ class Intake:
                 return incoming.receipt("kept", f"stored by rule {rule.name}.")
         if before == OTHER_PATIENT:  # of two first images of a study the other was faster
             return self._hold(incoming, policy)
-        if before == incoming.content_sha256:
-            self._restore(incoming)
-            return incoming.receipt("duplicate", "this object was stored before.")
-        return self._received_again(incoming, policy)
+        return self._received_again(row, same=before == incoming.content_sha256)
+
+    def _take_over(self, row: ObjectRecord) -> bool:
+        """Work on an image that was stored as a prior, and has come by itself now; False for any other."""
+        with answering(), self._database.writing() as connection:
+            if not row.take_over(self._database, connection):
+                return False
+            row.incoming.file.commit(self._store.object_path(row.incoming.sha256))
+        self._committed()
+        return True
 
     def _as_expected(self, incoming: ReceivedObject) -> ReceivedObject:
         """The object as a prior, where a job of this archive has asked a PACS to send it here."""
@@ -219,11 +225,17 @@ class Intake:
         self._quota.add(incoming.file.size)
         return incoming.receipt("kept", f"stored by rule {rule.name}.")
 
-    def _received_again(self, incoming: ReceivedObject, policy: ConflictRule) -> Receipt:
-        """An object whose UID is stored with other content."""
-        comparison = self._compare(incoming)
+    def _received_again(self, row: ObjectRecord, *, same: bool) -> Receipt:
+        """An object whose UID is stored, with the same or with other content."""
+        incoming, policy = row.incoming, row.conflicts
+        comparison = "same" if same else self._compare(incoming)
         if comparison == "other":
             return self._quarantine(incoming, "other-content")
+        if comparison == "same" and self._take_over(row):
+            return incoming.receipt("kept", f"stored as a prior before; now by rule {row.rule.name}.")
+        if same:
+            self._restore(incoming)
+            return incoming.receipt("duplicate", "this object was stored before.")
         if comparison == "same":
             return incoming.receipt("duplicate", "this image was stored before, in another encoding.")
         if policy == "archive":

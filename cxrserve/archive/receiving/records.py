@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -63,6 +64,63 @@ class ObjectRecord:
         record._add_object(connection, record._add_to_study(connection, now), now)
         record._ask_for_priors(database, connection)
         return ""
+
+    def take_over(self, database: Database, connection: sa.Connection) -> bool:
+        """Make the stored image with this UID, which was fetched as a prior, the work of `rule`.
+
+        Its study's patient stays, who may have been corrected since. Its results are made again, since those
+        of a prior are fewer.
+
+        Returns:
+            False where it is no prior.
+        """
+        incoming, key = self.incoming, key_of(self.incoming.study_instance_uid)
+        study = locked_study(connection, key)
+        if study is None:
+            return False
+        change = study.changes + 1
+        taken = connection.execute(
+            OBJECTS.update()
+            .where(
+                OBJECTS.c.sop_instance_uid == incoming.sop_instance_uid,
+                OBJECTS.c.study_key == key,
+                OBJECTS.c.protocol == PRIOR,
+            )
+            .values(
+                sha256=incoming.sha256,
+                content_sha256=incoming.content_sha256,
+                bytes=incoming.file.size,
+                rule=self.rule.name,
+                protocol=incoming.source.protocol,
+                calling_ae=incoming.source.calling_ae,
+                state="waiting",
+                problem=None,
+                tries=0,
+                expired=0,
+                results=f"{incoming.sha256}-{change}",
+                replaces="",
+                corrected=change,
+                received=database.now(),
+            )
+        ).rowcount
+        if not taken:
+            return False
+        connection.execute(
+            STUDIES.update()
+            .where(STUDIES.c.key == key)
+            .values(
+                changes=change,
+                corrections=STUDIES.c.corrections + 1,  # a change that is no new image
+                open=1,
+                prior=0,
+                stat=max(study.stat, int(self.rule.priority == "stat")),
+                quiet_s=max(study.quiet_s, self.quiet_s),
+                changed=time.time(),
+            )
+        )
+        self._ask_for_priors(database, connection)
+        database.touch(connection)
+        return True
 
     def _of_right_patient(self, database: Database, connection: sa.Connection) -> ReceivedObject | None:
         """The object under its study's patient, either of them corrected; None where it must be held."""
