@@ -38,7 +38,7 @@ from cxrserve.archive.jobs.workitem_job import WorkitemJob
 from cxrserve.archive.jobs.workitem_offers import WorkitemOffers
 from cxrserve.archive.labels import Labels
 from cxrserve.archive.quarantine import Quarantine
-from cxrserve.archive.receipt import Receipt, Source
+from cxrserve.archive.receipt import PRIOR, Receipt, Source
 from cxrserve.archive.receiving.incoming_file import IncomingFile
 from cxrserve.archive.receiving.intake import Intake
 from cxrserve.archive.rules import CurrentRules, Rules
@@ -190,7 +190,7 @@ class Archive:
                 queue=self._queue,
                 managers=managers,
                 receive=self.receive,
-                is_stored=self.has,
+                is_stored=partial(self.has, as_work=True),
                 count=self._count_workitem,
             ).run
         pools = pools_of(
@@ -265,8 +265,11 @@ class Archive:
         )
         return receipt
 
-    def has(self, sop_instance_uid: str, sop_class_uid: str) -> bool:
+    def has(self, sop_instance_uid: str, sop_class_uid: str, *, as_work: bool = False) -> bool:
         """True where this object is stored and its file is sound: its hash is computed again.
+
+        Args:
+            as_work: False then for a prior, of which nothing is sent: received once more, it is work.
 
         Raises:
             OutOfResources: the database does not answer.
@@ -277,6 +280,7 @@ class Archive:
                     OBJECTS.c.sop_instance_uid == sop_instance_uid,
                     OBJECTS.c.sop_class_uid == sop_class_uid,
                     OBJECTS.c.expired == 0,
+                    sa.true() if not as_work else OBJECTS.c.protocol != PRIOR,
                 )
             ).scalar()
         if digest is None:

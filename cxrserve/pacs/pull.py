@@ -131,7 +131,7 @@ class Pull:
             return 0
         study, series, instance = uids
         sop_class = _uid(match, "00080016")
-        if self._archive.has(instance, sop_class):
+        if self._archive.has(instance, sop_class, as_work=True):
             self._seen.add(instance)
             return 0
         try:

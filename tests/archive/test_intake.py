@@ -6,6 +6,7 @@ import io
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom import Dataset, dcmread
@@ -91,8 +92,10 @@ def test_a_prior_that_its_modality_sends_too_is_work(
 ) -> None:
     """A second study of one day may be in the PACS, and be fetched as a prior, before it comes by itself."""
     url = request.getfixturevalue("postgres_url") if where == "postgres" else ""
-    peer = Peer()
-    archive = open_archive(tmp_path / "archive", peer, **({"database_url": url} if url else {}))
+    peer, settings = Peer(), dict[str, Any]()
+    if url:
+        settings["database_url"] = url
+    archive = open_archive(tmp_path / "archive", peer, **settings)
     film = chest(InstitutionName="AS SENT")
     fetched = Source(protocol="prior", prior_of="all")
     prior = archive.receive(chest_again(film, InstitutionName="COERCED") if coerced else film, fetched)

@@ -234,6 +234,24 @@ def test_an_image_that_comes_unasked_is_work(
         until(lambda: modalities(pacs, forwarded) == ["DX", "SR"], 120)
 
 
+def test_a_prior_that_is_asked_for_is_work(
+    tiny_bundle: Path, pacs: Orthanc, stored: Stored, tmp_path: Path
+) -> None:
+    patient = f"A-{generate_uid()[-12:]}"
+    older = stored(patient, "20240101")
+    rules = rules_for(pacs)
+    rules["rules"][0]["match"] = {"body_part": "CHEST"}  # type: ignore[index]
+    with station(tiny_bundle, tmp_path / "archive", rules) as running:
+        current = send(running, tmp_path / "now.dcm", patient)
+        until(lambda: studies(running, patient) == dict.fromkeys((current, older), "done"), 120)
+        assert modalities(pacs, older) == ["DX"]
+        objects = [
+            httpx.post(f"{running.url}/studies/{older}", timeout=60).json()["objects"] for _ in range(2)
+        ]
+        assert objects == [1, 0]
+        until(lambda: modalities(pacs, older) == ["DX", "SR"], 120)
+
+
 def test_a_patient_id_is_no_pattern(pacs: Orthanc, stored: Stored) -> None:
     """PS3.4 C.2.2.2.4: a PACS may take * and ? for wild cards; Orthanc takes any case for the same."""
     prefix = f"W-{generate_uid()[-12:]}"

@@ -65,6 +65,12 @@ def rules_for(pacs: Orthanc, url: str, **more: object) -> dict[str, Any]:
         "rules": [
             {"name": "lost", "match": {"tags": {"StudyDescription": "LOST"}}, "destinations": ["lost"]},
             {"name": "slow", "match": {"tags": {"StudyDescription": "SLOW"}}, "quiet_time_s": 600},
+            {
+                "name": "followed",
+                "match": {"tags": {"StudyDescription": "FOLLOWED"}},
+                "priors": {"server": "archive"},
+                "destinations": ["pacs"],
+            },
             {"name": "kept", "match": {"tags": {"StudyDescription": "KEPT"}}},
             {"name": "knees", "match": {"body_part": "KNEE*"}, "destinations": ["pacs"]},
             {
@@ -306,6 +312,22 @@ def test_an_image_that_is_here_already_is_not_fetched(
     assert by_store == objects(pacs, here.study, "SR", "OT", "PR")
     assert reason(ended(wrong.entry, "CANCELED")) == codes.DCM.IncorrectWorklistEntrySelected.value
     assert reason(ended(missing.entry, "CANCELED")) == codes.DCM.ObjectSetIncomplete.value
+
+
+def test_an_image_that_is_here_as_a_prior_alone_is_fetched_as_work(
+    worker: Station, manager: Manager, pacs: Orthanc, tmp_path: Path
+) -> None:
+    about = {
+        "PatientID": f"F-{generate_uid()[-12:]}",
+        "StudyDescription": "FOLLOWED",
+        "StudyDate": "20240101",
+    }
+    film = case(manager, pacs, tmp_path, workitem={"WorklistLabel": "NONE"}, **about)
+    store(worker.url, new_chest(tmp_path / "later.dcm", **{**about, "StudyDate": "20260301"}))
+    until(lambda: httpx.get(f"{worker.url}/studies/{film.study}", timeout=60).status_code == 200 or None)
+    film.entry.dataset.WorklistLabel = "CHEST"
+    by_store = outputs(ended(film.entry, "COMPLETED"), "DICOMRetrievalSequence")
+    assert by_store == objects(pacs, film.study, "SR", "OT", "PR")
 
 
 def test_results_of_an_earlier_version_are_not_reported_with_uids_that_nobody_knows(
