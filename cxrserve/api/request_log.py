@@ -16,7 +16,9 @@ from starlette.datastructures import Headers
 from cxrserve.api.connections import plain_address
 from cxrserve.imaging.prepared import PreparedImage
 
-_AUDITED: Final = frozenset({"/predict", "/predict/study", "/triage"})
+_AUDITED: Final = frozenset(
+    {"/predict", "/predict/study", "/triage", "/studies/{study}/images/{image}/predict"}
+)
 _PROBED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _KEY: Final = "cxrserve.record"
 _HEX: Final = "[0-9a-f]"

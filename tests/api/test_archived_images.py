@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -61,8 +62,10 @@ def test_the_picture_is_that_of_the_file(stored: Station) -> None:
 
 def test_the_answer_is_that_of_the_file(stored: Station) -> None:
     query = "?heatmaps=all&scales=maps"
-    by_uid = ask(stored, "both", "POST", path_of("predict") + query)
+    request = str(uuid.uuid4())
+    by_uid = ask(stored, "both", "POST", path_of("predict") + query, headers={"X-Request-ID": request})
     assert by_uid.status_code == 200, by_uid.text
+    stored.said(rf"request={request} .*file=1/1 .*sha256={sha256(FILM).hexdigest()} .*model=\w{{64}}", 10)
     by_file = ask(stored, "both", "POST", f"/predict{query}", content=FILM)
     first, second = by_uid.json(), by_file.json()
     assert first["findings"] == second["findings"]
