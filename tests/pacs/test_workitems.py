@@ -317,7 +317,7 @@ def test_an_image_that_is_here_already_is_not_fetched(
 def test_an_image_that_is_here_as_a_prior_alone_is_fetched_as_work(
     worker: Station, manager: Manager, pacs: Orthanc, tmp_path: Path
 ) -> None:
-    about = {
+    about: dict[str, Any] = {
         "PatientID": f"F-{generate_uid()[-12:]}",
         "StudyDescription": "FOLLOWED",
         "StudyDate": "20240101",
