@@ -81,6 +81,7 @@ class UpsManager:
         self._destinations: Final = destinations
         self._station: Final = peer.station or ae_title
         self._max_bytes: Final = max_bytes
+        self._unreadable = 0  # entries of the last search
         session(peer, _MAX_ANSWER_BYTES)  # read its secrets once, to refuse at the start
 
     @property
@@ -99,7 +100,7 @@ class UpsManager:
         received = unreadable = 0
         while received < _MAX_WORKITEMS:
             page = self._search(received)
-            before = len(seen)
+            known = len(seen)
             for entry in page:
                 with quiet:
                     try:
@@ -113,9 +114,10 @@ class UpsManager:
                     found[uid] = priority_of(dataset)
                 seen.add(uid)
             received += len(page)
-            if len(seen) == before:  # the end, or a manager that ignores `offset`
+            if len(seen) == known:  # the end, or a manager that ignores `offset`
                 break
-        if unreadable:
+        before, self._unreadable = self._unreadable, unreadable
+        if unreadable and unreadable != before:  # once, and not at every search
             _log.warning("%s lists %d workitems that cannot be read", self._peer.url, unreadable)
         return sorted(found, key=found.__getitem__)
 

@@ -488,6 +488,17 @@ def test_a_search_reads_every_page_and_puts_high_priority_first() -> None:
         assert client(url).search() == uids[1::-1], "the first page alone, and no end without one"
 
 
+def test_entries_that_cannot_be_read_are_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    manager = Manager()
+    with serving(manager) as url:
+        searching = client(url)
+        for broken in (1, 1, 2, 0, 1):
+            manager.broken = ["nonsense"] * broken
+            searching.search()
+    said = [each.getMessage() for each in caplog.records if "cannot be read" in each.getMessage()]
+    assert [line.partition("lists ")[2].partition(" ")[0] for line in said] == ["1", "2", "1"]
+
+
 def test_the_page_of_a_proxy_is_no_list_of_workitems() -> None:
     manager = Manager()
     manager.proxy_page = "<html>Sign in</html>"
