@@ -34,3 +34,12 @@ def test_a_bent_truth_gets_a_beta_map_and_its_probabilities_are_right() -> None:
 def test_few_labels_or_a_straight_truth_get_a_logistic_map() -> None:
     assert _method(BENT, 2 * ENOUGH_FOR_BETA - 200, 0) == "logistic"
     assert sum(_method(STRAIGHT, 4000, seed) == "beta" for seed in range(20)) <= 5
+
+
+def test_maps_of_which_none_is_better_are_logistic() -> None:
+    """Scores that are all 0 or all 1 show no difference, and no error of it either."""
+    positive_N = np.tile([True, False], ENOUGH_FOR_BETA)
+    for score in (0.0, 1.0):
+        scores_N = np.full(len(positive_N), score)
+        fitted = chosen_fit(scores_N, positive_N, np.arange(len(scores_N)), data="constant")
+        assert fitted.method == "logistic"

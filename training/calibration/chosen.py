@@ -42,7 +42,7 @@ def chosen_fit(
         data: the data in words.
     """
     ridge = ridge_for(positive_N)
-    if _rarer(positive_N) < ENOUGH_FOR_BETA or _gain_in_errors(scores_N, positive_N, group_N, ridge) <= 1:
+    if _rarer(positive_N) < ENOUGH_FOR_BETA or not _gains(scores_N, positive_N, group_N, ridge):
         return fit(scores_N, positive_N, data=data, ridge=ridge)
     return fit_beta(scores_N, positive_N, data=data, ridge=ridge)
 
@@ -51,10 +51,10 @@ def _rarer(positive_N: NDArray[np.bool_]) -> int:
     return min(int(positive_N.sum()), int((~positive_N).sum()))
 
 
-def _gain_in_errors(
+def _gains(
     scores_N: Floats, positive_N: NDArray[np.bool_], group_N: NDArray[np.int64], ridge: float
-) -> float:
-    """The fall of the mean log loss from the logistic map to the beta map, in its standard errors."""
+) -> bool:
+    """Whether the mean log loss falls by more than a standard error from the logistic to the beta map."""
     groups = np.random.default_rng(0).permutation(np.unique(group_N))
     gain_N = np.zeros(len(scores_N))
     for fold in range(_FOLDS):
@@ -67,4 +67,4 @@ def _gain_in_errors(
         sign_N = np.where(positive_N[out_N], -1.0, 1.0)
         logistic_N, beta_N = (np.logaddexp(0, sign_N * each.logits(scores_N[out_N])) for each in maps)
         gain_N[out_N] = logistic_N - beta_N
-    return float(gain_N.mean() / (gain_N.std(ddof=1) / np.sqrt(len(gain_N))))
+    return bool(gain_N.mean() > gain_N.std(ddof=1) / np.sqrt(len(gain_N)))
