@@ -51,9 +51,7 @@ def _rarer(positive_N: NDArray[np.bool_]) -> int:
     return min(int(positive_N.sum()), int((~positive_N).sum()))
 
 
-def _gains(
-    scores_N: Floats, positive_N: NDArray[np.bool_], group_N: NDArray[np.int64], ridge: float
-) -> bool:
+def _gains(scores_N: Floats, positive_N: NDArray[np.bool_], group_N: NDArray[np.int64], ridge: float) -> bool:
     """Whether the mean log loss falls by more than a standard error from the logistic to the beta map."""
     groups = np.random.default_rng(0).permutation(np.unique(group_N))
     gain_N = np.zeros(len(scores_N))
