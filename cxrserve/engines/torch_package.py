@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._C import _aoti
 
+from cxrserve import __version__
 from cxrserve.engines import cuda
 from cxrserve.engines.base import ActualPrecision
 from cxrserve.engines.engine_cache import EngineKey, cache_folder, find
@@ -31,7 +32,7 @@ def key_of(model: bytes, *, precision: ActualPrecision, bucket: int, device: str
     name, instructions = _cpu() if gpu is None else (cuda.device_name(gpu), cuda.architecture(gpu))
     return EngineKey(
         onnx_sha256=hashlib.sha256(model).hexdigest(),
-        builder=f"torch {torch.__version__}",
+        builder=f"torch {torch.__version__}, cxrserve {__version__}",  # which makes the graph
         architecture=instructions,
         device=name,
         driver="none" if gpu is None else cuda.driver_version(),
