@@ -39,7 +39,8 @@ CxrserveError
 │   └── ClusterError                (bulk) the Ray cluster cannot be used, or could not read all parts
 ├── DeliveryError              502  (archive) a destination did not accept a result
 │   ├── PullError               (archive) no server of the rules has the study, or gives it
-│   └── ObjectTooLarge          (pacs) a server sends an object with more bytes than allowed
+│   ├── ObjectTooLarge          (pacs) a server sends an object with more bytes than allowed
+│   └── _NotArrived             (pacs) a peer reports an image as sent that has not come
 ├── DamagedObject              500  (archive) a stored file is missing or differs from its hash
 ├── ObjectExpired              410  (archive) a stored file was deleted at the end of its retention time
 └── RuleGone                   500  (archive) the rule that an image matched was removed
