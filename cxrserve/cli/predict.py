@@ -135,7 +135,7 @@ def _check_options(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Summary:
-    """What is counted over all files, and printed at the end."""
+    """Counts over all files, printed at the end."""
 
     labelled: LabelledFilms
     tally: Counter[str] = field(default_factory=Counter)

@@ -73,7 +73,7 @@ class Guarded:
         return found["patient_id"], len(found["images"])
 
     def events(self) -> list[dict[str, Any]]:
-        """What the audit trail says of requests with a name."""
+        """Lines of the audit trail about requests with a name."""
         rows = [json.loads(line) for line in self.trail.read_text().splitlines()]
         return [row for row in rows if row.get("user") == "dr-a" and row["outcome"] == "success"]
 

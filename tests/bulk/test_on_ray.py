@@ -51,7 +51,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def alone(images: Path, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What one machine makes of the images: the folders `answers` and `results`."""
+    """The folders `answers` and `results` that one machine makes of the images."""
     folder = tmp_path_factory.mktemp("alone")
     settings = Settings(bundle=tiny_bundle, threads=2, decode_workers=1)
     options = Options(part_images=PART, dicom=str(folder / "results"))

@@ -215,7 +215,7 @@ function actions(held) {
   );
 }
 
-/** What a decision does, before it is done. @param {Held} held @param {Decision} decision */
+/** The effect of a decision, in words, before it is taken. @param {Held} held @param {Decision} decision */
 function consequence(held, decision) {
   const image = `${nameOf(held.patient_name, held.patient_id)} (${held.patient_id || "no Patient ID"})`;
   const stored = `${nameOf(held.study_patient_name, held.study_patient_id)} (${held.study_patient_id || "no Patient ID"})`;
