@@ -16,7 +16,7 @@ from cxrserve.imaging.dicom.identity import is_uid
 from cxrserve.imaging.foreign_errors import quiet
 from cxrserve.pacs.client import associated
 from cxrserve.pacs.presentation_contexts import STORAGE_CLASSES
-from cxrserve.pacs.prior_studies import FIELDS, PRIOR_MODALITIES, looked_at, newest_fitting
+from cxrserve.pacs.prior_studies import FIELDS, PRIOR_MODALITIES, fetch_wanted, newest_fitting
 from cxrserve.pacs.query_retrieve import find, find_and_move_contexts, move
 
 _UTF_8: Final = "ISO_IR 192"
@@ -43,26 +43,15 @@ class MovedPriors:
     ) -> None:
         """As `PriorSource`. `keep` is not used: the objects come to the port of this node."""
         peer = self._peers[wanted.server]
-        first: DeliveryError | None = None
-        found = 0
         with quiet, associated(peer, find_and_move_contexts(), self._ae_title) as association:
-            for study in earlier_studies(association, peer, wanted)[: looked_at(wanted)]:
-                if found == wanted.studies:
-                    break
-                if not association.is_established:
-                    break
-                try:
-                    known, new = self._fetch(association, peer, study, is_stored, arrivals)
-                except _NotArrived:
-                    raise
-                except DeliveryError as error:
-                    first = first or error
-                    continue
-                found += known or new
-                if new:
-                    fetched.append(study)
-        if first is not None:
-            raise first
+            fetch_wanted(
+                earlier_studies(association, peer, wanted),
+                wanted,
+                lambda study: self._fetch(association, peer, study, is_stored, arrivals),
+                fetched,
+                goes_on=lambda: association.is_established,
+                ends_with=(_NotArrived,),
+            )
 
     def _fetch(
         self, association: Association, peer: DimsePeer, study: str, is_stored: IsStored, arrivals: Arrivals

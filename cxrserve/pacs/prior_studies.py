@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 from pydicom.dataset import Dataset
 
-from cxrserve.archive.destination import PriorsWanted
+from cxrserve.archive.destination import DeliveryError, PriorsWanted
 from cxrserve.archive.peers import PullServer
 from cxrserve.imaging.dicom.dataset import text, texts
 from cxrserve.imaging.foreign_errors import quiet
@@ -18,9 +18,44 @@ PRIOR_MODALITIES: Final[tuple[str, ...]] = PullServer.model_fields["modalities"]
 _LOOKED_AT: Final = 5  # studies for each one that is wanted: of other parts of the body nothing is kept
 
 
-def looked_at(wanted: PriorsWanted) -> int:
-    """The most studies to look at."""
-    return _LOOKED_AT * wanted.studies
+def fetch_wanted(
+    studies: Sequence[str],
+    wanted: PriorsWanted,
+    fetch: Callable[[str], tuple[bool, bool]],
+    fetched: list[str],
+    *,
+    goes_on: Callable[[], bool] = lambda: True,
+    ends_with: tuple[type[DeliveryError], ...] = (),
+) -> None:
+    """Fetch studies in turn until as many are here as are wanted.
+
+    Args:
+        studies: Study Instance UIDs, of which not all need hold a chest radiograph.
+        fetch: fetches one study; whether any of its images was stored before, and whether any is now.
+        fetched: gets the UID of each study of which something is new.
+        goes_on: False where no more can be asked for.
+        ends_with: errors after which no other study is tried.
+
+    Raises:
+        DeliveryError: a study could not be fetched, the first one; the others were tried.
+    """
+    first: DeliveryError | None = None
+    found = 0
+    for study in studies[: _LOOKED_AT * wanted.studies]:
+        if found == wanted.studies or not goes_on():
+            break
+        try:
+            known, new = fetch(study)
+        except ends_with:
+            raise
+        except DeliveryError as error:
+            first = first or error
+            continue
+        found += known or new
+        if new:
+            fetched.append(study)
+    if first is not None:
+        raise first
 
 
 def newest_fitting(

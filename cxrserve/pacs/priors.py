@@ -19,7 +19,7 @@ from cxrserve.archive.rules import Rules
 from cxrserve.errors import CxrserveError
 from cxrserve.imaging.foreign_errors import quiet
 from cxrserve.pacs.moved_priors import MovedPriors
-from cxrserve.pacs.prior_studies import FIELDS, looked_at, newest_fitting
+from cxrserve.pacs.prior_studies import FIELDS, fetch_wanted, newest_fitting
 from cxrserve.pacs.pull import instance_of, radiographs, retrieve
 from cxrserve.pacs.web import translated, web_client
 
@@ -63,21 +63,12 @@ class WebPriors:
     ) -> None:
         """As `PriorSource`. `arrivals` is not used: nothing comes to the port of this node."""
         server = self._servers[wanted.server]
-        first: DeliveryError | None = None
-        found = 0
-        for study in earlier_studies(server, wanted)[: looked_at(wanted)]:
-            if found == wanted.studies:
-                break
-            try:
-                known, new = self._fetch(server, study, is_stored, keep)
-            except DeliveryError as error:
-                first = first or error
-                continue
-            found += known or new
-            if new:
-                fetched.append(study)
-        if first is not None:
-            raise first
+        fetch_wanted(
+            earlier_studies(server, wanted),
+            wanted,
+            lambda study: self._fetch(server, study, is_stored, keep),
+            fetched,
+        )
 
     def _fetch(self, server: PullServer, study: str, is_stored: IsStored, keep: Keep) -> tuple[bool, bool]:
         """Fetch the images of a study; whether any was stored before, and whether any is now.

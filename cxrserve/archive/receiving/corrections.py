@@ -167,27 +167,34 @@ def replace_image(
         OBJECTS.update()
         .where(OBJECTS.c.sop_instance_uid == incoming.sop_instance_uid)
         .values(
-            sha256=incoming.sha256,
-            content_sha256=incoming.content_sha256,
-            bytes=incoming.file.size,
+            **received_anew(database, incoming, change),
             header=incoming.header,
             rows=incoming.rows,
             columns=incoming.columns,
             view=incoming.traits.view,
-            protocol=incoming.source.protocol,
-            calling_ae=incoming.source.calling_ae,
-            state="waiting",
-            problem=None,
-            tries=0,
-            expired=0,
-            results=f"{incoming.sha256}-{change}",
             replaces=replaces,
-            corrected=change,
-            received=database.now(),
         )
     )
     moved = study._replace(former=_with_former(study, patient_of(bytes(before.header))))
     correct_study(database, connection, moved, patient_of(incoming.header))
+
+
+def received_anew(database: Database, incoming: ReceivedObject, change: int) -> dict[str, object]:
+    """Columns of a stored image that is worked on again, as `incoming` and as its study's change `change`."""
+    return {
+        "sha256": incoming.sha256,
+        "content_sha256": incoming.content_sha256,
+        "bytes": incoming.file.size,
+        "protocol": incoming.source.protocol,
+        "calling_ae": incoming.source.calling_ae,
+        "state": "waiting",
+        "problem": None,
+        "tries": 0,
+        "expired": 0,
+        "results": f"{incoming.sha256}-{change}",
+        "corrected": change,
+        "received": database.now(),
+    }
 
 
 def _with_former(study: StudyRow, patient: Patient) -> str:

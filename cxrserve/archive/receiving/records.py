@@ -14,6 +14,7 @@ from cxrserve.archive.receiving.corrections import (
     correct_study,
     locked_study,
     patient_of_study,
+    received_anew,
     was_corrected,
 )
 from cxrserve.archive.receiving.parse import ReceivedObject
@@ -87,20 +88,9 @@ class ObjectRecord:
                 OBJECTS.c.protocol == PRIOR,
             )
             .values(
-                sha256=incoming.sha256,
-                content_sha256=incoming.content_sha256,
-                bytes=incoming.file.size,
+                **received_anew(database, incoming, change),
                 rule=self.rule.name,
-                protocol=incoming.source.protocol,
-                calling_ae=incoming.source.calling_ae,
-                state="waiting",
-                problem=None,
-                tries=0,
-                expired=0,
-                results=f"{incoming.sha256}-{change}",
                 replaces="",
-                corrected=change,
-                received=database.now(),
             )
         ).rowcount
         if not taken:
